@@ -1,0 +1,1 @@
+"""Everything outside: each a Protocol, the real one, and an in-memory one beside it."""

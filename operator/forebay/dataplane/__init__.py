@@ -1,0 +1,1 @@
+"""A request's path: HTTP in, HTTP out, bounded everywhere."""

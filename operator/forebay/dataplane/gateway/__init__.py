@@ -1,0 +1,1 @@
+"""The gateway: who asks, which pool answers, what is not computed twice."""

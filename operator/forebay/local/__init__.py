@@ -1,0 +1,1 @@
+"""One machine, no cluster: pods as processes, slots as nodes."""

@@ -1,0 +1,1 @@
+"""Observe, plan, apply, report: the only room that turns events into work."""

@@ -1,0 +1,1 @@
+"""What every role needs to run: logging, health, errors."""
