@@ -1,0 +1,61 @@
+"""The `forebay` command: roles that run in the cluster, and tools that a person runs.
+
+Every subcommand is a module of this room with HELP, `add_arguments(parser)` and `run(args) -> int`; it is imported only when it is
+called, so that no role carries what it does not use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from forebay import __version__
+from forebay.runtime.errors import UsageError
+
+COMMANDS: dict[str, str] = {
+    "operator": "run the operator against a Kubernetes cluster",
+    "gateway": "run the OpenAI-compatible gateway",
+    "sidecar": "run the batching sidecar in front of one model server",
+    "engine": "run one of the model servers that come with the project",
+    "up": "run a folder of resources on this machine, without a cluster",
+    "top": "show pools, replicas, queues, latency and cost, live",
+    "plan": "show what would be decided for a folder or a cluster, and touch nothing",
+    "explain": "say why a pool has the size it has",
+    "replay": "plan recorded decisions again and show the difference",
+    "crds": "print the CustomResourceDefinitions",
+}
+
+EXIT_USAGE = 64
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise UsageError(f"{message}\n{self.format_usage().strip()}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one subcommand. Exit codes: 0 done, 1 failed, 2 the answer is "no", 64 wrong usage."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = _Parser(prog="forebay", description="Size, place, route and batch AI inference from measured demand.")
+    parser.add_argument("--version", action="version", version=f"forebay {__version__}")
+    subcommands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    for name, summary in COMMANDS.items():
+        subparser = subcommands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if name == chosen:
+            module = importlib.import_module(f"forebay.cli.{name}")
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    try:
+        args = parser.parse_args(arguments)
+        return int(args.run(args))
+    except UsageError as error:
+        print(f"forebay: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
