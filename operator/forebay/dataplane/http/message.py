@@ -128,6 +128,10 @@ class Response:
         self.finished = True
         self._wire.abort()
 
+    def break_off(self) -> None:
+        """Closes the connection once what was written is sent, without the answer's end: the client can tell, and misses nothing before."""
+        self.finished, self.keep_alive = True, False
+
     def _head(self, status: int, headers: Headers, framing: bytes) -> bytes:
         if self.started:
             raise RuntimeError("an answer starts once")
