@@ -1,1 +1,1 @@
-"""Model servers that come with the project: a real embeddings server for the CPU, and a simulator for tests and demos."""
+"""Model servers that come with the project: a real embeddings model on the CPU, and a simulator of a batching language model server."""
