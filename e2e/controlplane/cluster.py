@@ -1,7 +1,7 @@
 """A real Kubernetes control plane as local processes: etcd, API server, controller manager, scheduler, KWOK nodes and Karpenter.
 
-Nothing is mocked but the nodes. KWOK keeps them alive and pretends to run every pod except those labelled `forebay.dev/runs: process`,
-which are left to the kubelet stand-in. All of it lives in one network namespace (`netns.py`), so addresses and ports are its own.
+Nothing is mocked but the nodes. KWOK keeps them alive and pretends to run every pod except Forebay's own, which are left to the kubelet
+stand-in. All of it lives in one network namespace (`netns.py`), so addresses and ports are its own.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ SERVICE_CIDR, FIRST_SERVICE_IP = "10.96.0.0/16", "10.96.0.1"
 POD_CIDR = "10.244.0.0/16"
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 
-PROCESS_LABEL, PROCESS = "forebay.dev/runs", "process"
-"""Pods with this label run as real processes; KWOK leaves them alone."""
+PROCESS_LABEL, PROCESS = "app.kubernetes.io/part-of", "forebay"
+"""Pods with this label, which every pod of Forebay's has, run as real processes; KWOK leaves them alone."""
 
 # What was written and by whom, without bodies; reads and leases would drown it.
 _AUDIT_POLICY = {

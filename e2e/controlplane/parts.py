@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import ssl
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +30,7 @@ class Part:
     """A process and how to see that it works.
 
     Args:
-        health: URL that answers 200 when it works.
+        health: URL that answers 200 when it works, or tcp://host:port for one that only has to listen.
     """
 
     def __init__(self, name: str, command: list[str], folder: Path, health: str, env: Mapping[str, str] | None = None) -> None:
@@ -96,6 +98,9 @@ class Part:
     def answers(self) -> bool:
         """Whether it works now."""
         with contextlib.suppress(OSError, urllib.error.URLError):
+            if (url := urllib.parse.urlsplit(self._health)).scheme == "tcp":
+                with socket.create_connection((str(url.hostname), int(url.port or 0)), timeout=2):
+                    return True
             context = _UNVERIFIED if self._health.startswith("https:") else None
             with urllib.request.urlopen(self._health, timeout=2, context=context) as answer:
                 return bool(answer.status == 200)

@@ -1,0 +1,23 @@
+-- Health of a RoutingPolicy: Healthy when its gateway has loaded it.
+local function condition(type)
+  for _, c in ipairs((obj.status or {}).conditions or {}) do
+    if c.type == type then return c end
+  end
+  return {}
+end
+
+local function health(status, message)
+  return {status = status, message = message or ""}
+end
+
+local observed = (obj.status or {}).observedGeneration
+if observed == nil or observed < (obj.metadata.generation or 0) then
+  return health("Progressing", "waiting for the operator to look at this generation")
+end
+for _, type in ipairs({"Accepted", "ResolvedRefs"}) do
+  local c = condition(type)
+  if c.status == "False" then return health("Degraded", c.message) end
+end
+local programmed = condition("Programmed")
+if programmed.status == "True" then return health("Healthy", programmed.message) end
+return health("Progressing", programmed.message or "waiting for the gateway")
