@@ -23,11 +23,14 @@ _READ_BYTES = 64 * 1024 * 1024
 
 
 class Reply:
-    """The head of an answer, and its body to read once: whole with `read`, or in pieces with `async for`."""
+    """The head of an answer, and its body to read once: whole with `read`, or in pieces with `async for`.
+
+    `idle_timeout_s` bounds the wait for each piece; it may be changed between two.
+    """
 
     def __init__(self, received: Received, idle_timeout_s: float) -> None:
         self._received = received
-        self._idle_timeout_s = idle_timeout_s
+        self.idle_timeout_s = idle_timeout_s
         self.status = received.status
         self.headers = received.headers
 
@@ -59,7 +62,7 @@ class Reply:
 
     async def __anext__(self) -> bytes:
         try:
-            chunk = await self._received.chunk(self._idle_timeout_s)
+            chunk = await self._received.chunk(self.idle_timeout_s)
         except BaseException:
             self.close()
             raise
