@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from forebay.adapters.clock import timestamp
 from forebay.local.environment import ConfigError
-from forebay.local.paths import rewrite
+from forebay.local.paths import Mounts, rewrite
 from forebay.local.probes import Probe, check_of, probe_of
 from forebay.local.process import Process
 from forebay.local.waiting import beside, first
@@ -23,7 +24,7 @@ _HOOK_TIMEOUT_S = 3600.0
 
 def now() -> str:
     """The time as the API writes it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return timestamp(time.time())
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Launch:
     env: Mapping[str, str]
     cwd: Path
     log: Path
-    mounts: Mapping[str, Path]
+    mounts: Mounts
 
 
 class Container:

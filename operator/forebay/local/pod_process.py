@@ -205,9 +205,10 @@ class PodProcess:
 
     def _launch(self, spec: Mapping[str, Any]) -> Launch:
         try:
-            mounts = mounts_of(spec, self._volumes.locations)
+            mounts = mounts_of(spec, self._volumes.locations, self.folder / "mounts" / spec["name"])
         except KeyError as error:
             raise ConfigError(f"container {spec['name']} mounts a volume {error} that the pod does not declare") from error
+        mounts.link()
         own = variables(spec, self.object.latest, self._place, self._lookup)
         env = {**self._host.environment, "HOSTNAME": self.object.name, **own}
         return Launch(

@@ -16,7 +16,7 @@ from forebay.adapters.cluster import NODES, PODS, Cluster, NotFound, Object
 from forebay.local.container import now
 from forebay.local.control_loop import follow
 from forebay.local.fit import place, refusal
-from forebay.local.machine import CapacityType, MachineSpec, Slot
+from forebay.local.machine import MachineSpec, Slot
 from forebay.local.rollout import is_over
 from forebay.local.scheduler import oldest_first, pending_pods, used_by_node
 
@@ -99,11 +99,8 @@ class Slots:
         taken = Counter(node["metadata"]["labels"].get(SLOT_LABEL) for node in (*nodes, *(coming.node for coming in self._coming)))
         taken += Counter(slot for slot, _ in self._held_back)
         for slot in self._slots.values():
-            if (
-                taken[slot.name] < slot.count
-                and refusal(pod, (node := node_of(slot, f"{slot.name}-{next(self._numbers)}")), Counter()) is None
-            ):
-                return node
+            if taken[slot.name] < slot.count and refusal(pod, node_of(slot, ""), Counter()) is None:
+                return node_of(slot, f"{slot.name}-{next(self._numbers)}")
         return None
 
     async def _deliver(self, at: float) -> None:
@@ -134,6 +131,3 @@ def node_of(slot: Slot, name: str) -> Object:
         "spec": {},
         "status": {"capacity": dict(resources), "allocatable": resources, "conditions": [ready]},
     }
-
-
-__all__ = ["CapacityType", "Slots", "node_of"]
