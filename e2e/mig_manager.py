@@ -92,14 +92,14 @@ class MigManager(threading.Thread):
         if target == self._layouts[uid]:
             self._label(name, {STATE: "success"})
             return
-        operands = {key: labels[key] for key in OPERANDS if labels.get(key, "false") != "false"}
+        operands = [key for key in OPERANDS if labels.get(key, "false") != "false"]
         self._label(name, {STATE: "pending", PRODUCT: None, **dict.fromkeys(operands, PAUSED)})
         self._closed.wait(self._delay_s)
         fault = self.faults.get(name)
         if fault is Fault.STICK:
             return
         failed = fault is Fault.FAIL or self._in_use(name)
-        self._label(name, {STATE: "failed" if failed else "success", PRODUCT: labels.get(PRODUCT), **operands})
+        self._label(name, {STATE: "failed" if failed else "success", PRODUCT: labels.get(PRODUCT), **dict.fromkeys(operands, "true")})
         if not failed:
             self._layouts[uid] = target
             self._closed.wait(_DEVICES_FOLLOW_S)
