@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import orjson
 
-from forebay.planning.canonical import short_hash
+from forebay.api.canonical import short_hash
 from forebay.runtime.errors import ForebayError
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Watched(Generic[T]):
         self.current: Document[T] | None = None
         self.refused = ""
         self._parse = parse
-        self._seen: tuple[int, int, int, int] | None | str = "never looked"
+        self._seen: tuple[int, int, int, int] | str | None = "never looked"
 
     def check(self) -> bool:
         """Looks once; True when another document is in force now. What is refused is logged once."""

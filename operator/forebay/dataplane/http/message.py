@@ -92,6 +92,11 @@ class Response:
         self.finished = False
         self.status = 0
 
+    @property
+    def gone(self) -> bool:
+        """Whether the client has hung up."""
+        return self._wire.closed
+
     def send(self, status: int, body: bytes = b"", headers: Headers = ()) -> None:
         """The whole answer, with its content-length."""
         length = b"" if status < 200 or status in (204, 304) else b"content-length: %d\r\n" % len(body)
