@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from forebay import __version__
-from forebay.runtime.errors import UsageError
+from forebay.runtime.errors import ForebayError, UsageError
 
 COMMANDS: dict[str, str] = {
     "operator": "run the operator against a Kubernetes cluster",
@@ -54,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"forebay: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except ForebayError as error:
+        print(f"forebay: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

@@ -1,0 +1,76 @@
+"""`forebay gateway`: the OpenAI-compatible front door of the policies of one gateway name."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from forebay.api.durations import parse_duration
+from forebay.runtime.errors import UsageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path("/etc/forebay/gateway.json"),
+        metavar="FILE",
+        help="compiled configuration; changes are followed",
+    )
+    parser.add_argument(
+        "--keys",
+        type=Path,
+        default=Path("/etc/forebay/keys"),
+        metavar="DIR",
+        help="folder of folders of API keys; changes are followed",
+    )
+    parser.add_argument("--host", default="0.0.0.0", help="address to listen on")  # noqa: S104 - a pod serves its Service
+    parser.add_argument("--port", type=int, default=8080, help="port for clients; 0 takes a free one")
+    parser.add_argument("--admin-port", type=int, default=9401, help="port for /healthz, /readyz and /metrics; 0 takes a free one")
+    parser.add_argument(
+        "--kubernetes", default="in-cluster", metavar="URL|in-cluster|none", help="the API server whose EndpointSlices name the replicas"
+    )
+    parser.add_argument(
+        "--credentials",
+        type=Path,
+        default=Path("/var/run/secrets/kubernetes.io/serviceaccount"),
+        metavar="DIR",
+        help="folder with token and ca.crt for the API server",
+    )
+    parser.add_argument("--decisions", default="-", metavar="FILE|-", help="where decision records are appended; - is standard output")
+    parser.add_argument("--cache-bytes", type=int, default=64 * 1024 * 1024, metavar="N", help="memory for cached answers; 0 keeps none")
+    parser.add_argument("--grace", default="25s", metavar="DURATION", help="time that requests under way have to finish after SIGTERM")
+
+
+def run(args: argparse.Namespace) -> int:
+    from forebay.dataplane.gateway.run import Role, Settings
+    from forebay.dataplane.http.run import run as run_loop
+    from forebay.runtime import logs
+
+    logs.configure()
+    settings = Settings(
+        config=args.config,
+        keys=args.keys,
+        kubernetes=args.kubernetes,
+        credentials=args.credentials,
+        host=args.host,
+        port=_within("--port", args.port, 65535),
+        admin_port=_within("--admin-port", args.admin_port, 65535),
+        decisions=args.decisions,
+        grace_s=_seconds("--grace", args.grace),
+        cache_bytes=_within("--cache-bytes", args.cache_bytes, 1 << 40),
+    )
+    return run_loop(lambda stop: Role(settings).run(stop))
+
+
+def _within(option: str, value: int, most: int) -> int:
+    if not 0 <= value <= most:
+        raise UsageError(f"{option}: {value} is not between 0 and {most}")
+    return value
+
+
+def _seconds(option: str, text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None

@@ -1,0 +1,160 @@
+"""The gateway's configuration as it is used: `gateway.json` (docs/data-plane.md) read into frozen, indexed values.
+
+Everything is checked here, once, so that a request's path looks things up and never doubts them. What is unknown is ignored: an older
+gateway can read what a newer operator writes. What is wrong raises, and the document is refused as a whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from forebay.dataplane.config import At, ConfigError
+
+TIERS = frozenset({"Interactive", "NearRealTime", "Deferred"})
+TASKS = frozenset({"Chat", "Embeddings"})
+CACHE_MODES = frozenset({"Disabled", "Deterministic", "Always"})
+# A folder below --keys: names only, so that no document can point out of it.
+_FOLDER = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[a-z0-9]([-a-z0-9.]*[a-z0-9])?)*")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchClass:
+    name: str
+    tier: str
+    priority: int
+    max_attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    key: str
+    namespace: str
+    name: str
+    service: str
+    model: str
+    task: str
+    classes: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`models`, `tenants` and `classes` are None where the rule matches any. `routes` are pool keys with weights above 0."""
+
+    name: str
+    models: frozenset[str] | None
+    tenants: frozenset[str] | None
+    classes: frozenset[str] | None
+    routes: tuple[tuple[str, int], ...]
+    cache_mode: str
+    cache_ttl_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """`tenants` maps a folder of keys to the tenant's name."""
+
+    name: str
+    hash: str
+    models: tuple[str, ...]
+    tenants: Mapping[str, str]
+    default_class: str
+    rules: tuple[Rule, ...]
+    retry_budget: float
+    first_byte_s: float
+    idle_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    hash: str
+    name: str
+    policies: tuple[Policy, ...]
+    pools: Mapping[str, Pool]
+    classes: Mapping[str, BatchClass]
+    policy_of: Mapping[str, Policy] = field(default_factory=dict)
+
+    def key_folders(self) -> frozenset[str]:
+        """Folders below --keys that some tenant refers to."""
+        return frozenset(folder for policy in self.policies for folder in policy.tenants)
+
+
+def parse(document: Mapping[str, Any]) -> GatewayConfig:
+    """The configuration in a document whose hash and schema version were checked already.
+
+    Raises:
+        ConfigError: a field is missing, of the wrong type or refers to nothing; the message names it.
+    """
+    top = At(document)
+    classes = {name: _batch_class(name, at) for name, at in top.entries("classes")}
+    pools = {key: _pool(key, at, classes) for key, at in top.entries("pools")}
+    policies = tuple(_policy(at, pools, classes) for at in top.items("policies"))
+    policy_of: dict[str, Policy] = {}
+    for policy in policies:
+        for model in policy.models:
+            if model in policy_of:
+                raise ConfigError(f"policies {policy_of[model].name!r} and {policy.name!r} both claim model {model!r}")
+            policy_of[model] = policy
+    name = top.at("gateway").text("namespace") + "/" + top.at("gateway").text("name")
+    return GatewayConfig(top.text("hash"), name, policies, pools, classes, policy_of)
+
+
+def _batch_class(name: str, at: At) -> BatchClass:
+    return BatchClass(name, at.one_of("tier", TIERS), int(at.number("priority")), int(at.number("maxAttempts", at_least=1)))
+
+
+def _pool(key: str, at: At, classes: Mapping[str, BatchClass]) -> Pool:
+    served = frozenset(at.texts("classes"))
+    if not served <= classes.keys():
+        raise ConfigError(f"{at.where}.classes: unknown class {min(served - classes.keys())!r}")
+    return Pool(key, at.text("namespace"), at.text("name"), at.text("service"), at.text("model"), at.one_of("task", TASKS), served)
+
+
+def _policy(at: At, pools: Mapping[str, Pool], classes: Mapping[str, BatchClass]) -> Policy:
+    default_class = at.text("defaultClass")
+    if default_class not in classes:
+        raise ConfigError(f"{at.where}.defaultClass: unknown class {default_class!r}")
+    tenants: dict[str, str] = {}
+    for tenant in at.items("tenants"):
+        folder = tenant.text("keys")
+        if not _FOLDER.fullmatch(folder):
+            raise ConfigError(f"{tenant.where}.keys: {folder!r} is not a folder below the keys folder")
+        tenants.setdefault(folder, tenant.text("name"))
+    timeouts = at.at("timeouts")
+    return Policy(
+        name=at.text("name"),
+        hash=at.text("hash"),
+        models=tuple(at.texts("models")),
+        tenants=tenants,
+        default_class=default_class,
+        rules=tuple(_rule(rule, pools) for rule in at.items("rules")),
+        retry_budget=at.number("retryBudget", at_least=0),
+        first_byte_s=timeouts.number("firstByteSeconds", above=0),
+        idle_s=timeouts.number("idleSeconds", above=0),
+    )
+
+
+def _rule(at: At, pools: Mapping[str, Pool]) -> Rule:
+    match, cache = at.at("match"), at.at("cache").at("exact")
+    routes: list[tuple[str, int]] = []
+    for route in at.items("route"):
+        pool, weight = route.text("pool"), int(route.number("weight", at_least=0))
+        if pool not in pools:
+            raise ConfigError(f"{route.where}.pool: unknown pool {pool!r}")
+        if weight:
+            routes.append((pool, weight))
+    return Rule(
+        name=at.text("name"),
+        models=_any_of(match, "model"),
+        tenants=_any_of(match, "tenant"),
+        classes=_any_of(match, "class"),
+        routes=tuple(routes),
+        cache_mode=cache.one_of("mode", CACHE_MODES),
+        cache_ttl_s=cache.number("ttlSeconds", at_least=0),
+    )
+
+
+def _any_of(match: At, key: str) -> frozenset[str] | None:
+    return frozenset(match.texts(key)) if key in match.value else None

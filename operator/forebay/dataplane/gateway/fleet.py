@@ -1,0 +1,115 @@
+"""The replicas that requests can go to, and which of a pool's is the least loaded.
+
+A sidecar tells its load about once a second; in between, what this gateway sent and got back is added, so that a burst between two polls
+does not all land on the replica that was idle at the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from os import urandom
+
+from forebay.dataplane.gateway.config import Pool
+
+_SCAN = 16
+"""Replicas looked at for one choice. Beyond this many a run of neighbours from a moving start does as well, at a bounded cost."""
+
+
+class Endpoint:
+    """One sidecar. `since` is what this gateway has sent less what has ended, since the last report."""
+
+    __slots__ = ("draining", "healthy", "host", "limit", "missed", "name", "port", "reported", "since")
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.port = host, port
+        self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.reported = 0
+        self.limit = 1
+        self.since = 0
+        self.draining = False
+        self.healthy = True
+        self.missed = 0
+
+    @property
+    def load(self) -> float:
+        """Requests queued and in flight, as a share of what the replica takes at once. Replicas of one pool need not be equal."""
+        return max(0, self.reported + self.since) / self.limit
+
+    @property
+    def usable(self) -> bool:
+        return self.healthy and not self.draining
+
+    def told(self, queued: int, in_flight: int, limit: int, draining: bool) -> None:
+        """What the sidecar says of itself."""
+        self.reported, self.limit, self.draining = queued + in_flight, max(1, limit), draining
+        self.since = 0
+        self.healthy, self.missed = True, 0
+
+    def silent(self) -> None:
+        """A poll was not answered. One may be a slow moment of the replica or of ours; two in a row are not."""
+        self.missed += 1
+        self.healthy = self.healthy and self.missed < 2
+
+
+class Replicas:
+    """One pool's endpoints. What is known of an endpoint outlives updates of the list."""
+
+    __slots__ = ("_turn", "endpoints", "synced")
+
+    def __init__(self) -> None:
+        self.endpoints: tuple[Endpoint, ...] = ()
+        self.synced = False
+        # Gateways that start together must not all begin with the same replica.
+        self._turn = int.from_bytes(urandom(2), "big")
+
+    def update(self, addresses: Iterable[tuple[str, int]]) -> None:
+        """Replaces the list."""
+        known = {(endpoint.host, endpoint.port): endpoint for endpoint in self.endpoints}
+        self.endpoints = tuple(known.get(address) or Endpoint(*address) for address in sorted(set(addresses)))
+        self.synced = True
+
+    def usable(self, tried: Collection[Endpoint]) -> bool:
+        """Whether a healthy replica is left that takes new requests."""
+        return any(endpoint.usable and endpoint not in tried for endpoint in self.endpoints)
+
+    def pick(self, tried: Collection[Endpoint]) -> Endpoint | None:
+        """The least loaded replica that was not tried yet; one that looks unwell only where there is no other."""
+        count = len(self.endpoints)
+        if not count:
+            return None
+        self._turn += 1
+        best: Endpoint | None = None
+        best_load = 0.0
+        for offset in range(min(count, _SCAN)):
+            endpoint = self.endpoints[(self._turn + offset) % count]
+            if not endpoint.usable or endpoint in tried:
+                continue
+            load = endpoint.load
+            if best is None or load < best_load:
+                best, best_load = endpoint, load
+        return best or self._any(tried)
+
+    def _any(self, tried: Collection[Endpoint]) -> Endpoint | None:
+        left = [endpoint for endpoint in self.endpoints if endpoint not in tried]
+        return min(left, key=lambda endpoint: (not endpoint.usable, endpoint.load), default=None)
+
+
+_NONE = Replicas()
+
+
+class Fleet:
+    """Every pool's replicas, by the pool's key."""
+
+    def __init__(self) -> None:
+        self.pools: dict[str, Replicas] = {}
+
+    def keep(self, pools: Collection[str]) -> None:
+        """Exactly these pools are known from now on."""
+        self.pools = {key: self.pools.get(key) or Replicas() for key in pools}
+
+    def of(self, pool: Pool) -> Replicas:
+        """The pool's replicas; none where the pool has left the configuration meanwhile."""
+        return self.pools.get(pool.key) or _NONE
+
+    def endpoints(self) -> list[Endpoint]:
+        return [endpoint for replicas in self.pools.values() for endpoint in replicas.endpoints]
