@@ -391,6 +391,7 @@ class PlanStatus(K8sModel):
     id: str = ""
     summary: str = ""
     decided_at: str = ""
+    why: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(default_factory=list, max_length=64)]
 
 
 class InferencePoolStatus(K8sModel):
@@ -405,7 +406,7 @@ class InferencePoolStatus(K8sModel):
     demand: DemandStatus = DemandStatus()
     objective: ObjectiveStatus = ObjectiveStatus()
     rate: RateStatus = RateStatus()
-    plan: PlanStatus = PlanStatus()
+    plan: PlanStatus = PlanStatus(why=[])
     conditions: Annotated[list[Condition], Field(default_factory=list, max_length=32, json_schema_extra=listmap("type"))]
 
 

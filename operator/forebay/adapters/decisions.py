@@ -1,0 +1,55 @@
+"""Where decisions are written down: one JSON object a line, so that any of them can be planned again with `forebay replay`."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+MAX_BYTES = 64 << 20
+MAX_KEPT = 1000
+
+
+class DecisionLog(Protocol):
+    """A place for decision records. Losing one is not a reason to stop."""
+
+    def write(self, record: dict[str, Any]) -> None: ...
+
+
+class FileDecisions:
+    """Appends to a file; when it is full it becomes `<file>.1`, replacing the one before."""
+
+    def __init__(self, path: Path, max_bytes: int = MAX_BYTES) -> None:
+        self._path, self._max_bytes = path, max_bytes
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: TextIO = path.open("a", encoding="utf-8")
+
+    def write(self, record: dict[str, Any]) -> None:
+        if self._file.tell() > self._max_bytes:
+            self._file.close()
+            self._path.replace(self._path.with_name(self._path.name + ".1"))
+            self._file = self._path.open("a", encoding="utf-8")
+        self._file.write(json.dumps(record, separators=(",", ":")) + "\n")
+        self._file.flush()
+
+
+class StreamDecisions:
+    """Writes to an open stream, such as standard output."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, record: dict[str, Any]) -> None:
+        self._stream.write(json.dumps(record, separators=(",", ":")) + "\n")
+        self._stream.flush()
+
+
+class DecisionsInMemory:
+    """Keeps the last ones, for tests and the demo."""
+
+    def __init__(self) -> None:
+        self.records: deque[dict[str, Any]] = deque(maxlen=MAX_KEPT)
+
+    def write(self, record: dict[str, Any]) -> None:
+        self.records.append(record)

@@ -1,0 +1,41 @@
+"""Where demand comes from. An answer has an age; no answer (None) is not zero demand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from forebay.planning.snapshot import Demand
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A replica whose sidecar can be measured."""
+
+    pod: str
+    address: str
+    port: int
+    ready_at: float | None
+
+
+class Metrics(Protocol):
+    """Measured demand of a pool."""
+
+    async def demand(self, namespace: str, pool: str, targets: list[Target], now: float) -> Demand | None:
+        """The newest measurement, possibly an old one; None where nothing was ever measured."""
+
+    def forget(self, namespace: str, pool: str) -> None:
+        """The pool is gone."""
+
+
+class MetricsInMemory:
+    """Answers what was put in, for tests."""
+
+    def __init__(self) -> None:
+        self.answers: dict[tuple[str, str], Demand] = {}
+
+    async def demand(self, namespace: str, pool: str, targets: list[Target], now: float) -> Demand | None:
+        return self.answers.get((namespace, pool))
+
+    def forget(self, namespace: str, pool: str) -> None:
+        self.answers.pop((namespace, pool), None)

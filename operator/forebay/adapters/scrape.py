@@ -1,0 +1,188 @@
+"""Demand by reading every sidecar's own `/metrics`: what is used where there is no Prometheus.
+
+Counters are differenced per replica between two scrapes, and the differences are summed over a window. So a replica that went away keeps
+counting for what it did within the window, one that restarted counts from zero, and one seen for the first time counts from zero only if
+it became ready within the window.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from forebay.adapters.metrics import Target
+from forebay.dataplane.http.client import Client, UpstreamError
+from forebay.planning.snapshot import ClassDemand, Demand
+
+WINDOW_S = 45.0
+MAX_SCRAPES = 64
+SCRAPE_TIMEOUT_S = 3.0
+MAX_BODY_BYTES = 4 << 20
+AT_ONCE = 32
+
+ARRIVALS = "forebay_sidecar_arrivals_total"
+REQUESTS = "forebay_sidecar_requests_total"
+TOKENS = "forebay_sidecar_tokens_total"
+QUEUE_DEPTH = "forebay_sidecar_queue_depth"
+IN_FLIGHT = "forebay_sidecar_in_flight"
+OBJECTIVE = "forebay_sidecar_objective_total"
+TTFT_BUCKET = "gen_ai_server_time_to_first_token_seconds_bucket"
+CONFIG_INFO = "forebay_sidecar_config_info"
+
+Sample = tuple[str, str, str]
+"""Series of one class: metric name, class, and the one further label that matters."""
+
+_FURTHER = {REQUESTS: "outcome", TOKENS: "token_type", OBJECTIVE: "met", TTFT_BUCKET: "le"}
+_COUNTERS = frozenset({ARRIVALS, REQUESTS, TOKENS, OBJECTIVE, TTFT_BUCKET})
+_GAUGES = frozenset({QUEUE_DEPTH, IN_FLIGHT})
+
+
+@dataclass(slots=True)
+class Reading:
+    """One sidecar at one moment."""
+
+    counters: dict[Sample, float] = field(default_factory=dict)
+    gauges: dict[Sample, float] = field(default_factory=dict)
+    config_hash: str = ""
+
+
+def parse(text: str) -> Reading:
+    """What matters of a sidecar's exposition.
+
+    Raises:
+        ValueError: the text is not an exposition.
+    """
+    reading = Reading()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == CONFIG_INFO and sample.value == 1:
+                reading.config_hash = sample.labels.get("hash", "")
+            series = (sample.name, sample.labels.get("batch_class", ""), sample.labels.get(_FURTHER.get(sample.name, ""), ""))
+            if sample.name in _COUNTERS:
+                reading.counters[series] = reading.counters.get(series, 0.0) + sample.value
+            elif sample.name in _GAUGES:
+                reading.gauges[series] = reading.gauges.get(series, 0.0) + sample.value
+    return reading
+
+
+@dataclass(slots=True)
+class _Pool:
+    """What is kept of one pool: last counters per replica, and what was added at each scrape of the window."""
+
+    last: dict[str, dict[Sample, float]] = field(default_factory=dict)
+    added: deque[tuple[float, dict[Sample, float]]] = field(default_factory=lambda: deque(maxlen=MAX_SCRAPES))
+    answer: Demand | None = None
+
+
+class ScrapedMetrics:
+    """Metrics by scrape."""
+
+    def __init__(self, client: Client, window_s: float = WINDOW_S) -> None:
+        self._client, self._window_s = client, window_s
+        self._pools: dict[tuple[str, str], _Pool] = {}
+        self._slots = asyncio.Semaphore(AT_ONCE)
+
+    def forget(self, namespace: str, pool: str) -> None:
+        self._pools.pop((namespace, pool), None)
+
+    async def demand(self, namespace: str, pool: str, targets: list[Target], now: float) -> Demand | None:
+        kept = self._pools.setdefault((namespace, pool), _Pool())
+        answers = await asyncio.gather(*(self._read(target) for target in targets))
+        readings = {target.pod: (target, reading) for target, reading in zip(targets, answers, strict=True) if reading is not None}
+        if not readings:
+            return kept.answer
+        kept.added.append((now, _difference(kept, readings, now - self._window_s)))
+        # The oldest entry kept is the one that opens the window: what it added came before it.
+        while len(kept.added) > 2 and kept.added[1][0] <= now - self._window_s:
+            kept.added.popleft()
+        kept.answer = self._summary(kept, readings, now)
+        return kept.answer
+
+    async def _read(self, target: Target) -> Reading | None:
+        async with self._slots:
+            try:
+                async with asyncio.timeout(SCRAPE_TIMEOUT_S):
+                    reply = await self._client.send(target.address, target.port, "GET", "/metrics", first_byte_timeout_s=SCRAPE_TIMEOUT_S)
+                    async with reply:
+                        body = await reply.read(MAX_BODY_BYTES)
+                return parse(body.decode()) if reply.status == 200 else None
+            except (UpstreamError, TimeoutError, ValueError):
+                return None
+
+    def _summary(self, kept: _Pool, readings: dict[str, tuple[Target, Reading]], now: float) -> Demand:
+        opened = kept.added[0][0]
+        window_s = now - opened
+        total: dict[Sample, float] = {}
+        for at, added in kept.added:
+            if at > opened:
+                for series, value in added.items():
+                    total[series] = total.get(series, 0.0) + value
+        gauges: dict[Sample, float] = {}
+        hashes: dict[str, int] = {}
+        for _, reading in readings.values():
+            hashes[reading.config_hash] = hashes.get(reading.config_hash, 0) + 1
+            for series, value in reading.gauges.items():
+                gauges[series] = gauges.get(series, 0.0) + value
+        names = sorted({series[1] for series in (*total, *gauges) if series[1]})
+        return Demand(
+            measured_at=now,
+            window_s=round(window_s, 3),
+            source="scrape",
+            replicas_reporting=len(readings),
+            classes={name: class_demand(name, total, gauges, window_s) for name in names},
+            config_hashes=hashes,
+        )
+
+
+def _difference(kept: _Pool, readings: dict[str, tuple[Target, Reading]], since: float) -> dict[Sample, float]:
+    added: dict[Sample, float] = {}
+    for pod, (target, reading) in readings.items():
+        before = kept.last.get(pod)
+        if before is None:
+            young = target.ready_at is not None and target.ready_at >= since and bool(kept.added)
+            before = {} if young else reading.counters
+        for series, value in reading.counters.items():
+            grown = value - before.get(series, 0.0)
+            added[series] = added.get(series, 0.0) + (value if grown < 0 else grown)
+        kept.last[pod] = reading.counters
+    for pod in set(kept.last) - set(readings):
+        del kept.last[pod]
+    return added
+
+
+def class_demand(name: str, total: dict[Sample, float], gauges: dict[Sample, float], window_s: float) -> ClassDemand:
+    """Rates of one class from what was added over a window."""
+    span = window_s or 1.0
+
+    def added(metric: str, further: str = "") -> float:
+        return total.get((metric, name, further), 0.0)
+
+    met, missed = added(OBJECTIVE, "true"), added(OBJECTIVE, "false")
+    buckets = sorted((float(le), value) for (metric, cls, le), value in total.items() if metric == TTFT_BUCKET and cls == name)
+    return ClassDemand(
+        requests_per_s=round(added(ARRIVALS) / span, 6),
+        completed_per_s=round(added(REQUESTS, "ok") / span, 6),
+        input_tokens_per_s=round(added(TOKENS, "input") / span, 6),
+        output_tokens_per_s=round(added(TOKENS, "output") / span, 6),
+        queued=gauges.get((QUEUE_DEPTH, name, ""), 0.0),
+        in_flight=gauges.get((IN_FLIGHT, name, ""), 0.0),
+        p95_time_to_first_token_s=quantile_of(buckets, 0.95),
+        objectives_met=round(met / (met + missed), 6) if met + missed else None,
+    )
+
+
+def quantile_of(buckets: list[tuple[float, float]], quantile: float) -> float | None:
+    """Quantile of a histogram with cumulative buckets, interpolated as PromQL's histogram_quantile does; None without samples."""
+    if not buckets or buckets[-1][1] <= 0:
+        return None
+    rank, low, below = quantile * buckets[-1][1], 0.0, 0.0
+    for bound, count in buckets:
+        if count >= rank:
+            if bound == float("inf"):
+                return round(low, 6)
+            return round(low + (bound - low) * (rank - below) / (count - below), 6) if count > below else round(bound, 6)
+        low, below = bound, count
+    return round(low, 6)

@@ -1,0 +1,61 @@
+"""What an API server does with one of our objects before it stores it: unknown fields, defaults, OpenAPI validation, CEL rules.
+
+The CRDs are the single source: this interprets what `crd.render` writes, so that `forebay up` and a cluster take and refuse the same
+files, in the same words. One contract suite (tests/adapters) holds both to it.
+"""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+from typing import Any
+
+from forebay.api.crd import KINDS, render
+from forebay.api.meta import API_VERSION
+from forebay.api.metadata import check_metadata, unknown_fields
+from forebay.api.schema_check import check
+from forebay.api.schema_fill import fill
+from forebay.api.schema_problems import Problem
+from forebay.api.schema_rules import check_rules
+
+_MODELS = {model.__name__: model for model in KINDS}
+
+
+def is_ours(obj: dict[str, Any]) -> bool:
+    """Whether `validate` knows the object's kind."""
+    return obj.get("apiVersion") == API_VERSION and obj.get("kind") in _MODELS
+
+
+@cache
+def schema_for(kind: str) -> dict[str, Any]:
+    """OpenAPI schema of one of our kinds, as its CRD has it. Not to be changed.
+
+    Raises:
+        KeyError: not one of our kinds.
+    """
+    schema: dict[str, Any] = render(_MODELS[kind])["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return schema
+
+
+def validate(obj: dict[str, Any], strict_unknown: bool) -> tuple[dict[str, Any], list[Problem]]:
+    """The object with defaults filled in, nulls and unknown fields dropped, and all that is wrong with it.
+
+    Args:
+        obj: an object of one of our kinds; it is not changed.
+        strict_unknown: report unknown fields instead of dropping them silently.
+    """
+    schema = schema_for(obj["kind"])
+    unknown: list[Problem] = []
+    metadata = copy.deepcopy(obj.get("metadata") or {})
+    filled = {**fill({**obj, "metadata": {}}, schema, unknown), "metadata": metadata}
+    unknown += unknown_fields(metadata)
+    problems = check_metadata(metadata)
+    if strict_unknown and unknown:
+        return filled, sorted(unknown, key=lambda problem: problem.path) + problems
+    problems += check(filled, schema)
+    if not any(problem.blocking for problem in problems):
+        problems += check_rules(filled, schema)
+    return filled, problems
+
+
+__all__ = ["Problem", "is_ours", "schema_for", "validate"]

@@ -1,0 +1,95 @@
+"""From what the sidecars measured to the load that capacity must hold.
+
+Measured arrivals with a short linear trend over the last minutes, looked ahead by a replica's start time; and what waits already must be
+drained within the same time. The larger of the two counts. A trend may raise the load, never lower it below what is measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from forebay.api.inference_pool import Task
+from forebay.planning.queueing import Load
+from forebay.planning.snapshot import ClassDemand, Demand, DemandPoint, Memory, Shape, Snapshot
+
+TREND_WINDOW_S = 180.0
+MAX_TREND = 2.0
+MIN_POINTS = 4
+MAX_POINTS = 64
+DEFAULT_LEAD_S = 60.0
+MIN_DRAIN_S = 10.0
+FIRST_SHAPE = Shape(input_tokens=256, output_tokens=128)
+
+ARRIVALS = "forebay_sidecar_arrivals_total"
+TOKENS = "forebay_sidecar_tokens_total"
+QUEUE = "forebay_sidecar_queue_depth"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassLoad:
+    """The load of one class to provision for, and the sentence that says where it comes from."""
+
+    name: str
+    load: Load
+    why: str
+
+
+def lead_time_s(memory: Memory) -> float:
+    """How long a replica takes from being asked for to being ready: the slowest of nine in ten, or a guess until one was seen."""
+    times = sorted(memory.start_times_s)
+    return times[min(len(times) - 1, int(0.9 * len(times)))] if times else DEFAULT_LEAD_S
+
+
+def remembered(memory: Memory, demand: Demand) -> tuple[dict[str, tuple[DemandPoint, ...]], dict[str, Shape]]:
+    """History and request shapes with this measurement added."""
+    history, shapes = dict(memory.history), dict(memory.shapes)
+    for name, measured in demand.classes.items():
+        points = [p for p in history.get(name, ()) if demand.measured_at - TREND_WINDOW_S <= p.at < demand.measured_at]
+        points.append(DemandPoint(at=demand.measured_at, requests_per_s=round(measured.requests_per_s, 6)))
+        history[name] = tuple(points[-MAX_POINTS:])
+        if measured.completed_per_s > 0:
+            shapes[name] = Shape(
+                input_tokens=round(measured.input_tokens_per_s / measured.completed_per_s, 3),
+                output_tokens=round(measured.output_tokens_per_s / measured.completed_per_s, 3),
+            )
+    return history, shapes
+
+
+def trend_per_s(points: tuple[DemandPoint, ...]) -> float:
+    """Least-squares slope of the request rate, in requests/s per second; 0 until there are enough points."""
+    if len(points) < MIN_POINTS:
+        return 0.0
+    mean_t = sum(p.at for p in points) / len(points)
+    mean_r = sum(p.requests_per_s for p in points) / len(points)
+    spread = sum((p.at - mean_t) ** 2 for p in points)
+    return sum((p.at - mean_t) * (p.requests_per_s - mean_r) for p in points) / spread if spread > 0 else 0.0
+
+
+def _class_load(name: str, measured: ClassDemand, points: tuple[DemandPoint, ...], shape: Shape, lead_s: float, drain_s: float) -> ClassLoad:
+    now = measured.requests_per_s
+    ahead = min(max(now, now + trend_per_s(points) * lead_s), MAX_TREND * now)
+    backlog = now + measured.queued / drain_s
+    rate = max(ahead, backlog)
+    which = f"{QUEUE} {measured.queued:.0f} to drain in {drain_s:.0f} s" if backlog > ahead else f"trend over {lead_s:.0f} s"
+    why = (
+        f"class {name}: {ARRIVALS} {now:.3g} requests/s, {rate:.3g} to provision for ({which});"
+        f" {TOKENS} {shape.input_tokens:.0f} input and {shape.output_tokens:.0f} output tokens per request"
+    )
+    return ClassLoad(name, Load(requests_per_s=rate, input_tokens=shape.input_tokens, output_tokens=shape.output_tokens), why)
+
+
+def loads(snapshot: Snapshot, history: dict[str, tuple[DemandPoint, ...]], shapes: dict[str, Shape]) -> list[ClassLoad]:
+    """The load of every class that the pool serves and that is known, in the pool's order."""
+    demand = snapshot.demand
+    if demand is None:
+        return []
+    lead_s = lead_time_s(snapshot.memory)
+    first = FIRST_SHAPE if snapshot.spec.model.task == Task.CHAT else Shape(input_tokens=FIRST_SHAPE.input_tokens, output_tokens=0)
+    result = []
+    for name in snapshot.spec.classes:
+        if name not in snapshot.classes:
+            continue
+        drain_s = max(MIN_DRAIN_S, min(lead_s, snapshot.classes[name].queue.max_wait))
+        measured = demand.classes.get(name, ClassDemand())
+        result.append(_class_load(name, measured, history.get(name, ()), shapes.get(name, first), lead_s, drain_s))
+    return result

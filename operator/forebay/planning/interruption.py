@@ -1,0 +1,50 @@
+"""Which nodes are about to go away, by the marks that clouds and node managers leave on them.
+
+The table is data: a new mark is a new row. Sources: Karpenter v1 taints; AWS Node Termination Handler (`TAINT_NODE=true`); GKE; AKS;
+Cluster Autoscaler. A rebalance recommendation counts too: it comes 10 to 20 minutes before the reclaim.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from forebay.planning.snapshot import NodeView
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A taint or label that says a node is going; `value` None means any value."""
+
+    on: Literal["taint", "label"]
+    key: str
+    source: str
+    value: str | None = None
+
+
+SIGNALS: tuple[Signal, ...] = (
+    Signal("taint", "karpenter.sh/disrupted", "Karpenter"),
+    Signal("taint", "karpenter.sh/disruption", "Karpenter before v1"),
+    Signal("taint", "aws-node-termination-handler/spot-itn", "AWS spot interruption"),
+    Signal("taint", "aws-node-termination-handler/rebalance-recommendation", "AWS rebalance recommendation"),
+    Signal("taint", "aws-node-termination-handler/asg-lifecycle-termination", "AWS autoscaling group"),
+    Signal("taint", "aws-node-termination-handler/scheduled-maintenance", "AWS maintenance"),
+    Signal("taint", "cloud.google.com/impending-node-termination", "GKE"),
+    Signal("label", "cloud.google.com/active-node-maintenance", "GKE maintenance", "ONGOING"),
+    Signal("taint", "remediator.kubernetes.azure.com/unschedulable", "AKS"),
+    Signal("taint", "ToBeDeletedByClusterAutoscaler", "Cluster Autoscaler"),
+    Signal("taint", "node.kubernetes.io/out-of-service", "out of service"),
+)
+
+
+def interruption(node: NodeView) -> str | None:
+    """Why the node's replicas must be replaced now, or None."""
+    if node.deleting:
+        return "the node is being deleted"
+    for signal in SIGNALS:
+        marks = {taint.key: taint.value for taint in node.taints} if signal.on == "taint" else node.labels
+        if signal.key in marks and signal.value in (None, marks[signal.key]):
+            return f"{signal.on} {signal.key} ({signal.source})"
+    if not node.ready:
+        return "the node is not ready"
+    return None

@@ -1,0 +1,139 @@
+"""Changing the MIG layout of the pool's own nodes through mig-manager's contract, one node at a time.
+
+cordon → unroute → drain → label → wait for `success` and for the partitions to be allocatable → uncordon. mig-manager neither cordons
+nor drains, and acts only when the label's value changes; it has no "observed" mark, so a layout counts as applied only when the label is
+ours, the state says success and the node's allocatable shows the partitions. A node that fails or does not finish in time stays cordoned,
+is named in the condition, and is not tried again until the layout changes or somebody mends it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from forebay.api.conditions import Reason, Type
+from forebay.api.inference_pool import InferencePoolSpec, PartitioningMode
+from forebay.api.canonical import short_hash
+from forebay.planning.decision import Action, Ref, Verdict
+from forebay.planning.snapshot import NodeView, Partitioning, PodView, Snapshot
+
+LABEL_CONFIG = "nvidia.com/mig.config"
+LABEL_STATE = "nvidia.com/mig.config.state"
+ANNOTATION_CORDONED = "forebay.dev/cordoned-for"
+CONFIG_MAP = "forebay-mig-config"
+RESOURCE_PREFIX = "nvidia.com/mig-"
+
+
+@dataclass(frozen=True, slots=True)
+class Repartition:
+    """The next steps, what to remember of them, and the condition."""
+
+    actions: tuple[Action, ...] = ()
+    progress: dict[str, Partitioning] = field(default_factory=dict)
+    verdict: Verdict | None = None
+
+
+def config_name(layout: dict[str, int]) -> str:
+    """Name of a layout: the same layout has the same name in every pool."""
+    return f"forebay-{short_hash(layout)}"
+
+
+def config_document(layouts: list[dict[str, int]]) -> dict[str, Any]:
+    """mig-parted's configuration of all layouts. `all-disabled` is the label's default value and must exist."""
+    configs: dict[str, Any] = {"all-disabled": [{"devices": "all", "mig-enabled": False, "mig-devices": {}}]}
+    for layout in sorted(layouts, key=config_name):
+        configs[config_name(layout)] = [{"devices": "all", "mig-enabled": True, "mig-devices": dict(sorted(layout.items()))}]
+    return {"version": "v1", "mig-configs": configs}
+
+
+def _resource(partition: str) -> str:
+    return RESOURCE_PREFIX + partition.replace("+", ".")
+
+
+def shows_layout(node: NodeView, layout: dict[str, int]) -> bool:
+    """Whether the node's allocatable holds exactly the layout's partitions, on every GPU alike."""
+    found = {key: int(value) for key, value in node.allocatable.items() if key.startswith(RESOURCE_PREFIX) and int(value) > 0}
+    wanted = {_resource(partition): count for partition, count in layout.items()}
+    if set(found) != set(wanted):
+        return False
+    ratios = {found[key] / count for key, count in wanted.items()}
+    return len(ratios) == 1 and ratios.pop() >= 1
+
+
+def applied(node: NodeView, layout: dict[str, int]) -> bool:
+    return node.labels.get(LABEL_CONFIG) == config_name(layout) and node.labels.get(LABEL_STATE) == "success" and shows_layout(node, layout)
+
+
+def _patch(node: NodeView, body: dict[str, Any], reason: str) -> Action:
+    return Action(verb="patch", ref=Ref(api_version="v1", kind="Node", name=node.name), body=body, reason=reason)
+
+
+def _begin(node: NodeView, config: str) -> Action:
+    body = {"metadata": {"annotations": {ANNOTATION_CORDONED: config}}, "spec": {"unschedulable": True}}
+    return _patch(node, body, f"cordon {node.name} before its layout changes to {config}")
+
+
+def _finish(node: NodeView) -> Action:
+    body = {"metadata": {"annotations": {ANNOTATION_CORDONED: None}}, "spec": {"unschedulable": None}}
+    return _patch(node, body, f"uncordon {node.name}: its layout is applied")
+
+
+def drain(pod: PodView, namespace: str) -> tuple[Action, ...]:
+    """Evicts one replica; unrouting comes with every doomed replica."""
+    ref = Ref(api_version="v1", kind="Pod", namespace=namespace, name=pod.name)
+    return (Action(verb="evict", ref=ref, reason="its GPU is partitioned anew"),)
+
+
+def _step(snapshot: Snapshot, node: NodeView, config: str, known: Partitioning | None) -> tuple[tuple[Action, ...], Partitioning]:
+    """The next step of the node whose turn it is."""
+    progress = known if known and known.config == config else Partitioning(config=config, phase="Draining", since=snapshot.now)
+    late = snapshot.now - progress.since > snapshot.settings.partitioning_deadline_s
+    state = node.labels.get(LABEL_STATE)
+    if node.annotations.get(ANNOTATION_CORDONED) != config or not node.unschedulable:
+        return (_begin(node, config),), progress
+    if progress.phase == "Draining":
+        pods = [p for p in snapshot.pods if p.node == node.name]
+        if pods:
+            actions = tuple(a for pod in pods if not pod.deleting for a in drain(pod, snapshot.pool.namespace))
+            return actions, progress.model_copy(update={"phase": "Stuck"}) if late else progress
+        label = _patch(node, {"metadata": {"labels": {LABEL_CONFIG: config}}}, f"ask mig-manager for {config} on {node.name}")
+        return (label,), Partitioning(config=config, phase="Applying", since=snapshot.now)
+    if state == "failed" and node.labels.get(LABEL_CONFIG) == config:
+        return (), progress.model_copy(update={"phase": "Failed"})
+    return (), progress.model_copy(update={"phase": "Stuck"}) if late else progress
+
+
+def _verdict(status: str, reason: Reason, message: str) -> Verdict:
+    return Verdict(type=Type.PARTITIONED, status=status, reason=reason, message=message)
+
+
+def _halted(node: NodeView, progress: Partitioning) -> Verdict:
+    if progress.phase == "Failed":
+        message = f"node {node.name}: mig-manager answered failed for {progress.config}. See its log there, mend the node or change partitioning.layout"
+        return _verdict("False", Reason.PARTITIONING_FAILED, message)
+    message = f"node {node.name}: {progress.config} is not applied after {progress.since:.0f}; state and allocatable did not follow. It stays cordoned"
+    return _verdict("False", Reason.PARTITIONING_STUCK, message)
+
+
+def repartition(snapshot: Snapshot) -> Repartition:
+    """The next step towards the layout on all of the pool's own nodes."""
+    spec: InferencePoolSpec = snapshot.spec
+    if spec.partitioning.mode != PartitioningMode.STATIC:
+        return Repartition()
+    layout, config = spec.partitioning.layout, config_name(spec.partitioning.layout)
+    own = sorted((n for n in snapshot.nodes if n.own and not n.deleting), key=lambda n: n.name)
+    done = tuple(_finish(n) for n in own if applied(n, layout) and n.annotations.get(ANNOTATION_CORDONED))
+    waiting = [n for n in own if not applied(n, layout)]
+    if not waiting:
+        message = f"{len(own)} nodes have {config}" if own else f"no node is labelled forebay.dev/pool={snapshot.pool.namespace}.{snapshot.pool.name}"
+        return Repartition(done, {}, _verdict("True" if own else "Unknown", Reason.LAYOUT_APPLIED if own else Reason.NOT_PARTITIONED, message))
+    progress = {k: v for k, v in snapshot.memory.partitioning.items() if v.config == config and k in {n.name for n in waiting}}
+    node = next((n for n in waiting if n.name in progress), waiting[0])
+    known = progress.get(node.name)
+    if known and known.phase in ("Failed", "Stuck"):
+        return Repartition(done, progress, _halted(node, known))
+    actions, now = _step(snapshot, node, config, known)
+    if now.phase in ("Failed", "Stuck"):
+        return Repartition((*done, *actions), {**progress, node.name: now}, _halted(node, now))
+    message = f"node {node.name} is {now.phase.lower()} for {config}; {len(waiting) - 1} more to go"
+    return Repartition((*done, *actions), {**progress, node.name: now}, _verdict("False", Reason.REPARTITIONING, message))

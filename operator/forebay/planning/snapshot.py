@@ -1,0 +1,182 @@
+"""Everything a decision about one pool stands on: what was asked, what exists, what was measured, what is remembered.
+
+Frozen and JSON-serialisable: a recorded snapshot planned again gives the same plan, byte for byte.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from forebay.api.batch_class import BatchClassSpec
+from forebay.api.inference_pool import FULL, InferencePoolSpec
+from forebay.api.meta import K8sModel
+
+CapacityType = Literal["on-demand", "spot"]
+ON_DEMAND: CapacityType = "on-demand"
+SPOT: CapacityType = "spot"
+
+
+class PoolIdentity(K8sModel):
+    """Which pool, at which generation."""
+
+    namespace: str
+    name: str
+    uid: str = ""
+    generation: int = 0
+
+
+class DeploymentView(K8sModel):
+    """A Deployment of the pool: one variant."""
+
+    name: str
+    variant: str
+    capacity_type: CapacityType = ON_DEMAND
+    accelerator: str = ""
+    partition: str = FULL
+    replicas: int
+    ready: int = 0
+    template_hash: str = ""
+
+
+class PodView(K8sModel):
+    """A replica."""
+
+    name: str
+    variant: str
+    capacity_type: CapacityType = ON_DEMAND
+    node: str = ""
+    ready: bool = False
+    deleting: bool = False
+    routed: bool = True
+    created_at: float
+    ready_at: float | None = None
+
+
+class Taint(K8sModel):
+    key: str
+    value: str = ""
+    effect: str = ""
+
+
+class NodeView(K8sModel):
+    """A node that carries the pool's replicas, or is the pool's own."""
+
+    name: str
+    own: bool = False
+    capacity_type: CapacityType = ON_DEMAND
+    ready: bool = True
+    unschedulable: bool = False
+    deleting: bool = False
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    taints: tuple[Taint, ...] = ()
+    allocatable: dict[str, str] = {}
+
+
+class NodePoolView(K8sModel):
+    """A Karpenter NodePool that carries the pool's UID."""
+
+    name: str
+    gpus_limit: str = ""
+
+
+class ClassDemand(K8sModel):
+    """What the sidecars of a pool measured for one class, as rates over the window."""
+
+    requests_per_s: float = 0.0
+    completed_per_s: float = 0.0
+    input_tokens_per_s: float = 0.0
+    output_tokens_per_s: float = 0.0
+    queued: float = 0.0
+    in_flight: float = 0.0
+    p95_time_to_first_token_s: float | None = None
+    objectives_met: float | None = None
+
+
+class Demand(K8sModel):
+    """What is asked of the pool. No demand at all (None in the snapshot) is not zero demand."""
+
+    measured_at: float
+    window_s: float
+    source: str
+    replicas_reporting: int
+    classes: dict[str, ClassDemand] = {}
+    config_hashes: dict[str, int] = {}
+
+
+class DemandPoint(K8sModel):
+    """One measured moment, kept for the trend."""
+
+    at: float
+    requests_per_s: float
+
+
+class Shape(K8sModel):
+    """Mean tokens of a request."""
+
+    input_tokens: float
+    output_tokens: float
+
+
+class Recommendation(K8sModel):
+    """How many replicas were wanted at a moment."""
+
+    at: float
+    replicas: int
+
+
+class Partitioning(K8sModel):
+    """Progress of one node's change of layout."""
+
+    config: str
+    phase: Literal["Draining", "Applying", "Failed", "Stuck"]
+    since: float
+
+
+class Memory(K8sModel):
+    """What the planner carries from one decision to the next; persisted over restarts."""
+
+    history: dict[str, tuple[DemandPoint, ...]] = {}
+    shapes: dict[str, Shape] = {}
+    recommendations: tuple[Recommendation, ...] = ()
+    observed_since: float | None = None
+    start_times_s: tuple[float, ...] = ()
+    started_pods: tuple[str, ...] = ()
+    spot_hold_until: float = 0.0
+    target: int = 0
+    partitioning: dict[str, Partitioning] = {}
+
+
+class Settings(K8sModel):
+    """How this operator is set up."""
+
+    sidecar_image: str
+    gateway_kubernetes: str = "in-cluster"
+    interval_s: float = 15.0
+    stale_after_s: float = 45.0
+    partitioning_deadline_s: float = 1800.0
+    mig_config_namespace: str = "gpu-operator"
+
+
+class Snapshot(K8sModel):
+    """The input of one decision."""
+
+    schema_version: Literal[1] = 1
+    now: float
+    pool: PoolIdentity
+    spec: InferencePoolSpec
+    classes: dict[str, BatchClassSpec] = {}
+    deployments: tuple[DeploymentView, ...] = ()
+    pods: tuple[PodView, ...] = ()
+    nodes: tuple[NodeView, ...] = ()
+    node_pools: tuple[NodePoolView, ...] = ()
+    backend_installed: bool = True
+    demand: Demand | None = None
+    memory: Memory = Memory()
+    settings: Settings
+    failed_writes: tuple[str, ...] = ()
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the measured demand is young enough to act on."""
+        return self.demand is not None and self.now - self.demand.measured_at <= self.settings.stale_after_s

@@ -1,0 +1,200 @@
+"""What a decision says about itself: the pool's status, its conditions and its Events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from forebay.api.conditions import Reason, Type
+from forebay.api.inference_pool import (
+    Backend,
+    DemandStatus,
+    DesiredStatus,
+    InferencePoolStatus,
+    Mode,
+    ObjectiveStatus,
+    RateStatus,
+    VariantStatus,
+)
+from forebay.api.meta import format_duration
+from forebay.planning.decision import Note, Verdict
+from forebay.planning.placement import Placed, doomed
+from forebay.planning.snapshot import SPOT, ClassDemand, Snapshot
+from forebay.planning.target import Held, Sized
+from forebay.planning.variants import LABEL_POOL, Variant
+
+Report = tuple[InferencePoolStatus, tuple[Verdict, ...], tuple[Note, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that was decided."""
+
+    snapshot: Snapshot
+    sized: Sized
+    held: Held
+    placed: Placed
+    targets: dict[str, tuple[Variant, int]]
+    partitioned: Verdict | None
+    document: dict[str, Any] | None
+
+
+def report(facts: Facts) -> Report:
+    """Status, conditions and Events of one decision."""
+    return _status(facts), _verdicts(facts), _notes(facts)
+
+
+def _status(facts: Facts) -> InferencePoolStatus:
+    snapshot = facts.snapshot
+    alive = [p for p in snapshot.pods if not p.deleting]
+    split = facts.placed.split
+    partition = next((v.partition for v, _ in facts.targets.values()), "full")
+    return InferencePoolStatus(
+        observed_generation=snapshot.pool.generation,
+        replicas=len(alive),
+        ready_replicas=sum(p.ready for p in alive),
+        selector=f"{LABEL_POOL}={snapshot.pool.name}",
+        desired=DesiredStatus(on_demand=split.on_demand, spot=split.spot, partitions={partition: split.on_demand + split.spot}),
+        variants=[_variant(facts, name, variant, replicas) for name, (variant, replicas) in facts.targets.items()],
+        demand=_demand(snapshot),
+        objective=_objective(snapshot),
+        rate=RateStatus(usd_per_hour=_dollars(facts)),
+        conditions=[],
+    )
+
+
+def _variant(facts: Facts, name: str, variant: Variant, replicas: int) -> VariantStatus:
+    pods = [p for p in facts.snapshot.pods if p.variant == variant.name and not p.deleting]
+    ready = sum(p.ready for p in pods)
+    return VariantStatus(
+        name=name,
+        accelerator=variant.accelerator.name if variant.accelerator else "",
+        partition=variant.partition,
+        capacity_type=variant.capacity_type,
+        desired=replicas,
+        ready=ready,
+        pending=len(pods) - ready,
+        usd_per_hour=variant.usd_per_node_hour,
+    )
+
+
+def _demand(snapshot: Snapshot) -> DemandStatus:
+    classes = snapshot.demand.classes.values() if snapshot.demand and snapshot.fresh else ()
+    return DemandStatus(
+        requests_per_second=round(sum(c.requests_per_s for c in classes), 2),
+        input_tokens_per_second=round(sum(c.input_tokens_per_s for c in classes), 1),
+        output_tokens_per_second=round(sum(c.output_tokens_per_s for c in classes), 1),
+        queued=round(sum(c.queued for c in classes)),
+        in_flight=round(sum(c.in_flight for c in classes)),
+    )
+
+
+def _objective(snapshot: Snapshot) -> ObjectiveStatus:
+    classes: list[ClassDemand] = list(snapshot.demand.classes.values()) if snapshot.demand and snapshot.fresh else []
+    tails = [c.p95_time_to_first_token_s for c in classes if c.p95_time_to_first_token_s is not None]
+    met = [c.objectives_met for c in classes if c.objectives_met is not None]
+    p95 = format_duration(float(f"{max(tails):.3g}")) if tails else ""
+    return ObjectiveStatus(p95_time_to_first_token=p95, attainment=round(min(met), 4) if met else None)
+
+
+def _dollars(facts: Facts) -> str:
+    spent = facts.placed.bill
+    return f"{spent.usd_per_hour:.2f}" if spent and spent.usd_per_hour is not None else "unknown"
+
+
+def _verdict(type_: Type, ok: bool | None, reason: Reason, message: str) -> Verdict:
+    return Verdict(type=type_, status="Unknown" if ok is None else "True" if ok else "False", reason=reason, message=message)
+
+
+def _verdicts(facts: Facts) -> tuple[Verdict, ...]:
+    listed = [_resolved(facts), facts.sized.feasible, _fresh(facts), facts.placed.verdict, _provisioned(facts), _paused(facts), _conflict(facts)]
+    if facts.partitioned is not None:
+        listed.append(facts.partitioned)
+    accepted = _verdict(Type.ACCEPTED, True, Reason.ACCEPTED, "the pool is planned")
+    return (accepted, *listed, _ready(facts))
+
+
+def _resolved(facts: Facts) -> Verdict:
+    missing = [name for name in facts.snapshot.spec.classes if name not in facts.snapshot.classes]
+    if not missing:
+        return _verdict(Type.RESOLVED_REFS, True, Reason.RESOLVED, "every class exists")
+    message = f"there is no BatchClass named {', '.join(missing)}: create it, or take it out of spec.classes"
+    return _verdict(Type.RESOLVED_REFS, False, Reason.UNKNOWN_CLASS, message)
+
+
+def _fresh(facts: Facts) -> Verdict:
+    snapshot = facts.snapshot
+    if snapshot.demand is None:
+        return _verdict(Type.METRICS_FRESH, None, Reason.NO_SAMPLES, "no sidecar has been measured yet; the pool is held as it is")
+    age_s = snapshot.now - snapshot.demand.measured_at
+    if not snapshot.fresh:
+        message = f"the last measurement is {age_s:.0f} s old (limit {snapshot.settings.stale_after_s:.0f} s): the pool is held and never shrunk"
+        return _verdict(Type.METRICS_FRESH, False, Reason.STALE, message)
+    return _verdict(Type.METRICS_FRESH, True, Reason.FRESH, f"{snapshot.demand.replicas_reporting} replicas measured by {snapshot.demand.source}")
+
+
+def _provisioned(facts: Facts) -> Verdict:
+    snapshot = facts.snapshot
+    if snapshot.spec.capacity.nodes.backend == Backend.KARPENTER and not snapshot.backend_installed:
+        message = "Karpenter's NodePool kind is not installed: existing nodes are used. Install Karpenter, or set capacity.nodes.backend to None"
+        return _verdict(Type.CAPACITY_PROVISIONED, False, Reason.BACKEND_MISSING, message)
+    waiting = [p.name for p in snapshot.pods if not p.deleting and not p.node]
+    if waiting:
+        return _verdict(Type.CAPACITY_PROVISIONED, False, Reason.PROVISIONING, f"{len(waiting)} replicas wait for a node")
+    if snapshot.spec.capacity.nodes.backend == Backend.NONE:
+        return _verdict(Type.CAPACITY_PROVISIONED, True, Reason.EXISTING_NODES, "every replica has a node")
+    return _verdict(Type.CAPACITY_PROVISIONED, True, Reason.PROVISIONED, "every replica has a node")
+
+
+def _paused(facts: Facts) -> Verdict:
+    if facts.snapshot.spec.scaling.paused:
+        return _verdict(Type.PAUSED, True, Reason.PAUSED, "scaling.paused is true: everything is held as it is")
+    if facts.snapshot.spec.mode == Mode.RECOMMEND:
+        return _verdict(Type.PAUSED, True, Reason.RECOMMEND_ONLY, "mode is Recommend: planned and reported, nothing is touched")
+    return _verdict(Type.PAUSED, False, Reason.NOT_PAUSED, "the plan is carried out")
+
+
+def _conflict(facts: Facts) -> Verdict:
+    if facts.snapshot.failed_writes:
+        return _verdict(Type.FIELD_CONFLICT, True, Reason.CONFLICT, "; ".join(facts.snapshot.failed_writes))
+    return _verdict(Type.FIELD_CONFLICT, False, Reason.NO_CONFLICT, "no other manager owns a field that is needed")
+
+
+def _ready(facts: Facts) -> Verdict:
+    """One summary for people, Argo CD and `kubectl wait`: as many replicas answer as are wanted."""
+    snapshot = facts.snapshot
+    ready = sum(p.ready and not p.deleting for p in snapshot.pods)
+    wanted = facts.placed.replicas
+    if facts.document is None:
+        return _verdict(Type.READY, False, Reason.UNKNOWN_CLASS, "none of the pool's classes exists")
+    if snapshot.spec.mode == Mode.RECOMMEND:
+        return _verdict(Type.READY, True, Reason.RECOMMEND_ONLY, f"{wanted} replicas are recommended")
+    if ready >= wanted > 0:
+        return _verdict(Type.READY, True, Reason.REPLICAS_READY, f"{ready} replicas answer")
+    if ready:
+        return _verdict(Type.READY, ready >= snapshot.spec.scaling.min_replicas, Reason.REPLICAS_PENDING, f"{ready} of {wanted} replicas answer")
+    return _verdict(Type.READY, False, Reason.NO_REPLICAS, f"none of {wanted} replicas answers yet")
+
+
+def _notes(facts: Facts) -> tuple[Note, ...]:
+    """Events: what changed since the last decision, and what a person should look at."""
+    snapshot, notes = facts.snapshot, []
+    before, after = snapshot.memory.target, facts.placed.replicas
+    prefix = "Recommended" if snapshot.spec.mode == Mode.RECOMMEND else "Scaled"
+    if after != before and not snapshot.spec.scaling.paused:
+        direction = "Up" if after > before else "Down"
+        why = next((w for w in facts.sized.why if "replicas" in w), facts.sized.why[0] if facts.sized.why else "")
+        notes.append(Note(reason=f"{prefix}{direction}", message=f"{before} → {after} replicas: {why}"))
+    for name, why in sorted(doomed(snapshot).items()):
+        if any(p.name == name and p.routed and not p.deleting for p in snapshot.pods):
+            notes.append(Note(type="Warning", reason="Interrupted", message=f"replica {name} is replaced: {why}"))
+    if facts.placed.split.hold_until > snapshot.memory.spot_hold_until and snapshot.spec.capacity.spot.enabled:
+        pending = sum(p.capacity_type == SPOT and not p.ready for p in snapshot.pods)
+        notes.append(Note(type="Warning", reason="SpotUnavailable", message=f"{pending} spot replicas did not come: on-demand stands in"))
+    if facts.sized.feasible.status == "False":
+        notes.append(Note(type="Warning", reason=facts.sized.feasible.reason, message=facts.sized.feasible.message))
+    if facts.placed.verdict.reason in (Reason.LIMITED, Reason.PRICE_UNKNOWN):
+        notes.append(Note(type="Warning", reason=facts.placed.verdict.reason, message=facts.placed.verdict.message))
+    if facts.partitioned is not None and facts.partitioned.reason in (Reason.PARTITIONING_FAILED, Reason.PARTITIONING_STUCK):
+        notes.append(Note(type="Warning", reason=facts.partitioned.reason, message=facts.partitioned.message))
+    return tuple(notes)

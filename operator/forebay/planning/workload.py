@@ -1,0 +1,176 @@
+"""Kubernetes objects of a pool: Deployments (one per variant), the Service in front of their sidecars, and the sidecars' ConfigMap.
+
+A pod template, once applied, is applied again only when the pool's own part of it changed. So neither an upgrade of the operator nor a
+change of class or policy restarts a GPU pod; the sidecar's image moves with the pool's own next rollout.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from forebay.api.inference_pool import FULL, InferencePoolSpec
+from forebay.api.meta import API_VERSION
+from forebay.api.canonical import bounded_name, canonical, short_hash
+from forebay.planning.snapshot import PoolIdentity, Settings
+from forebay.planning.variants import (
+    LABEL_CAPACITY_TYPE,
+    LABEL_PART_OF,
+    LABEL_POOL,
+    LABEL_ROUTED,
+    LABEL_VARIANT,
+    PART_OF,
+    Variant,
+    qualified,
+    selects_capacity_type,
+)
+
+SIDECAR_PORT = 9400
+SIDECAR_NAME = "forebay-sidecar"
+CONFIG_FOLDER = "/etc/forebay"
+ANNOTATION_TEMPLATE = "forebay.dev/template-hash"
+ANNOTATION_ACCELERATOR = "forebay.dev/accelerator"
+ANNOTATION_PARTITION = "forebay.dev/partition"
+DEFAULT_GRACE_S = 60
+GRACE_MARGIN_S = 5
+
+
+def service_name(pool: str) -> str:
+    return bounded_name(pool, "forebay")
+
+
+def config_name(pool: str) -> str:
+    return bounded_name(pool, "forebay-sidecar")
+
+
+def deployment_name(pool: str, variant: Variant) -> str:
+    return bounded_name(pool, variant.name)
+
+
+def owner(pool: PoolIdentity, kind: str = "InferencePool") -> dict[str, Any]:
+    """The reference that lets Kubernetes delete a child with its owner."""
+    return {"apiVersion": API_VERSION, "kind": kind, "name": pool.name, "uid": pool.uid, "controller": True, "blockOwnerDeletion": False}
+
+
+def metadata(pool: PoolIdentity, name: str, **extra: Any) -> dict[str, Any]:
+    labels = {"app.kubernetes.io/managed-by": "forebay", LABEL_PART_OF: PART_OF, LABEL_POOL: pool.name}
+    return {"name": name, "namespace": pool.namespace, "labels": labels, "ownerReferences": [owner(pool)], **extra}
+
+
+def config_map(pool: PoolIdentity, document: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(pool, config_name(pool.name)),
+        "data": {"sidecar.json": canonical(document).decode()},
+    }
+
+
+def service(pool: PoolIdentity) -> dict[str, Any]:
+    """Headless: the gateway picks endpoints itself. Selecting on the routed label is what lets a replica be taken out without ending it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(pool, service_name(pool.name)),
+        "spec": {
+            "clusterIP": "None",
+            "selector": {LABEL_POOL: pool.name, LABEL_ROUTED: "true"},
+            "ports": [{"name": "http", "port": SIDECAR_PORT, "targetPort": SIDECAR_PORT, "protocol": "TCP"}],
+        },
+    }
+
+
+def template_hash(spec: InferencePoolSpec, variant: Variant) -> str:
+    """Hash of the pool's own part of a pod template: what a user changed, never what Forebay adds."""
+    selection = [r.model_dump(mode="json") for r in variant.accelerator.requirements] if variant.accelerator else []
+    return short_hash([spec.server.model_dump(mode="json"), variant.name, variant.partition, variant.gpus, selection, selects_capacity_type(spec)])
+
+
+def _sidecar(spec: InferencePoolSpec, settings: Settings, grace_s: int) -> dict[str, Any]:
+    probe = {"path": "/healthz", "port": SIDECAR_PORT}
+    return {
+        "name": SIDECAR_NAME,
+        "image": settings.sidecar_image,
+        "restartPolicy": "Always",
+        "args": [
+            "sidecar", "--config", f"{CONFIG_FOLDER}/sidecar.json", "--host", "$(POD_IP)", "--port", str(SIDECAR_PORT),
+            "--engine", f"$(POD_IP):{spec.server.port}", "--grace", f"{max(1, grace_s - GRACE_MARGIN_S)}s",
+        ],
+        "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+        "ports": [{"name": SIDECAR_NAME, "containerPort": SIDECAR_PORT, "protocol": "TCP"}],
+        "startupProbe": {"httpGet": probe, "periodSeconds": 1, "failureThreshold": 60},
+        "readinessProbe": {"httpGet": {**probe, "path": "/readyz"}, "periodSeconds": 2, "failureThreshold": 2},
+        "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "runAsNonRoot": True, "runAsUser": 65532,
+            "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumeMounts": [{"name": SIDECAR_NAME, "mountPath": CONFIG_FOLDER, "readOnly": True}],
+    }  # fmt: skip
+
+
+def _gpu_resource(variant: Variant) -> dict[str, str]:
+    if not variant.gpus:
+        return {}
+    resource = "nvidia.com/gpu" if variant.partition == FULL else f"nvidia.com/mig-{variant.partition.replace('+', '.')}"
+    return {resource: str(variant.gpus)}
+
+
+def _node_affinity(pod: dict[str, Any], variant: Variant) -> None:
+    """Adds the accelerator's requirements to every term the user's template already has."""
+    expressions = [r.model_dump(mode="json", by_alias=True, exclude_defaults=True) for r in variant.accelerator.requirements] if variant.accelerator else []
+    if not expressions:
+        return
+    required = pod.setdefault("affinity", {}).setdefault("nodeAffinity", {}).setdefault("requiredDuringSchedulingIgnoredDuringExecution", {})
+    for term in required.setdefault("nodeSelectorTerms", [{}]):
+        term["matchExpressions"] = [*term.get("matchExpressions", []), *expressions]
+
+
+def pod_template(pool: PoolIdentity, spec: InferencePoolSpec, variant: Variant, settings: Settings, own_nodes: bool) -> dict[str, Any]:
+    """The user's template with the sidecar, the variant's node selection and GPU resource, and a drain before the server is stopped."""
+    template = copy.deepcopy(spec.server.template)
+    pod = template["spec"]
+    grace_s = pod.setdefault("terminationGracePeriodSeconds", DEFAULT_GRACE_S)
+    pod["initContainers"] = [_sidecar(spec, settings, grace_s), *pod.get("initContainers", [])]
+    pod["volumes"] = [*pod.get("volumes", []), {"name": SIDECAR_NAME, "configMap": {"name": config_name(pool.name)}}]
+    server = pod["containers"][0]
+    if resource := _gpu_resource(variant):
+        limits = {k: v for k, v in server.get("resources", {}).get("limits", {}).items() if not k.startswith("nvidia.com/")}
+        server["resources"] = {**server.get("resources", {}), "limits": {**limits, **resource}}
+    for container in pod["containers"]:
+        # Kubernetes stops native sidecars last, so without this the server would go first and break its streams.
+        container.setdefault("lifecycle", {}).setdefault("preStop", {"httpGet": {"path": "/drain", "port": SIDECAR_PORT}})
+    if selects_capacity_type(spec):
+        pod["nodeSelector"] = {**pod.get("nodeSelector", {}), LABEL_CAPACITY_TYPE: variant.capacity_type}
+    if own_nodes or variant.partition != FULL:
+        pod["nodeSelector"] = {**pod.get("nodeSelector", {}), LABEL_POOL: qualified(pool.namespace, pool.name)}
+    _node_affinity(pod, variant)
+    meta = template.get("metadata", {})
+    template["metadata"] = {**meta, "labels": {**meta.get("labels", {}), **_selector(pool, variant), LABEL_ROUTED: "true", LABEL_PART_OF: PART_OF, LABEL_CAPACITY_TYPE: variant.capacity_type}}
+    return template
+
+
+def _selector(pool: PoolIdentity, variant: Variant) -> dict[str, str]:
+    return {LABEL_POOL: pool.name, LABEL_VARIANT: variant.name}
+
+
+def deployment(pool: PoolIdentity, spec: InferencePoolSpec, variant: Variant, replicas: int, settings: Settings, own_nodes: bool) -> dict[str, Any]:
+    """The Deployment of one variant. With `own_nodes` its pods stand only on nodes that carry the pool's label."""
+    annotations = {
+        ANNOTATION_TEMPLATE: template_hash(spec, variant),
+        ANNOTATION_ACCELERATOR: variant.accelerator.name if variant.accelerator else "",
+        ANNOTATION_PARTITION: variant.partition,
+    }
+    meta = metadata(pool, deployment_name(pool.name, variant), annotations=annotations)
+    meta["labels"] = {**meta["labels"], LABEL_VARIANT: variant.name, LABEL_CAPACITY_TYPE: variant.capacity_type}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": meta,
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": _selector(pool, variant)},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
+            "template": pod_template(pool, spec, variant, settings, own_nodes),
+        },
+    }

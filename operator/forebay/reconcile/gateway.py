@@ -1,0 +1,107 @@
+"""Reconciles one gateway: the policies that name it, what it loads, and the objects that run it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pydantic import ValidationError
+
+from forebay.adapters import cluster as kinds
+from forebay.adapters.cluster import ClusterError, Object
+from forebay.api.inference_pool import InferencePoolSpec
+from forebay.api.routing_policy import RoutingPolicySpec
+from forebay.planning.gateway_workload import ADMIN_PORT
+from forebay.planning.routing import GatewayReplica, GatewaySnapshot, PolicyReport, PolicyView, PoolView, plan_gateway
+from forebay.reconcile.apply import apply
+from forebay.reconcile.keys import Key
+from forebay.reconcile.observe import classes
+from forebay.reconcile.pool import report_invalid
+from forebay.reconcile.report import conditions, write_status
+from forebay.reconcile.world import World
+
+
+async def reconcile_gateway(world: World, key: Key) -> float | None:
+    """One round; None when no policy names the gateway any more (its objects go with their last owner)."""
+    policies = {obj["metadata"]["name"]: obj for obj in world.view.all(kinds.ROUTING_POLICIES) if _names(obj, key)}
+    if not policies:
+        return None
+    snapshot = await gateway_snapshot(world, key, policies)
+    plan = plan_gateway(snapshot)
+    await apply(plan.actions, world.cluster)
+    for report in plan.reports:
+        await _report(world, policies[report.name], report)
+    return plan.requeue_after_s
+
+
+def _names(obj: Object, key: Key) -> bool:
+    meta = obj["metadata"]
+    named = obj.get("spec", {}).get("gateway", {}).get("name", "default")
+    return bool(meta["namespace"] == key.namespace and named == key.name and "deletionTimestamp" not in meta)
+
+
+async def gateway_snapshot(world: World, key: Key, policies: dict[str, Object]) -> GatewaySnapshot:
+    views = []
+    for obj in policies.values():
+        try:
+            spec = RoutingPolicySpec.model_validate(obj["spec"])
+        except ValidationError as error:
+            await report_invalid(world, obj, error)
+            continue
+        meta = obj["metadata"]
+        views.append(
+            PolicyView(
+                namespace=meta["namespace"], name=meta["name"], uid=meta["uid"], generation=meta.get("generation", 0),
+                created_at=meta.get("creationTimestamp", ""), spec=spec,
+            )
+        )  # fmt: skip
+    return GatewaySnapshot(
+        now=world.clock.now(),
+        namespace=key.namespace,
+        name=key.name,
+        policies=tuple(views),
+        pools=_pools(world),
+        classes=classes(world),
+        namespace_labels=await _namespace_labels(world, key.namespace),
+        replicas=await _replicas(world, key),
+        settings=world.settings,
+    )
+
+
+def _pools(world: World) -> tuple[PoolView, ...]:
+    result = []
+    for obj in world.view.all(kinds.INFERENCE_POOLS):
+        try:
+            spec = InferencePoolSpec.model_validate(obj["spec"])
+        except ValidationError:
+            continue  # its own reconcile says what is wrong with it
+        result.append(PoolView(namespace=obj["metadata"]["namespace"], name=obj["metadata"]["name"], spec=spec))
+    return tuple(sorted(result, key=lambda p: (p.namespace, p.name)))
+
+
+async def _namespace_labels(world: World, namespace: str) -> dict[str, dict[str, str]]:
+    try:
+        obj = await world.cluster.get(kinds.NAMESPACES, None, namespace)
+    except ClusterError:
+        return {}
+    return {namespace: (obj or {}).get("metadata", {}).get("labels") or {}}
+
+
+async def _replicas(world: World, key: Key) -> tuple[GatewayReplica, ...]:
+    pods = [p for p in world.view.of_gateway(kinds.PODS, key.namespace, key.name) if "deletionTimestamp" not in p["metadata"]]
+    loaded = await asyncio.gather(*(world.loaded.hash(p.get("status", {}).get("podIP", ""), ADMIN_PORT) for p in pods))
+    return tuple(
+        GatewayReplica(name=p["metadata"]["name"], ready=_ready(p), loaded_hash=loaded_hash) for p, loaded_hash in zip(pods, loaded, strict=True)
+    )
+
+
+def _ready(pod: Object) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", []))
+
+
+async def _report(world: World, obj: Object, report: PolicyReport) -> None:
+    status = {
+        "observedGeneration": report.generation,
+        "configHash": report.config_hash,
+        "conditions": conditions(report.verdicts, obj, report.generation, world.clock.now()),
+    }
+    await write_status(world, obj, status)

@@ -1,0 +1,73 @@
+"""kopf's part: it watches, and every change becomes a key. Nothing else happens here.
+
+Event mode only (`on.event` and `index`): no finalizers and no annotations on users' objects, and a `kubectl replace` changes nothing. The
+index functions fill the view; kopf runs no event handler before every index has seen all that exists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import kopf
+
+from forebay.adapters import cluster as kinds
+from forebay.adapters.cluster import Kind
+from forebay.reconcile.loop import Loop
+from forebay.reconcile.view import OURS, WATCHED
+
+_SERVER_TIMEOUT_S, _CLIENT_TIMEOUT_S = 600, 630
+
+
+def configure(settings: kopf.OperatorSettings) -> None:
+    """Settings that keep kopf to watching, with least rights and no trace on objects."""
+    settings.peering.standalone = True
+    settings.scanning.disabled = True
+    settings.posting.enabled = False
+    settings.persistence.finalizer = f"{kinds.INFERENCE_POOLS.group}/finalizer"
+    settings.watching.chunk_size = 500
+    settings.watching.server_timeout, settings.watching.client_timeout = _SERVER_TIMEOUT_S, _CLIENT_TIMEOUT_S
+    settings.networking.request_timeout, settings.networking.connect_timeout = 30, 10
+    settings.queueing.worker_limit = 32
+    for kind in (kinds.PODS, kinds.DEPLOYMENTS):
+        selector = ",".join(f"{key}={value}" for key, value in OURS.items())
+        settings.watching.label_selectors[kind.group, kind.api_version.rpartition("/")[2], kind.plural] = selector
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+
+
+def _register(registry: kopf.OperatorRegistry, kind: Kind, loop: Loop) -> None:
+    group, _, version = kind.api_version.rpartition("/")
+
+    @kopf.index(group, version, kind.plural, registry=registry, id=f"know-{kind.plural}")
+    async def know(body: kopf.Body, **_: Any) -> None:
+        loop.learn(kind, _plain(kind, body))
+
+    @kopf.on.event(group, version, kind.plural, registry=registry, id=f"follow-{kind.plural}")
+    async def follow(body: kopf.Body, type: str | None, **_: Any) -> None:
+        loop.changed(kind, _plain(kind, body), deleted=type == "DELETED")
+
+
+def _plain(kind: Kind, body: kopf.Body) -> dict[str, Any]:
+    """The object as a dictionary, with the kind that list items lack."""
+    return {**dict(body), "apiVersion": kind.api_version, "kind": kind.name}
+
+
+async def run(loop: Loop, login: Callable[..., kopf.ConnectionInfo | None], stop: asyncio.Event, ready: asyncio.Event, namespaces: list[str]) -> None:
+    """Watches until `stop` is set. `ready` is set when every index is filled and keys are being worked on."""
+    registry = kopf.OperatorRegistry()
+    watched = [kind for kind, _ in WATCHED] + ([kinds.NODE_POOLS] if loop.world.backend_installed else [])
+    for kind in watched:
+        _register(registry, kind, loop)
+
+    @kopf.on.startup(registry=registry)
+    async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
+        configure(settings)
+
+    @kopf.on.login(registry=registry)
+    async def authenticate(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        return login(**kwargs)
+
+    where: dict[str, Any] = {"namespaces": namespaces} if namespaces else {"clusterwide": True}
+    await kopf.operator(registry=registry, stop_flag=stop, ready_flag=ready, standalone=True, **where)

@@ -1,0 +1,70 @@
+"""What is worked on: keys of the queue, and which of them a change of an object concerns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from forebay.adapters import cluster as kinds
+from forebay.adapters.cluster import Kind, Object
+from forebay.planning.gateway_workload import LABEL_GATEWAY
+from forebay.planning.variants import LABEL_POOL
+from forebay.reconcile.view import View
+
+
+class Key(NamedTuple):
+    """A piece of work: a pool, a gateway, a class, or a chore of the whole cluster."""
+
+    what: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.namespace}/{self.name}" if self.namespace else f"{self.what} {self.name}"
+
+
+SWEEP = Key("chore", "", "sweep")
+MIG_CONFIG = Key("chore", "", "mig-config")
+
+
+def pool_key(namespace: str, name: str) -> Key:
+    return Key("pool", namespace, name)
+
+
+def gateways(view: View) -> set[Key]:
+    """Every gateway that a policy names."""
+    policies = view.all(kinds.ROUTING_POLICIES)
+    return {Key("gateway", p["metadata"]["namespace"], p["spec"].get("gateway", {}).get("name", "default")) for p in policies}
+
+
+def concerned(kind: Kind, obj: Object, view: View) -> Iterable[Key]:
+    """The keys that must be looked at again after the object changed or went."""
+    meta = obj["metadata"]
+    namespace, name, labels = meta.get("namespace", ""), meta["name"], meta.get("labels") or {}
+    if kind == kinds.INFERENCE_POOLS:
+        classes = obj.get("spec", {}).get("classes", [])
+        served = [Key("class", "", c) for c in classes if view.get(kinds.BATCH_CLASSES, None, c)]
+        return [pool_key(namespace, name), *gateways(view), *served, SWEEP, MIG_CONFIG]
+    if kind == kinds.ROUTING_POLICIES:
+        return [*gateways(view), Key("gateway", namespace, obj.get("spec", {}).get("gateway", {}).get("name", "default"))]
+    if kind == kinds.BATCH_CLASSES:
+        users = [p["metadata"] for p in view.all(kinds.INFERENCE_POOLS) if name in p["spec"].get("classes", [])]
+        return [Key("class", "", name), *(pool_key(m["namespace"], m["name"]) for m in users), *gateways(view)]
+    if kind == kinds.NODES:
+        return _pools_on(name, labels, view)
+    if kind == kinds.NODE_POOLS:
+        return [SWEEP, *_labelled(labels)]
+    if LABEL_GATEWAY in labels:
+        return [Key("gateway", namespace, labels[LABEL_GATEWAY])]
+    return [pool_key(namespace, labels[LABEL_POOL])] if LABEL_POOL in labels else []
+
+
+def _pools_on(node: str, labels: dict[str, str], view: View) -> set[Key]:
+    hosted = {(p["metadata"]["namespace"], p["metadata"]["labels"][LABEL_POOL]) for p in view.pods_on(node)}
+    return {pool_key(*found) for found in hosted} | set(_labelled(labels))
+
+
+def _labelled(labels: dict[str, str]) -> list[Key]:
+    """The pool that a cluster-scoped object belongs to by its `namespace.name` label."""
+    namespace, _, name = labels.get(LABEL_POOL, "").partition(".")
+    return [pool_key(namespace, name)] if name else []

@@ -1,0 +1,124 @@
+"""The loop itself: changes become keys, keys become work. The same in a cluster and on one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from forebay.adapters import cluster as kinds
+from forebay.adapters.cluster import Cluster, Event, Kind, Object
+from forebay.planning.variants import LABEL_POOL
+from forebay.reconcile import telemetry
+from forebay.reconcile.batch_class import reconcile_class
+from forebay.reconcile.chores import sweep, write_mig_config
+from forebay.reconcile.gateway import reconcile_gateway
+from forebay.reconcile.keys import MIG_CONFIG, SWEEP, Key, concerned
+from forebay.reconcile.observe import node_view
+from forebay.reconcile.pool import reconcile_pool
+from forebay.reconcile.queue import WorkQueue
+from forebay.reconcile.view import WATCHED, ObjectView
+from forebay.reconcile.world import World
+
+WORKERS = 8
+
+_log = logging.getLogger(__name__)
+
+
+class Loop:
+    """Feeds the view, fills the queue, works it off."""
+
+    def __init__(self, world: World, view: ObjectView) -> None:
+        self.world, self.view = world, view
+        self.queue: WorkQueue[Key] = WorkQueue(self._work)
+        self._nodes: dict[str, Any] = {}
+
+    def learn(self, kind: Kind, obj: Object) -> None:
+        """Takes in an object's state without acting on it yet."""
+        self.view.put(kind, obj)
+
+    def changed(self, kind: Kind, obj: Object, deleted: bool = False) -> None:
+        """An object was added, changed or deleted: what it concerns is worked on."""
+        keys = set(concerned(kind, obj, self.view))
+        if deleted:
+            self.view.remove(kind, obj)
+        else:
+            self.view.put(kind, obj)
+        if kind == kinds.NODES and not self._node_matters(obj, deleted):
+            return
+        for key in keys | set(concerned(kind, obj, self.view)):
+            self.queue.add(key)
+
+    def _node_matters(self, obj: Object, deleted: bool) -> bool:
+        """Whether anything that decisions look at changed: nodes are touched every few seconds by their own heartbeat."""
+        name = obj["metadata"]["name"]
+        seen = None if deleted else node_view(obj, (obj["metadata"].get("labels") or {}).get(LABEL_POOL, ""))
+        if seen is None:
+            return self._nodes.pop(name, None) is not None
+        if self._nodes.get(name) == seen:
+            return False
+        self._nodes[name] = seen
+        return True
+
+    async def _work(self, key: Key) -> float | None:
+        began = time.perf_counter()
+        result = "error"
+        try:
+            after_s = await self._dispatch(key)
+            result = "ok"
+            return after_s
+        finally:
+            telemetry.reconciled(key.what, result, time.perf_counter() - began, len(self.queue))
+
+    async def _dispatch(self, key: Key) -> float | None:
+        match key:
+            case Key("pool"):
+                return await reconcile_pool(self.world, key)
+            case Key("gateway"):
+                return await reconcile_gateway(self.world, key)
+            case Key("class"):
+                await reconcile_class(self.world, key)
+                return None
+        if key == SWEEP:
+            return await sweep(self.world)
+        if key == MIG_CONFIG:
+            await write_mig_config(self.world)
+            return None
+        raise AssertionError(f"nothing works on {key}")
+
+    def start_chores(self) -> None:
+        """What must be looked at once the view is whole, whether or not anything changes."""
+        self.queue.add(SWEEP)
+        self.queue.add(MIG_CONFIG)
+
+    async def run(self) -> None:
+        """Works until cancelled."""
+        await self.queue.run(WORKERS)
+
+
+async def follow(loop: Loop, cluster: Cluster) -> None:
+    """Feeds the loop from the cluster's own watches: what `forebay up` uses where a cluster has kopf. Works until cancelled."""
+    watched = [*WATCHED, *([(kinds.NODE_POOLS, None)] if loop.world.backend_installed else [])]
+    synced = [asyncio.Event() for _ in watched]
+    pending: list[tuple[Kind, Event]] = []
+
+    async def one(kind: Kind, labels: dict[str, str] | None, done: asyncio.Event) -> None:
+        async for event in cluster.watch(kind, labels=labels):
+            if event.type == "SYNCED":
+                done.set()
+            elif all(s.is_set() for s in synced):
+                loop.changed(kind, event.object, event.type == "DELETED")
+            else:
+                loop.learn(kind, event.object)
+                pending.append((kind, event))
+
+    async with asyncio.TaskGroup() as group:
+        for (kind, labels), done in zip(watched, synced, strict=True):
+            group.create_task(one(kind, labels, done))
+        await asyncio.gather(*(s.wait() for s in synced))
+        for kind, event in pending:
+            loop.changed(kind, event.object, event.type == "DELETED")
+        pending.clear()
+        loop.start_chores()
+        group.create_task(loop.run())

@@ -1,0 +1,187 @@
+"""Reads: from the view of the cluster, the sidecars' metrics and the saved memory to a snapshot."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+from typing import Any
+
+from forebay.adapters import cluster as kinds
+from forebay.adapters.cluster import Object
+from forebay.adapters.metrics import Target
+from forebay.api.batch_class import BatchClassSpec
+from forebay.api.inference_pool import FULL, Backend, InferencePoolSpec
+from forebay.api.canonical import bounded_name
+from forebay.planning.interruption import SIGNALS
+from forebay.planning.mig import ANNOTATION_CORDONED, LABEL_CONFIG, LABEL_STATE
+from forebay.planning.snapshot import (
+    ON_DEMAND,
+    SPOT,
+    CapacityType,
+    DeploymentView,
+    Memory,
+    NodePoolView,
+    NodeView,
+    PodView,
+    PoolIdentity,
+    Snapshot,
+    Taint,
+)
+from forebay.planning.variants import LABEL_CAPACITY_TYPE, LABEL_OWNER_UID, LABEL_POOL, LABEL_ROUTED, LABEL_VARIANT, qualified
+from forebay.planning.workload import ANNOTATION_ACCELERATOR, ANNOTATION_PARTITION, ANNOTATION_TEMPLATE, SIDECAR_PORT
+from forebay.reconcile.keys import Key
+from forebay.reconcile.world import PoolRecord, World
+
+MEMORY_KEY = "memory.json"
+
+_log = logging.getLogger(__name__)
+_NODE_LABELS = {LABEL_CONFIG, LABEL_STATE, LABEL_POOL, LABEL_CAPACITY_TYPE} | {s.key for s in SIGNALS if s.on == "label"}
+
+
+def memory_name(pool: str) -> str:
+    return bounded_name(pool, "forebay-memory")
+
+
+def epoch_s(text: str | None) -> float | None:
+    """Seconds since the epoch of a Kubernetes timestamp."""
+    return datetime.datetime.fromisoformat(text).timestamp() if text else None
+
+
+def identity(obj: Object) -> PoolIdentity:
+    meta = obj["metadata"]
+    return PoolIdentity(namespace=meta["namespace"], name=meta["name"], uid=meta["uid"], generation=meta.get("generation", 0))
+
+
+def classes(world: World) -> dict[str, BatchClassSpec]:
+    """Every BatchClass that can be read."""
+    return {obj["metadata"]["name"]: BatchClassSpec.model_validate(obj["spec"]) for obj in world.view.all(kinds.BATCH_CLASSES)}
+
+
+async def pool_snapshot(world: World, key: Key, obj: Object) -> Snapshot:
+    """Everything that the next decision about the pool stands on.
+
+    Raises:
+        pydantic.ValidationError: the spec cannot be read.
+    """
+    spec = InferencePoolSpec.model_validate(obj["spec"])
+    record = await pool_record(world, key)
+    bodies = world.view.of_pool(kinds.PODS, key.namespace, key.name)
+    demand = await world.metrics.demand(key.namespace, key.name, [t for b in bodies if (t := target(b))], world.clock.now())
+    known = classes(world)
+    return Snapshot(
+        now=world.clock.now(),
+        pool=identity(obj),
+        spec=spec,
+        classes={name: known[name] for name in spec.classes if name in known},
+        deployments=tuple(sorted((deployment_view(d) for d in world.view.of_pool(kinds.DEPLOYMENTS, key.namespace, key.name)), key=lambda d: d.name)),
+        pods=tuple(sorted((pod_view(b) for b in bodies), key=lambda p: p.name)),
+        nodes=_nodes(world, key, bodies),
+        node_pools=_node_pools(world, obj["metadata"]["uid"], spec),
+        backend_installed=world.backend_installed,
+        demand=demand,
+        memory=record.memory,
+        settings=world.settings,
+        failed_writes=record.failed_writes,
+    )
+
+
+async def pool_record(world: World, key: Key) -> PoolRecord:
+    """What is kept of the pool; after a restart its memory is read back once."""
+    place = (key.namespace, key.name)
+    if place not in world.pools:
+        memory = Memory()
+        saved = await world.cluster.get(kinds.CONFIG_MAPS, key.namespace, memory_name(key.name))
+        if saved is not None:
+            try:
+                memory = Memory.model_validate_json(saved.get("data", {}).get(MEMORY_KEY, "{}"))
+            except ValueError:
+                _log.warning("the saved memory of %s cannot be read and is started anew", key)
+        world.pools[place] = PoolRecord(memory=memory, saved=memory)
+    return world.pools[place]
+
+
+def target(pod: Object) -> Target | None:
+    """Where the pod's sidecar can be asked, once it has an address and runs."""
+    status = pod.get("status", {})
+    if not status.get("podIP") or status.get("phase") != "Running":
+        return None
+    return Target(pod["metadata"]["name"], status["podIP"], SIDECAR_PORT, _ready_at(pod))
+
+
+def _condition(obj: Object, kind: str) -> dict[str, Any]:
+    return next((c for c in obj.get("status", {}).get("conditions", []) if c.get("type") == kind), {})
+
+
+def _ready_at(pod: Object) -> float | None:
+    ready = _condition(pod, "Ready")
+    return epoch_s(ready.get("lastTransitionTime")) if ready.get("status") == "True" else None
+
+
+def _capacity_type(labels: dict[str, str]) -> CapacityType:
+    return SPOT if labels.get(LABEL_CAPACITY_TYPE) == SPOT else ON_DEMAND
+
+
+def deployment_view(obj: Object) -> DeploymentView:
+    meta, status = obj["metadata"], obj.get("status", {})
+    notes = meta.get("annotations") or {}
+    return DeploymentView(
+        name=meta["name"],
+        variant=meta["labels"].get(LABEL_VARIANT, ""),
+        capacity_type=_capacity_type(meta["labels"]),
+        accelerator=notes.get(ANNOTATION_ACCELERATOR, ""),
+        partition=notes.get(ANNOTATION_PARTITION) or FULL,
+        replicas=obj["spec"].get("replicas", 1),
+        ready=status.get("readyReplicas", 0),
+        template_hash=notes.get(ANNOTATION_TEMPLATE, ""),
+    )
+
+
+def pod_view(obj: Object) -> PodView:
+    meta, labels = obj["metadata"], obj["metadata"]["labels"]
+    ready_at = _ready_at(obj)
+    return PodView(
+        name=meta["name"],
+        variant=labels.get(LABEL_VARIANT, ""),
+        capacity_type=_capacity_type(labels),
+        node=obj["spec"].get("nodeName", ""),
+        ready=ready_at is not None,
+        deleting="deletionTimestamp" in meta,
+        routed=labels.get(LABEL_ROUTED) == "true",
+        created_at=epoch_s(meta["creationTimestamp"]) or 0.0,
+        ready_at=ready_at,
+    )
+
+
+def node_view(obj: Object, own: str) -> NodeView:
+    """A node, with only those labels and annotations that decisions look at."""
+    meta, spec, status = obj["metadata"], obj.get("spec", {}), obj.get("status", {})
+    labels, notes = meta.get("labels") or {}, meta.get("annotations") or {}
+    return NodeView(
+        name=meta["name"],
+        own=labels.get(LABEL_POOL) == own,
+        capacity_type=_capacity_type(labels),
+        ready=_condition(obj, "Ready").get("status") == "True",
+        unschedulable=bool(spec.get("unschedulable")),
+        deleting="deletionTimestamp" in meta,
+        labels={k: v for k, v in labels.items() if k in _NODE_LABELS},
+        annotations={k: v for k, v in notes.items() if k == ANNOTATION_CORDONED},
+        taints=tuple(Taint(key=t["key"], value=t.get("value", ""), effect=t.get("effect", "")) for t in spec.get("taints", [])),
+        allocatable={k: str(v) for k, v in status.get("allocatable", {}).items() if k.startswith("nvidia.com/")},
+    )
+
+
+def _nodes(world: World, key: Key, pods: list[Object]) -> tuple[NodeView, ...]:
+    own = qualified(key.namespace, key.name)
+    hosts = {p["spec"].get("nodeName") for p in pods}
+    found = [n for n in world.view.all(kinds.NODES) if n["metadata"]["name"] in hosts or (n["metadata"].get("labels") or {}).get(LABEL_POOL) == own]
+    return tuple(sorted((node_view(n, own) for n in found), key=lambda n: n.name))
+
+
+def _node_pools(world: World, uid: str, spec: InferencePoolSpec) -> tuple[NodePoolView, ...]:
+    if not world.backend_installed or spec.capacity.nodes.backend != Backend.KARPENTER:
+        return ()
+    mine = [n for n in world.view.all(kinds.NODE_POOLS) if (n["metadata"].get("labels") or {}).get(LABEL_OWNER_UID) == uid]
+    return tuple(
+        sorted((NodePoolView(name=n["metadata"]["name"], gpus_limit=json.dumps(n["spec"].get("limits", {}), sort_keys=True)) for n in mine), key=lambda n: n.name)
+    )

@@ -1,0 +1,47 @@
+"""Reconciles one InferencePool: observe → plan → apply → report."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from forebay.adapters import cluster as kinds
+from forebay.adapters.cluster import Object
+from forebay.api.conditions import Reason, Type
+from forebay.planning.decision import Note, Verdict
+from forebay.planning.planner import plan
+from forebay.reconcile.apply import apply
+from forebay.reconcile.keys import Key
+from forebay.reconcile.observe import pool_snapshot
+from forebay.reconcile.report import conditions, report_pool, write_status
+from forebay.reconcile.world import World
+
+
+async def reconcile_pool(world: World, key: Key) -> float | None:
+    """One round; returns after how many seconds the next one is due, or None when the pool is gone."""
+    obj = world.view.get(kinds.INFERENCE_POOLS, key.namespace, key.name)
+    if obj is None or "deletionTimestamp" in obj["metadata"]:
+        world.pools.pop((key.namespace, key.name), None)
+        world.metrics.forget(key.namespace, key.name)
+        return None
+    try:
+        snapshot = await pool_snapshot(world, key, obj)
+    except ValidationError as error:
+        await report_invalid(world, obj, error)
+        return None
+    decision = plan(snapshot)
+    outcome = await apply(decision.actions, world.cluster)
+    world.pools[key.namespace, key.name].failed_writes = outcome.conflicts
+    await report_pool(world, key, obj, snapshot, decision)
+    return decision.requeue_after_s
+
+
+async def report_invalid(world: World, obj: Object, error: ValidationError) -> None:
+    """A spec that an API server with other CRDs let in: nothing is done, and the object says why."""
+    first = error.errors()[0]
+    message = f"spec.{'.'.join(str(part) for part in first['loc'])}: {first['msg']}. Correct it, or install the CRDs of this version"
+    verdicts = tuple(Verdict(type=t, status="False", reason=Reason.INVALID_SPEC, message=message) for t in (Type.ACCEPTED, Type.READY))
+    generation = obj["metadata"].get("generation", 0)
+    status = {**obj.get("status", {}), "observedGeneration": generation}
+    status["conditions"] = conditions(verdicts, obj, generation, world.clock.now())
+    await write_status(world, obj, status)
+    await world.recorder.record(obj, Note(type="Warning", reason=Reason.INVALID_SPEC, message=message))

@@ -1,0 +1,43 @@
+"""Everything a reconciler may touch, handed in one piece."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from forebay.adapters.clock import Clock
+from forebay.adapters.cluster import Cluster
+from forebay.adapters.decisions import DecisionLog
+from forebay.adapters.loaded import Loaded
+from forebay.adapters.metrics import Metrics
+from forebay.planning.snapshot import Memory, Settings
+from forebay.reconcile.events import Recorder
+from forebay.reconcile.view import View
+
+
+@dataclass
+class PoolRecord:
+    """What the process keeps of one pool between two reconciles."""
+
+    memory: Memory
+    saved: Memory
+    saved_at: float = 0.0
+    decided: str = ""
+    decided_at: str = ""
+    recorded_at: float = 0.0
+    failed_writes: tuple[str, ...] = ()
+
+
+@dataclass
+class World:
+    """The outside, as Protocols, and what is kept in between."""
+
+    cluster: Cluster
+    view: View
+    metrics: Metrics
+    loaded: Loaded
+    clock: Clock
+    decisions: DecisionLog
+    recorder: Recorder
+    settings: Settings
+    backend_installed: bool = False
+    pools: dict[tuple[str, str], PoolRecord] = field(default_factory=dict)
