@@ -113,11 +113,13 @@ class ArgoCD:
 
     def application(self, name: str, repository: GitRepository, path: str = ".", namespace: str = "default") -> None:
         """Makes an Application that follows a folder of the repository, heals what was changed by hand, and removes what left Git."""
+        # Deleting in the foreground would wait for the garbage collector, which learns of a new kind only every 30 seconds.
+        finalizer = "resources-finalizer.argocd.argoproj.io/background"
         self._plane.apply(
             {
                 "apiVersion": "argoproj.io/v1alpha1",
                 "kind": "Application",
-                "metadata": {"name": name, "namespace": NAMESPACE, "finalizers": ["resources-finalizer.argocd.argoproj.io"]},
+                "metadata": {"name": name, "namespace": NAMESPACE, "finalizers": [finalizer]},
                 "spec": {
                     "project": "default",
                     "source": {"repoURL": repository.url, "path": path, "targetRevision": "main"},
