@@ -10,11 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.local.waiting import eventually
+
 from forebay.local.container import Backoff, Container, Launch
 from forebay.local.environment import inherited
 from forebay.local.paths import Mounts
 from forebay.local.process import Process
-from tests.local.waiting import eventually
 
 PYTHON = sys.executable
 
@@ -63,7 +64,8 @@ def running(container: Container, test: Callable[[], Any]) -> None:
 def test_no_child_survives_its_container(tmp_path: Path) -> None:
     script = """
         import subprocess, sys, time
-        child = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"])
+        stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+        child = subprocess.Popen([sys.executable, "-c", stubborn])
         print("child", child.pid)
         time.sleep(60)
     """
@@ -222,7 +224,8 @@ def test_processes_die_with_the_one_that_started_them(tmp_path: Path) -> None:
         import asyncio, pathlib, sys
         from forebay.local.process import Process
         async def main():
-            process = await Process.start([sys.executable, "-c", "import time; time.sleep(60)"], env={{}}, cwd=pathlib.Path("."), log=pathlib.Path("{os.devnull}"))
+            sleep, here, log = "import time; time.sleep(60)", pathlib.Path("."), pathlib.Path("{os.devnull}")
+            process = await Process.start([sys.executable, "-c", sleep], env={{}}, cwd=here, log=log)
             print("pid", process.pid, flush=True)
             await process.wait()
         asyncio.run(main())

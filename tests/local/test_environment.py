@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.local.builders import a_pod
 
 from forebay.adapters.cluster import CONFIG_MAPS, Kind
 from forebay.local import environment, paths
 from forebay.local.environment import ConfigError, Place, command_line, expand, variables
 from forebay.local.paths import mounts_of, rewrite
-from tests.local.builders import a_pod
 
 PLACE = Place("10.244.0.7", "10.244.0.1")
 POD = a_pod("p", labels={"app": "m"}, spec={"nodeName": "n1"})

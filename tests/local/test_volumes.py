@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.local.builders import a_pod
 
 from forebay.adapters.cluster import CONFIG_MAPS, Kind, Object
 from forebay.local.environment import ConfigError, Place
 from forebay.local.volumes import contents, write
-from tests.local.builders import a_pod
 
 names = st.text(alphabet="abc", min_size=1, max_size=3)
 

@@ -103,7 +103,7 @@ class PodProcess:
             await self.object.remove()
 
     async def _run_here(self) -> None:
-        self._place = Place(await self._host.addresses.take(), self._place.host_ip)
+        self._place = Place(self._host.addresses.take(), self._place.host_ip)
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._make_containers()
@@ -183,7 +183,7 @@ class PodProcess:
             container.kill()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
         self._volumes.clear()
-        await self._host.addresses.give_back(self._place.ip)
+        self._host.addresses.give_back(self._place.ip)
 
     def _make_containers(self) -> None:
         spec = self.object.latest["spec"]
