@@ -176,6 +176,9 @@ class Connection(asyncio.Protocol):
             self._linger()
         else:
             self._await_next()
+            if self._host.draining:
+                # The answer's head was sent before the server was told to stop, and promised to keep the connection.
+                self.hang_up()
 
     def _await_next(self) -> None:
         self._arm(self._timeouts_s[self._reader.phase])
