@@ -15,7 +15,6 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from forebay.runtime.errors import ForebayError
 
@@ -93,21 +92,16 @@ def _cache_file(folder: Path, weights: Weights, precision: str) -> Path:
 
 def _build(weights: Weights, precision: str) -> bytes:
     try:
-        from onnxruntime.quantization import QuantType, quantize_dynamic
         from safetensors.numpy import load
 
-        from forebay.engines.embeddings.graph import build
+        from forebay.engines.embeddings.graph import build, quantized
     except ImportError as error:
         raise ForebayError(f"{error.name} is not installed: {INSTALL_RUNTIME}") from error
     try:
-        model: Any = build(load(weights.member("model.safetensors")))
+        model = build(load(weights.member("model.safetensors")))
     except KeyError as error:
         raise ForebayError(f"the weights have no tensor {error}: they are not those of {PACKAGE}") from error
-    if precision == "fp32":
-        return bytes(model.SerializeToString())
-    with tempfile.TemporaryDirectory() as folder:
-        quantize_dynamic(model, Path(folder) / "int8.onnx", weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gather"])
-        return (Path(folder) / "int8.onnx").read_bytes()
+    return quantized(model) if precision == "int8" else bytes(model.SerializeToString())
 
 
 def _keep(file: Path, model: bytes) -> None:

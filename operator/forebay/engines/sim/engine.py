@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from forebay.engines.openai import Refused
 from forebay.engines.sim.metrics import Measurements
@@ -48,6 +49,14 @@ class Generation(Sequence):
             self._waiter = None
 
 
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time as the engine knows it: seconds that only grow, and waiting."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
 def _queue_full() -> Refused:
     return Refused(f"{MAX_WAITING} requests wait already", status=503)
 
@@ -55,7 +64,7 @@ def _queue_full() -> Refused:
 class Engine:
     """One simulated replica. `profile` may be replaced while it runs; the next step keeps the new one."""
 
-    def __init__(self, profile: Profile, die: Callable[[], None]) -> None:
+    def __init__(self, profile: Profile, die: Callable[[], None], clock: Clock = Clock()) -> None:
         self.profile = profile
         self.measured = Measurements()
         self.batch: Batch[Generation] = Batch()
@@ -63,6 +72,7 @@ class Engine:
         self.embedding_running = 0
         self.die_after_tokens: int | None = None
         self._die = die
+        self._clock = clock
         self._arrival = asyncio.Event()
         self._embedding_turn = asyncio.Lock()
         self._embedding_free_s = 0.0
@@ -71,23 +81,22 @@ class Engine:
         """Puts a request into the queue. Raises Refused when the queue is full."""
         if len(self.batch.waiting) >= MAX_WAITING:
             raise _queue_full()
-        generation = Generation(prompt_tokens, output_tokens, time.monotonic())
+        generation = Generation(prompt_tokens, output_tokens, self._clock.now())
         self.batch.add(generation)
         self._arrival.set()
         return generation
 
     async def run(self) -> None:
         """Makes steps for as long as there are requests, and waits while there are none. Ends only by cancellation."""
-        clock = time.monotonic
         while True:
             while not self.batch:
                 self._arrival.clear()
                 await self._arrival.wait()
-            started_s = ended_s = clock()
+            started_s = ended_s = self._clock.now()
             while self.batch:
-                due_s = max(started_s, clock() - _LARGEST_LAG_S) + self.batch.begin(self.profile)
-                await asyncio.sleep(max(0.0, due_s - clock()))
-                before_s, ended_s, started_s = ended_s, clock(), due_s
+                due_s = max(started_s, self._clock.now() - _LARGEST_LAG_S) + self.batch.begin(self.profile)
+                await self._clock.sleep(max(0.0, due_s - self._clock.now()))
+                before_s, ended_s, started_s = ended_s, self._clock.now(), due_s
                 self._finish_step(ended_s, ended_s - before_s)
 
     def _finish_step(self, now_s: float, step_s: float) -> None:
@@ -110,7 +119,7 @@ class Engine:
         """Waits as long as one batch of texts takes, `tokens` long together. Batches run one after the other, in order of arrival."""
         if self.embedding_waiting >= MAX_WAITING:
             raise _queue_full()
-        arrived_s = time.monotonic()
+        arrived_s = self._clock.now()
         self.embedding_waiting += 1
         try:
             await self._embedding_turn.acquire()
@@ -125,11 +134,10 @@ class Engine:
         self.measured.prompt_tokens += tokens
 
     async def _embed_now(self, arrived_s: float, tokens: int) -> None:
-        clock = time.monotonic
-        started_s = max(arrived_s, self._embedding_free_s, clock() - _LARGEST_LAG_S)
+        started_s = max(arrived_s, self._embedding_free_s, self._clock.now() - _LARGEST_LAG_S)
         self._embedding_free_s = started_s + self.profile.embedding_batch_s(tokens)
         try:
-            await asyncio.sleep(max(0.0, self._embedding_free_s - clock()))
+            await self._clock.sleep(max(0.0, self._embedding_free_s - self._clock.now()))
         except asyncio.CancelledError:
-            self._embedding_free_s = clock()
+            self._embedding_free_s = self._clock.now()
             raise
