@@ -48,7 +48,7 @@ class Addresses:
 
 def local_route(network: str) -> list[str]:
     """The command of iproute2 that makes a whole network local; it needs a network namespace of one's own, or root."""
-    return ["ip", "route", "add", "local", network, "dev", "lo"]
+    return ["ip", "route", "replace", "local", network, "dev", "lo"]
 
 
 @contextmanager
