@@ -19,6 +19,8 @@ CACHE_MODES = frozenset({"Disabled", "Deterministic", "Always"})
 # A folder below --keys: names only, so that no document can point out of it.
 _FOLDER = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[a-z0-9]([-a-z0-9.]*[a-z0-9])?)*")
 
+_MOST = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class BatchClass:
@@ -102,14 +104,16 @@ def parse(document: Mapping[str, Any]) -> GatewayConfig:
 
 
 def _batch_class(name: str, at: At) -> BatchClass:
-    return BatchClass(name, at.one_of("tier", TIERS), int(at.number("priority")), int(at.number("maxAttempts", at_least=1)))
+    priority = at.number("priority", at_least=-_MOST, at_most=_MOST)
+    attempts = at.number("maxAttempts", at_least=1, at_most=_MOST)
+    return BatchClass(_shown(name, at.where), at.one_of("tier", TIERS), int(priority), int(attempts))
 
 
 def _pool(key: str, at: At, classes: Mapping[str, BatchClass]) -> Pool:
     served = frozenset(at.texts("classes"))
     if not served <= classes.keys():
         raise ConfigError(f"{at.where}.classes: unknown class {min(served - classes.keys())!r}")
-    return Pool(key, at.text("namespace"), at.text("name"), at.text("service"), at.text("model"), at.one_of("task", TASKS), served)
+    return Pool(key, at.text("namespace"), _name(at, "name"), at.text("service"), _name(at, "model"), at.one_of("task", TASKS), served)
 
 
 def _policy(at: At, pools: Mapping[str, Pool], classes: Mapping[str, BatchClass]) -> Policy:
@@ -121,12 +125,12 @@ def _policy(at: At, pools: Mapping[str, Pool], classes: Mapping[str, BatchClass]
         folder = tenant.text("keys")
         if not _FOLDER.fullmatch(folder):
             raise ConfigError(f"{tenant.where}.keys: {folder!r} is not a folder below the keys folder")
-        tenants.setdefault(folder, tenant.text("name"))
+        tenants.setdefault(folder, _name(tenant, "name"))
     timeouts = at.at("timeouts")
     return Policy(
-        name=at.text("name"),
+        name=_name(at, "name"),
         hash=at.text("hash"),
-        models=tuple(at.texts("models")),
+        models=tuple(_shown(model, f"{at.where}.models") for model in at.texts("models")),
         tenants=tenants,
         default_class=default_class,
         rules=tuple(_rule(rule, pools) for rule in at.items("rules")),
@@ -140,13 +144,13 @@ def _rule(at: At, pools: Mapping[str, Pool]) -> Rule:
     match, cache = at.at("match"), at.at("cache").at("exact")
     routes: list[tuple[str, int]] = []
     for route in at.items("route"):
-        pool, weight = route.text("pool"), int(route.number("weight", at_least=0))
+        pool, weight = route.text("pool"), int(route.number("weight", at_least=0, at_most=_MOST))
         if pool not in pools:
             raise ConfigError(f"{route.where}.pool: unknown pool {pool!r}")
         if weight:
             routes.append((pool, weight))
     return Rule(
-        name=at.text("name"),
+        name=_name(at, "name"),
         models=_any_of(match, "model"),
         tenants=_any_of(match, "tenant"),
         classes=_any_of(match, "class"),
@@ -158,3 +162,14 @@ def _rule(at: At, pools: Mapping[str, Pool]) -> Rule:
 
 def _any_of(match: At, key: str) -> frozenset[str] | None:
     return frozenset(match.texts(key)) if key in match.value else None
+
+
+def _name(at: At, key: str) -> str:
+    return _shown(at.text(key), at.path(key))
+
+
+def _shown(name: str, where: str) -> str:
+    """A name that can stand in a header and in a log."""
+    if not name.isprintable():
+        raise ConfigError(f"{where}: {name!r} has characters that cannot be shown")
+    return name

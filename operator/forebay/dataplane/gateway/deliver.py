@@ -46,7 +46,7 @@ def _headers(answer: Answer, record: Record) -> Headers:
         (b"x-request-id", record.request_id),
         (b"x-forebay-policy", f"{record.policy}/{record.rule}".encode()),
         (b"x-decision", ",".join(record.reasons).encode()),
-        (b"cache-status", status + b"; stored" if answer.stored and record.cache != "hit" else status),
+        (b"cache-status", status + b"; stored" if answer.stored and record.cache in ("miss", "request") else status),
     ]
     if answer.pool is not None:
         headers.append((b"x-model-served", answer.pool.model.encode()))

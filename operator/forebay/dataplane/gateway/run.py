@@ -53,17 +53,17 @@ class Role:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._watch: FleetWatch | None = None
-        self._fleet = Fleet()
-        self._keys = Keys(settings.keys)
+        self.fleet = Fleet()
+        self.keys = Keys(settings.keys)
         self._client = Client(max_idle_per_host=64)
-        self._upstream = Upstream(self._client, self._fleet)
+        self._upstream = Upstream(self._client, self.fleet)
         self._decisions = Decisions(_sink(settings.decisions))
-        self._gateway = Gateway(self._keys, self._upstream, Cache(settings.cache_bytes), self._decisions)
+        self._gateway = Gateway(self.keys, self._upstream, Cache(settings.cache_bytes), self._decisions)
         self._config: Watched[GatewayConfig] = Watched(settings.config, parse)
         self._listed = self._stopping = False
         self.port = self.admin_port = 0
         if settings.kubernetes != "none":
-            self._watch = FleetWatch(connect(settings.kubernetes, settings.credentials), self._fleet)
+            self._watch = FleetWatch(connect(settings.kubernetes, settings.credentials), self.fleet)
 
     async def run(self, stop: asyncio.Event) -> int:
         """Serves until `stop`, then lets requests under way finish within the grace period."""
@@ -75,7 +75,7 @@ class Role:
             raise ForebayError(f"cannot listen on {settings.host}: {error}") from error
         self.port, self.admin_port = server.port, admin_server.port
         _log.info("gateway listens", extra={"host": settings.host, "port": self.port, "adminPort": self.admin_port})
-        loops = [self._follow(), LoadPoller(self._client, self._fleet).run(), self._decisions.run()]
+        loops = [self._follow(), LoadPoller(self._client, self.fleet).run(), self._decisions.run()]
         tasks = [asyncio.get_running_loop().create_task(_guard(loop)) for loop in loops]
         await stop.wait()
         self._stopping = True
@@ -100,7 +100,7 @@ class Role:
         if self._config.current is None:
             return f"no configuration: {self._config.refused or 'not read yet'}"
         if not self._listed and self._watch is not None:
-            unknown = sorted(key for key, replicas in self._fleet.pools.items() if not replicas.synced)
+            unknown = sorted(key for key, replicas in self.fleet.pools.items() if not replicas.synced)
             if unknown:
                 return f"endpoints not known yet: {', '.join(unknown)}"
         # Known once is enough: a pool that is added later, or an API server that is away, does not concern the others.
@@ -116,13 +116,13 @@ class Role:
                 metrics.CONFIG_REFUSED.inc()
             if self._config.current is not None:
                 config = self._config.current.data
-                await asyncio.to_thread(self._keys.refresh, config.key_folders())
+                await asyncio.to_thread(self.keys.refresh, config.key_folders())
                 if changed:
                     self._take(config)
             await asyncio.sleep(self._settings.look_every_s)
 
     def _take(self, config: GatewayConfig) -> None:
-        self._fleet.keep(config.pools)
+        self.fleet.keep(config.pools)
         self._upstream.keep(config.policies)
         if self._watch is not None:
             self._watch.keep(config.pools)
