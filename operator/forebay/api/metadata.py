@@ -9,8 +9,8 @@ from typing import Any
 from forebay.api.schema_problems import Problem, show
 
 _FIELDS = frozenset(
-    "name generateName namespace selfLink uid resourceVersion generation creationTimestamp deletionTimestamp deletionGracePeriodSeconds"
-    " labels annotations ownerReferences finalizers managedFields".split()  # noqa: SIM905
+    "name generateName namespace selfLink uid resourceVersion generation creationTimestamp deletionTimestamp deletionGracePeriodSeconds"  # noqa: SIM905
+    " labels annotations ownerReferences finalizers managedFields".split()
 )
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forebay.api.batch_class import BatchClassSpec
+from forebay.api.batch_class import BatchClassSpec, Objective
 from forebay.api.conditions import Reason, Type
 from forebay.api.inference_pool import Accelerator, Profile, Task
 from forebay.api.meta import format_duration
 from forebay.planning.decision import Verdict
 from forebay.planning.demand import ClassLoad, lead_time_s
-from forebay.planning.queueing import Load, Promise
+from forebay.planning.queueing import Load, Metric, Promise
 from forebay.planning.sizing import Demanded, Infeasible, replicas_for
 from forebay.planning.snapshot import Memory, Recommendation, Snapshot
 from forebay.planning.variants import engine_profile, preferred_profile
@@ -36,7 +36,7 @@ def promises(spec: BatchClassSpec) -> tuple[Promise, ...]:
     """A class's objectives as the queueing model takes them."""
     if spec.objectives is None:
         return ()
-    listed = (
+    listed: tuple[tuple[Metric, Objective | None], ...] = (
         ("timeToFirstToken", spec.objectives.time_to_first_token),
         ("interTokenLatency", spec.objectives.inter_token_latency),
         ("endToEnd", spec.objectives.end_to_end),

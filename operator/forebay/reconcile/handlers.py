@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import os
+from pathlib import Path
 from typing import Any
 
 import kopf
@@ -54,7 +55,7 @@ def _plain(kind: Kind, body: kopf.Body) -> dict[str, Any]:
     return {**dict(body), "apiVersion": kind.api_version, "kind": kind.name}
 
 
-async def run(loop: Loop, login: Callable[..., kopf.ConnectionInfo | None], stop: asyncio.Event, ready: asyncio.Event, namespaces: list[str]) -> None:
+async def run(loop: Loop, kubeconfig: Path | None, stop: asyncio.Event, ready: asyncio.Event, namespaces: list[str]) -> None:
     """Watches until `stop` is set. `ready` is set when every index is filled and keys are being worked on."""
     registry = kopf.OperatorRegistry()
     watched = [kind for kind, _ in WATCHED] + ([kinds.NODE_POOLS] if loop.world.backend_installed else [])
@@ -67,7 +68,7 @@ async def run(loop: Loop, login: Callable[..., kopf.ConnectionInfo | None], stop
 
     @kopf.on.login(registry=registry)
     async def authenticate(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return login(**kwargs)
+        return kopf.login_with_kubeconfig(**kwargs) if kubeconfig or os.environ.get("KUBECONFIG") else kopf.login_with_service_account(**kwargs)
 
     where: dict[str, Any] = {"namespaces": namespaces} if namespaces else {"clusterwide": True}
     await kopf.operator(registry=registry, stop_flag=stop, ready_flag=ready, standalone=True, **where)

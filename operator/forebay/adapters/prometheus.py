@@ -1,0 +1,83 @@
+"""Demand from a Prometheus that scrapes the sidecars. The client blocks, so it works in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from prometheus_api_client import PrometheusConnect
+from prometheus_api_client.exceptions import PrometheusApiClientException
+from requests import RequestException
+
+from forebay.adapters import scrape
+from forebay.adapters.metrics import Target
+from forebay.planning.snapshot import Demand
+
+WINDOW_S = 60.0
+TIMEOUT_S = 10
+
+_log = logging.getLogger(__name__)
+
+_RATES = {
+    scrape.ARRIVALS: ("batch_class",),
+    scrape.REQUESTS: ("batch_class", "outcome"),
+    scrape.TOKENS: ("batch_class", "token_type"),
+    scrape.OBJECTIVE: ("batch_class", "met"),
+    scrape.TTFT_BUCKET: ("batch_class", "le"),
+}
+_GAUGES = (scrape.QUEUE_DEPTH, scrape.IN_FLIGHT)
+
+
+class PrometheusMetrics:
+    """Metrics by PromQL. Series are told apart by the labels `namespace` and `forebay_pool` that a PodMonitor's relabelling adds."""
+
+    def __init__(self, url: str, window_s: float = WINDOW_S) -> None:
+        self._prometheus = PrometheusConnect(url=url)
+        self._window_s = window_s
+        self._answers: dict[tuple[str, str], Demand] = {}
+
+    def forget(self, namespace: str, pool: str) -> None:
+        self._answers.pop((namespace, pool), None)
+
+    async def demand(self, namespace: str, pool: str, targets: list[Target], now: float) -> Demand | None:
+        try:
+            answer = await asyncio.to_thread(self._ask, namespace, pool, now)
+        except (PrometheusApiClientException, RequestException) as error:
+            _log.warning("Prometheus could not be asked: %s", error)
+            answer = None
+        if answer is not None:
+            self._answers[namespace, pool] = answer
+        return self._answers.get((namespace, pool))
+
+    def _query(self, promql: str) -> list[dict[str, Any]]:
+        result: list[dict[str, Any]] = self._prometheus.custom_query(promql, params={"timeout": f"{TIMEOUT_S}s"})
+        return result
+
+    def _ask(self, namespace: str, pool: str, now: float) -> Demand | None:
+        select = f'{{namespace="{namespace}",forebay_pool="{pool}"}}'
+        newest = self._query(f"max(timestamp({scrape.ARRIVALS}{select}))")
+        if not newest:
+            return None
+        window = f"[{self._window_s:.0f}s]"
+        total: dict[scrape.Sample, float] = {}
+        for metric, labels in _RATES.items():
+            for row in self._query(f"sum by ({','.join(labels)}) (rate({metric}{select}{window}))"):
+                further = row["metric"].get(labels[1], "") if len(labels) > 1 else ""
+                further = "+Inf" if further == "+Inf" else further
+                total[metric, row["metric"].get("batch_class", ""), further] = float(row["value"][1]) * self._window_s
+        gauges = {
+            (metric, row["metric"].get("batch_class", ""), ""): float(row["value"][1])
+            for metric in _GAUGES
+            for row in self._query(f"sum by (batch_class) ({metric}{select})")
+        }
+        hashes = {row["metric"].get("hash", ""): int(float(row["value"][1])) for row in self._query(f"count by (hash) ({scrape.CONFIG_INFO}{select})")}
+        names = sorted({series[1] for series in (*total, *gauges) if series[1]})
+        return Demand(
+            measured_at=min(now, float(newest[0]["value"][1])),
+            window_s=self._window_s,
+            source="prometheus",
+            replicas_reporting=sum(hashes.values()),
+            classes={name: scrape.class_demand(name, total, gauges, self._window_s) for name in names},
+            config_hashes=hashes,
+        )

@@ -1,0 +1,76 @@
+"""`forebay replay FILE`: plans recorded decisions again and prints the difference. There is none, or it is a bug."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from forebay.runtime.errors import UsageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="decision records, one JSON object a line; - is standard input")
+    parser.add_argument("--pool", metavar="NS/NAME", help="only this pool's decisions")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a decision instead of text")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code 0 when every decision is the same, 2 when one differs."""
+    replayed = differing = 0
+    for number, line in enumerate(_lines(args.file), 1):
+        record = _record(args.file, number, line)
+        if args.pool and record["pool"] != args.pool:
+            continue
+        changes = replay(record)
+        replayed += 1
+        differing += bool(changes)
+        if args.json:
+            print(json.dumps({"time": record["time"], "pool": record["pool"], "id": record["id"], "differences": changes}))
+        elif changes:
+            print(f"{record['time']} {record['pool']} {record['id']}: {len(changes)} differences")
+            print("\n".join(f"  {change}" for change in changes))
+    if not args.json:
+        print(f"{replayed} decisions planned again, {differing} differ")
+    return 2 if differing else 0
+
+
+def replay(record: dict[str, Any]) -> list[str]:
+    """What is different when the record's snapshot is planned now, one line per field."""
+    from forebay.planning.planner import plan
+    from forebay.planning.snapshot import Snapshot
+
+    again = plan(Snapshot.model_validate(record["snapshot"])).model_dump(mode="json", by_alias=True)
+    return differences(record["plan"], again)
+
+
+def differences(before: Any, after: Any, path: str = "plan") -> list[str]:
+    """Fields in which two JSON documents differ."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = sorted({*before, *after})
+        return [line for key in keys for line in differences(before.get(key), after.get(key), f"{path}.{key}")]
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        return [line for i, (b, a) in enumerate(zip(before, after, strict=True)) for line in differences(b, a, f"{path}[{i}]")]
+    return [] if before == after else [f"{path}: {json.dumps(before)} → {json.dumps(after)}"]
+
+
+def _lines(path: Path) -> list[str]:
+    import sys
+
+    if str(path) == "-":
+        return [line for line in sys.stdin if line.strip()]
+    try:
+        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+
+
+def _record(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+        if not isinstance(record, dict) or {"time", "pool", "id", "snapshot", "plan"} - record.keys():
+            raise ValueError("not a decision record: it needs time, pool, id, snapshot and plan")
+    except ValueError as error:
+        raise UsageError(f"{path}:{number}: {error}") from error
+    return record

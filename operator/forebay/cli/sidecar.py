@@ -1,0 +1,56 @@
+"""`forebay sidecar`: queues, limits and batches in front of one model server."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+from pathlib import Path
+
+from forebay.api.durations import parse_duration
+from forebay.runtime.errors import ForebayError, UsageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path("/etc/forebay/sidecar.json"),
+        metavar="FILE",
+        help="compiled configuration; changes are followed",
+    )
+    parser.add_argument("--host", default=os.environ.get("POD_IP", "127.0.0.1"), help="address to listen on; POD_IP where that is set")
+    parser.add_argument("--port", type=int, default=9400, help="port for requests, /load, health and metrics; 0 takes a free one")
+    parser.add_argument("--engine", required=True, metavar="HOST:PORT", help="the model server")
+    parser.add_argument("--grace", default="25s", metavar="DURATION", help="time that requests have to finish after SIGTERM")
+
+
+def run(args: argparse.Namespace) -> int:
+    from forebay.dataplane.http.run import run as run_loop
+    from forebay.dataplane.sidecar.app import Settings, Sidecar
+    from forebay.runtime import logs
+
+    logs.configure()
+    engine_host, engine_port = _address(args.engine)
+    if not 0 <= args.port <= 65535:
+        raise UsageError(f"--port: {args.port} is not between 0 and 65535")
+    try:
+        grace_s = parse_duration(args.grace)
+    except ValueError as error:
+        raise UsageError(f"--grace: {error}") from None
+    settings = Settings(args.config, args.host, args.port, engine_host, engine_port, grace_s)
+
+    async def serve(stop: asyncio.Event) -> int:
+        return await Sidecar(settings).run(stop)
+
+    try:
+        return run_loop(serve)
+    except OSError as error:
+        raise ForebayError(f"cannot listen on {args.host}:{args.port}: {error.strerror or error}") from error
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) <= 65535:
+        raise UsageError(f"--engine: {text!r} is not HOST:PORT")
+    return host.removeprefix("[").removesuffix("]"), int(port)

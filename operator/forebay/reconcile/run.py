@@ -1,0 +1,181 @@
+"""The operator as a process: waits for the lease, then watches and works until it is told to stop or loses the lease."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from forebay.adapters import cluster as kinds
+from forebay.adapters.clock import SystemClock
+from forebay.adapters.cluster import Cluster
+from forebay.adapters.decisions import DecisionLog, FileDecisions, StreamDecisions
+from forebay.adapters.kube import KubeCluster
+from forebay.adapters.lease import LeaderLease, LeaseLost
+from forebay.adapters.loaded import LoadedByScrape
+from forebay.adapters.metrics import Metrics
+from forebay.adapters.scrape import ScrapedMetrics
+from forebay.dataplane.http.admin import admin
+from forebay.dataplane.http.client import Client
+from forebay.dataplane.http.run import run as run_until_stopped
+from forebay.dataplane.http.server import serve
+from forebay.planning.snapshot import Settings
+from forebay.reconcile import handlers, telemetry
+from forebay.reconcile.chores import sweep_node_pools
+from forebay.reconcile.events import Recorder
+from forebay.reconcile.loop import Loop
+from forebay.reconcile.view import ObjectView
+from forebay.reconcile.world import World
+
+NODE_POOL_CRD = "nodepools.karpenter.sh"
+BACKEND_CHECK_S = 60.0
+LEASE_NAME = "forebay-operator"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the operator was called; docs: `forebay operator --help`."""
+
+    image: str
+    kubeconfig: Path | None = None
+    namespace: tuple[str, ...] | list[str] = ()
+    lease_namespace: str = "forebay-system"
+    lease_seconds: float = 15.0
+    interval: float = 15.0
+    prometheus: str | None = None
+    decisions: str = "-"
+    mig_config_namespace: str = "gpu-operator"
+    host: str = "0.0.0.0"  # noqa: S104
+    port: int = 8081
+    sweep_all: bool = False
+
+
+@dataclass
+class _Health:
+    """What the probes answer."""
+
+    reason: str = "starting"
+
+
+def main(options: Options) -> int:
+    """Runs the operator; returns the exit code."""
+    return run_until_stopped(lambda stop: _main(options, stop))
+
+
+async def _main(options: Options, stop: asyncio.Event) -> int:
+    cluster = await KubeCluster.connect(options.kubeconfig)
+    client = Client()
+    try:
+        if options.sweep_all:
+            count = await sweep_node_pools(cluster, set())
+            _log.info("%d NodePools deleted", count)
+            return 0
+        health = _Health()
+        server = await serve(admin(telemetry.REGISTRY, lambda: health.reason), options.host, options.port)
+        try:
+            return await _lead(options, cluster, client, health, stop)
+        finally:
+            await server.close(1.0)
+    finally:
+        await client.close()
+        await cluster.close()
+
+
+async def _lead(options: Options, cluster: Cluster, client: Client, health: _Health, stop: asyncio.Event) -> int:
+    """Waits for the lease and leads. A standby is ready too: it has nothing to be asked for."""
+    identity = f"{socket.gethostname()}_{os.getpid()}"
+    lease = LeaderLease(cluster, options.lease_namespace, LEASE_NAME, identity, duration_s=options.lease_seconds)
+    health.reason = ""
+    try:
+        async with lease.held(stop) as leading:
+            if not leading:
+                return 0
+            telemetry.LEADER.set(1)
+            _log.info("leading as %s", identity)
+            return await _work(options, cluster, client, identity, stop)
+    except LeaseLost:
+        _log.error("the lease is lost: another replica may lead, so this one stops at once")
+        return 1
+    finally:
+        telemetry.LEADER.set(0)
+
+
+async def _work(options: Options, cluster: Cluster, client: Client, identity: str, stop: asyncio.Event) -> int:
+    view = ObjectView()
+    installed = await backend_installed(cluster)
+    world = World(
+        cluster=cluster,
+        view=view,
+        metrics=_metrics(options, client),
+        loaded=LoadedByScrape(client),
+        clock=SystemClock(),
+        decisions=_decisions(options.decisions),
+        recorder=Recorder(cluster, SystemClock(), identity),
+        settings=Settings(
+            sidecar_image=options.image,
+            interval_s=options.interval,
+            stale_after_s=3 * options.interval,
+            mig_config_namespace=options.mig_config_namespace,
+        ),
+        backend_installed=installed,
+    )
+    loop = Loop(world, view)
+    ready = asyncio.Event()
+    done = asyncio.Event()
+    watching = asyncio.create_task(handlers.run(loop, options.kubeconfig, done, ready, list(options.namespace)))
+    working = asyncio.create_task(_work_when(ready, loop))
+    backend = asyncio.create_task(_backend_changed(cluster, installed))
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        first = (await asyncio.wait({watching, working, backend, stopped}, return_when=asyncio.FIRST_COMPLETED))[0]
+        for task in first - {stopped}:
+            task.result()
+        return 0 if stopped in first or backend in first else 1
+    finally:
+        done.set()
+        for task in (working, backend, stopped):
+            task.cancel()
+        await asyncio.wait({watching}, timeout=5)
+        watching.cancel()
+        await asyncio.gather(watching, working, backend, stopped, return_exceptions=True)
+
+
+async def _work_when(ready: asyncio.Event, loop: Loop) -> None:
+    await ready.wait()
+    loop.start_chores()
+    await loop.run()
+
+
+async def backend_installed(cluster: Cluster) -> bool:
+    """Whether Karpenter's NodePool kind exists."""
+    return await cluster.get(kinds.CRDS, None, NODE_POOL_CRD) is not None
+
+
+async def _backend_changed(cluster: Cluster, installed: bool) -> None:
+    """Ends when Karpenter came or went: what is watched is decided at the start, so the process starts anew."""
+    while True:
+        await asyncio.sleep(BACKEND_CHECK_S)
+        try:
+            if await backend_installed(cluster) != installed:
+                _log.info("Karpenter was %s: starting anew to follow", "removed" if installed else "installed")
+                return
+        except kinds.ClusterError as error:
+            _log.warning("whether Karpenter is installed cannot be asked: %s", error)
+
+
+def _metrics(options: Options, client: Client) -> Metrics:
+    if options.prometheus:
+        from forebay.adapters.prometheus import PrometheusMetrics
+
+        return PrometheusMetrics(options.prometheus)
+    return ScrapedMetrics(client)
+
+
+def _decisions(where: str) -> DecisionLog:
+    return StreamDecisions(sys.stdout) if where == "-" else FileDecisions(Path(where))
