@@ -117,7 +117,9 @@ class PodProcess:
         await self._prepare_volumes()
         async with beside(self._volumes.keep(self.object, self._place, self._stale)):
             if await self._bring_up():
-                await asyncio.wait([self._running[container] for container in self._main])
+                done, _ = await asyncio.wait([self._running[container] for container in self._main])
+                for task in done:
+                    task.result()
             await self._stop_sidecars(self.object.grace_s)
             self._finished = True
             self._changed.set()
