@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from forebay.dataplane.config import At, ConfigError, Watched, load
 from forebay.api.canonical import sealed
+from forebay.dataplane.config import At, ConfigError, Watched, load
 
 
 def parse(document: Mapping[str, Any]) -> str:
