@@ -97,7 +97,7 @@ class Role:
         """Why this gateway should get no requests now; empty when it should."""
         if self._stopping:
             return "stopping"
-        if self._config.current is None:
+        if self._gateway.router is None:
             return f"no configuration: {self._config.refused or 'not read yet'}"
         if not self._listed and self._watch is not None:
             unknown = sorted(key for key, replicas in self.fleet.pools.items() if not replicas.synced)
