@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.local.waiting import eventually
 
-from forebay.adapters.cluster import CONFIG_MAPS
+from forebay.adapters.cluster import CONFIG_MAPS, ENDPOINT_SLICES
 from forebay.adapters.memory import MemoryCluster
 from forebay.dataplane.gateway.config import Pool
 from forebay.dataplane.gateway.endpoints import PoolWatch
@@ -28,7 +28,12 @@ MAPS = "/api/v1/namespaces/default/configmaps"
 
 
 def config(name: str, value: str = "", **labels: str) -> Object:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default", "labels": labels}, "data": {"v": value}}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": "default", "labels": labels},
+        "data": {"v": value},
+    }
 
 
 def served(test: Callable[[MemoryCluster, Api, str], Coroutine[Any, Any, None]]) -> None:
@@ -155,25 +160,40 @@ def test_secrets_are_not_given_away_and_nothing_is_written() -> None:
     served(test)
 
 
-def test_the_gateway_follows_endpoints_here(monkeypatch: Any) -> None:
+def a_slice(*addresses: str) -> Object:
+    metadata = {"name": "svc-0", "namespace": "default", "labels": {"kubernetes.io/service-name": "svc"}}
+    endpoints = [{"addresses": [address], "conditions": {"ready": True}} for address in addresses]
+    ports = [{"name": "http", "port": 9400}]
+    kind = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice"}
+    return {**kind, "metadata": metadata, "addressType": "IPv4", "endpoints": endpoints, "ports": ports}
+
+
+def test_the_gateway_follows_endpoints_here() -> None:
     """The gateway's own watch, unchanged, against this server."""
 
     async def test(cluster: MemoryCluster, api: Api, url: str) -> None:
-        replicas = Replicas("default/m")
-        pool = Pool("default/m", "default", "m", "svc", "model", "Chat", ("c",)) if False else a_pool_of_the_gateway()
+        replicas = Replicas()
+        pool = Pool("default/m", "default", "m", "svc", "model", "Chat", frozenset())
         async with beside(PoolWatch(api, pool, replicas).run()):
-            piece = a_slice("10.0.0.1", "10.0.0.2")
-            await cluster.create(piece)
+            await cluster.create(a_slice("10.0.0.1", "10.0.0.2"))
             await eventually(lambda: len(replicas.endpoints) == 2)
-            await cluster.apply(a_slice("10.0.0.2"), manager="test", force=True)
-            await eventually(lambda: len(replicas.endpoints) == 1)
+            await cluster.patch(ENDPOINT_SLICES, "default", "svc-0", {"endpoints": a_slice("10.0.0.2")["endpoints"]})
+            await eventually(lambda: [endpoint.name for endpoint in replicas.endpoints] == ["10.0.0.2:9400"])
 
     served(test)
 
 
 def test_selectors() -> None:
     labels = {"a": "1", "b": "2"}
-    for selector, met in {"a=1": True, "a==1,b!=1": True, "a in (1,2),c": False, "a notin (1)": False, "!c": True, "b": True, "": True}.items():
+    for selector, met in {
+        "a=1": True,
+        "a==1,b!=1": True,
+        "a in (1,2),c": False,
+        "a notin (1)": False,
+        "!c": True,
+        "b": True,
+        "": True,
+    }.items():
         assert meets(parse(selector), labels) is met, selector
     with pytest.raises(ValueError, match="unable to parse"):
         parse("a in 1")

@@ -68,6 +68,15 @@ class Services:
         """Where each port is listened on now."""
         return {key: (target[0], forwarder.port) for key, (target, forwarder) in self._forwarders.items()}
 
+    def targets(self, namespace: str, name: str, port_name: str) -> list[Target]:
+        """Where connections to a Service's port go now."""
+        pieces = [
+            piece
+            for piece in self._slices.objects.values()
+            if piece["metadata"].get("namespace") == namespace and (piece["metadata"].get("labels") or {}).get(SERVICE_NAME) == name
+        ]
+        return ready_targets(pieces, port_name)
+
     async def _settle(self) -> None:
         wanted: dict[PortKey, Target] = {}
         for service in self._services.objects.values():
@@ -81,7 +90,7 @@ class Services:
                 await self._open(key, target)
 
     async def _open(self, key: PortKey, target: Target) -> None:
-        forwarder = Forwarder(lambda: self._targets(key))
+        forwarder = Forwarder(lambda: self.targets(*key))
         try:
             await forwarder.listen(*target)
         except OSError as error:
@@ -90,12 +99,3 @@ class Services:
             )
             return
         self._forwarders[key] = target, forwarder
-
-    def _targets(self, key: PortKey) -> list[Target]:
-        namespace, name, port_name = key
-        pieces = [
-            piece
-            for piece in self._slices.objects.values()
-            if piece["metadata"].get("namespace") == namespace and (piece["metadata"].get("labels") or {}).get(SERVICE_NAME) == name
-        ]
-        return ready_targets(pieces, port_name)
