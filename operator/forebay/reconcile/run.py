@@ -73,7 +73,7 @@ async def _main(options: Options, stop: asyncio.Event) -> int:
     client = Client()
     try:
         if options.sweep_all:
-            count = await sweep_node_pools(cluster, set())
+            count = await sweep_node_pools(cluster, set()) if await backend_installed(cluster) else 0
             _log.info("%d NodePools deleted", count)
             return 0
         health = _Health()
