@@ -23,7 +23,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("policies.0.name", "a\r\nb", "policies[0].name"),
     ("policies.0.models", "m", "policies[0].models"),
     ("policies.0.models", [1], "policies[0].models"),
-    ("policies.0.defaultClass", "unknown", "policies[0].defaultClass: unknown class 'unknown'"),
+    ("policies.0.defaultClass", 3, "policies[0].defaultClass: must be a text"),
     ("policies.0.retryBudget", "0.1", "policies[0].retryBudget: must be a number"),
     ("policies.0.retryBudget", True, "policies[0].retryBudget: must be a number"),
     ("policies.0.retryBudget", -1, "policies[0].retryBudget: -1 is too small"),

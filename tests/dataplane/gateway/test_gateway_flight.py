@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.dataplane.gateway.answer import Answer
-from forebay.dataplane.gateway.flight import Flight, Flights
+from forebay.dataplane.gateway.flight import Flight, Flights, Follower
 from forebay.dataplane.http.client import UpstreamError
 
 
@@ -64,8 +64,7 @@ def test_everyone_gets_every_byte(pieces: list[bytes], joins: list[int], max_buf
         source, kept = Source(), list[bytes]()
         flight = a_flight(source, kept, max_buffer)
 
-        async def read() -> bytes:
-            follower = flight.follow()
+        async def read(follower: Follower) -> bytes:
             try:
                 answer = await follower.answer()
                 assert answer.chunks is follower
@@ -73,11 +72,11 @@ def test_everyone_gets_every_byte(pieces: list[bytes], joins: list[int], max_buf
             finally:
                 follower.close()
 
-        readers = [asyncio.create_task(read())]
+        readers = [asyncio.create_task(read(flight.follow()))]
         for index, piece in enumerate(pieces):
             source.pieces.put_nowait(piece)
             if index in joins and flight.base == 0 and not flight.done:
-                readers.append(asyncio.create_task(read()))
+                readers.append(asyncio.create_task(read(flight.follow())))
                 await asyncio.sleep(0)
         source.pieces.put_nowait(None)
         assert await asyncio.gather(*readers) == [b"".join(pieces)] * len(readers)

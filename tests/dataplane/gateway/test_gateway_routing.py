@@ -74,6 +74,12 @@ def test_the_default_class_holds_also_where_no_pool_serves_it() -> None:
     assert (route.batch_class.name, [found.name for found, _ in route.spread.pools]) == ("interactive", ["chat"])
 
 
+def test_a_default_class_that_was_deleted_does_not_stop_the_traffic() -> None:
+    route = routed(None, a_policy(defaultClass="deleted"))
+    assert (route.batch_class.name, route.batch_class.max_attempts, len(route.spread.pools)) == ("deleted", 1, 1)
+    assert routed("Deferred", a_policy(defaultClass="deleted")).batch_class.name == "nightly"
+
+
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 50)), min_size=1, max_size=16))
 def test_the_replica_with_the_smallest_share_in_use_is_picked(loads: list[tuple[int, int]]) -> None:
     replicas = Replicas()

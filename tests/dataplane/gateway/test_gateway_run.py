@@ -14,7 +14,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from gateway_world import ApiServer, Sidecar, World, a_document, a_policy, counted, metric, run, until
+from gateway_world import ApiServer, Sidecar, World, a_document, a_policy, a_rule, counted, metric, run, until
 
 from forebay.cli.main import main
 from forebay.dataplane.gateway import decisions, metrics, reasons
@@ -29,7 +29,7 @@ def test_a_bad_configuration_is_refused_and_the_last_good_one_stays(tmp_path: Pa
             assert metric("forebay_gateway_config_info", hash=good) == 1
             for bad in (
                 {**a_document(a_policy(retryBudget=0.9)), "hash": "0" * 16},
-                a_document(a_policy(defaultClass="unknown")),
+                a_document(a_policy(rules=[a_rule(mode="Sometimes")])),
                 a_document(schemaVersion=2),
                 [],
             ):

@@ -92,7 +92,10 @@ def parse(document: Mapping[str, Any]) -> GatewayConfig:
     top = At(document)
     classes = {name: _batch_class(name, at) for name, at in top.entries("classes")}
     pools = {key: _pool(key, at, classes) for key, at in top.entries("pools")}
-    policies = tuple(_policy(at, pools, classes) for at in top.items("policies"))
+    policies = tuple(_policy(at, pools) for at in top.items("policies"))
+    for policy in policies:
+        # A class that somebody deleted must not stop everybody's traffic: nothing is known of it, no pool serves it, it is tried once.
+        classes.setdefault(policy.default_class, BatchClass(policy.default_class, tier="", priority=0, max_attempts=1))
     policy_of: dict[str, Policy] = {}
     for policy in policies:
         for model in policy.models:
@@ -116,10 +119,7 @@ def _pool(key: str, at: At, classes: Mapping[str, BatchClass]) -> Pool:
     return Pool(key, at.text("namespace"), _name(at, "name"), at.text("service"), _name(at, "model"), at.one_of("task", TASKS), served)
 
 
-def _policy(at: At, pools: Mapping[str, Pool], classes: Mapping[str, BatchClass]) -> Policy:
-    default_class = at.text("defaultClass")
-    if default_class not in classes:
-        raise ConfigError(f"{at.where}.defaultClass: unknown class {default_class!r}")
+def _policy(at: At, pools: Mapping[str, Pool]) -> Policy:
     tenants: dict[str, str] = {}
     for tenant in at.items("tenants"):
         folder = tenant.text("keys")
@@ -132,7 +132,7 @@ def _policy(at: At, pools: Mapping[str, Pool], classes: Mapping[str, BatchClass]
         hash=at.text("hash"),
         models=tuple(_shown(model, f"{at.where}.models") for model in at.texts("models")),
         tenants=tenants,
-        default_class=default_class,
+        default_class=_name(at, "defaultClass"),
         rules=tuple(_rule(rule, pools) for rule in at.items("rules")),
         retry_budget=at.number("retryBudget", at_least=0),
         first_byte_s=timeouts.number("firstByteSeconds", above=0),
