@@ -5,23 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from gateway_world import (
-    CHAT,
-    HELLO,
-    KEY,
-    World,
-    a_document,
-    a_policy,
-    a_pool,
-    a_rule,
-    answers,
-    chat_event,
-    counted,
-    metric,
-    run,
-    speaks,
-    until,
-)
+from gateway_documents import a_document, a_policy, a_pool, a_rule
+from gateway_fakes import answers, chat_event, speaks
+from gateway_world import CHAT, HELLO, KEY, World, counted, metric, run, until
 
 CHAT_BODY = {"model": "support-chat", "messages": HELLO, "temperature": 0}
 

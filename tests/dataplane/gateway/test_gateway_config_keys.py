@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_world import a_document, a_policy
+from gateway_documents import a_document, a_policy
 from hypothesis import given
 from hypothesis import strategies as st
 

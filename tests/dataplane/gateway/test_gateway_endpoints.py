@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_world import ApiServer, World, a_document, a_policy, a_pool, a_rule, metric, run, until
+from gateway_documents import a_document, a_policy, a_pool, a_rule
+from gateway_fakes import ApiServer
+from gateway_world import World, metric, run, until
 
 from forebay.dataplane.gateway.endpoints import ready_addresses
 from forebay.dataplane.gateway.kube import Refused, connect

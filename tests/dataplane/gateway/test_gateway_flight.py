@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from gateway_world import DONE, run, until
+from gateway_fakes import DONE
+from gateway_world import run, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import openai
 import pytest
-from gateway_world import HELLO, KEY, World, a_document, a_policy, a_pool, a_rule, answers, chat_event, run, speaks
+from gateway_documents import a_document, a_policy, a_pool, a_rule
+from gateway_fakes import answers, chat_event, speaks
+from gateway_world import HELLO, KEY, World, run
 
 
 def a_client(world: World, key: str = KEY) -> openai.AsyncOpenAI:

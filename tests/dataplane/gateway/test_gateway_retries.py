@@ -6,7 +6,9 @@ import asyncio
 import socket
 from pathlib import Path
 
-from gateway_world import SSE, World, a_document, a_policy, a_pool, a_rule, answers, counted, run, until
+from gateway_documents import a_document, a_policy, a_pool, a_rule
+from gateway_fakes import SSE, answers
+from gateway_world import World, counted, run, until
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from gateway_world import a_document, a_policy, a_pool, a_rule
+from gateway_documents import a_document, a_policy, a_pool, a_rule
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import orjson
 import pytest
-from gateway_world import ApiServer, Sidecar, World, a_document, a_policy, a_rule, counted, metric, run, until
+from gateway_documents import a_document, a_policy, a_rule
+from gateway_fakes import ApiServer, Sidecar
+from gateway_world import World, counted, metric, run, until
 
 from forebay.cli.main import main
 from forebay.dataplane.gateway import decisions, metrics, reasons

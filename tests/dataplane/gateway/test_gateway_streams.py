@@ -6,7 +6,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from gateway_world import CHAT, DONE, USAGE_EVENT, World, a_document, a_policy, chat_event, counted, run, speaks, until
+from gateway_documents import a_document, a_policy
+from gateway_fakes import DONE, USAGE_EVENT, chat_event, speaks
+from gateway_world import CHAT, World, counted, run, until
 
 from forebay.dataplane.http.client import UpstreamError
 from forebay.dataplane.http.message import Request, Response
