@@ -21,11 +21,22 @@ class Refused(RuntimeError):
 
 
 class Client:
-    """Requests with one user's token. Not for load: each opens a connection."""
+    """Requests with one user's token. Not for load: each opens a connection.
+
+    Attributes:
+        server: the API server's URL.
+    """
 
     def __init__(self, server: str, ca: Path, token: str) -> None:
-        self._server, self._token = server, token
+        self.server, self._token = server, token
         self._context = ssl.create_default_context(cafile=str(ca))
+
+    @classmethod
+    def from_kubeconfig(cls, path: Path) -> Client:
+        """By a kubeconfig that `credentials.write_kubeconfig` wrote."""
+        document = json.loads(path.read_text())
+        cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
+        return cls(cluster["server"], Path(cluster["certificate-authority"]), user["token"])
 
     def request(self, method: str, path: str, body: Object | None = None, content_type: str = "application/json") -> Object:
         """The answer as JSON.
@@ -35,7 +46,7 @@ class Client:
             OSError: no answer.
         """
         request = urllib.request.Request(
-            self._server + path,
+            self.server + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {self._token}", "Content-Type": content_type, "Accept": "application/json"},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -23,6 +24,12 @@ from e2e.controlplane.parts import Part
 
 FAKE_NODE = {"kwok.x-k8s.io/node": "fake"}
 """Annotation of nodes that KWOK keeps alive."""
+
+SYSTEM_NODE = "system"
+"""The node for what needs no GPU: the operator, gateways."""
+
+NODE_CLASS = {"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": "default"}
+"""The nodeClassRef of NodePools."""
 
 
 class KubectlFailed(RuntimeError):
@@ -102,6 +109,8 @@ class ControlPlane:
         self._add(["karpenter"], f"http://127.0.0.1:{port}/healthz", environment)
         for part in self.parts.values():
             part.wait_ready()
+        self.add_node(SYSTEM_NODE, {}, {})
+        self.apply({"apiVersion": "karpenter.kwok.sh/v1alpha1", "kind": "KWOKNodeClass", "metadata": {"name": NODE_CLASS["name"]}})
 
     def _add(self, command: list[str], health: str, environment: Mapping[str, str] | None = None) -> Part:
         name, *arguments = command
@@ -114,14 +123,22 @@ class ControlPlane:
         """An executable of the tools: helm, kubectl, argocd-repo-server and the parts' own."""
         return self.tools / "bin" / name
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """For programs that act as the administrator: kubectl, helm.
+
+        What they cache of the API's schema is kept apart from that of other clusters, which had the same address.
+        """
+        return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "KUBECACHEDIR": str(self.folder / "cache")}
+
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """What kubectl prints, as the administrator.
 
         Raises:
             KubectlFailed: a refusal, or wrong usage.
         """
-        command = [str(self.program("kubectl")), f"--kubeconfig={self.kubeconfig}", *arguments]
-        answer = subprocess.run(command, input=stdin, capture_output=True, text=True)
+        command = [str(self.program("kubectl")), *arguments]
+        answer = subprocess.run(command, input=stdin, capture_output=True, text=True, env=self.environment)
         if answer.returncode:
             raise KubectlFailed(answer.stderr.strip())
         return answer.stdout

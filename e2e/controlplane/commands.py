@@ -14,7 +14,6 @@ from e2e.controlplane.credentials import Credentials
 API_PORT = 6443
 SERVER = f"https://{netns.HOST_IP}:{API_PORT}"
 SERVICE_CIDR, FIRST_SERVICE_IP = "10.96.0.0/16", "10.96.0.1"
-POD_CIDR = "10.244.0.0/16"
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 
 PROCESS_LABEL, PROCESS = "app.kubernetes.io/part-of", "forebay"

@@ -44,8 +44,12 @@ class Outage:
 
 
 def catalogue(outages: Sequence[Outage] = ()) -> list[dict[str, Any]]:
-    """The instance types in the form that Karpenter's KWOK provider reads."""
-    return [_document(kind, outages) for kind in INSTANCE_TYPES]
+    """The instance types in the form that Karpenter's KWOK provider reads.
+
+    It takes every offering for available, whatever its `Available` says, so what cannot be had is left out.
+    """
+    documents = [_document(kind, outages) for kind in INSTANCE_TYPES]
+    return [document for document in documents if document["offerings"]]
 
 
 def _document(kind: InstanceType, outages: Sequence[Outage]) -> dict[str, Any]:
@@ -56,11 +60,11 @@ def _document(kind: InstanceType, outages: Sequence[Outage]) -> dict[str, Any]:
         {
             # Zones differ a little in price, so that the cheapest offering is one and not any of two.
             "Price": price * (1 + index / 100),
-            "Available": not any(outage.covers(kind.name, capacity_type, zone) for outage in outages),
             "Requirements": [_is("karpenter.sh/capacity-type", capacity_type), _is("topology.kubernetes.io/zone", zone)],
         }
         for capacity_type, price in ((SPOT, kind.spot_usd), (ON_DEMAND, kind.on_demand_usd))
         for index, zone in enumerate(ZONES)
+        if not any(outage.covers(kind.name, capacity_type, zone) for outage in outages)
     ]
     return {"name": kind.name, "architecture": "amd64", "operatingSystems": ["linux"], "resources": resources, "offerings": offerings}
 
