@@ -17,6 +17,7 @@ from e2e.controlplane.cluster import ControlPlane
 from e2e.controlplane.netns import require_inside
 from e2e.controlplane.prometheus import Prometheus
 from e2e.mig_manager import MigManager
+from e2e.pods import Pods
 from e2e.run import TOOLS
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +45,13 @@ def control_plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
 def crds(control_plane: ControlPlane) -> None:
     """Forebay's three kinds are served."""
     control_plane.install_crds(ROOT / "crds")
+
+
+@pytest.fixture(scope="session")
+def pods(control_plane: ControlPlane) -> Iterator[Pods]:
+    """Forebay's pods run as local processes."""
+    with Pods(control_plane) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
