@@ -6,6 +6,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import orjson
@@ -65,10 +66,12 @@ class Sidecar:
         self.limiter = Limiter(settings.pace)
         self._queues = Queues(self.metrics, loop)
         self._gate = Gate(self._queues, self.limiter, self.metrics, loop)
-        self._generator = Generator(self.engine, self._gate, self.limiter, loop)
+        self._generator = Generator(self.engine, self._gate, self.limiter)
         self._jobs = Queues(self.metrics, loop)
         self._batcher = Batcher(self.engine, self._jobs, self.limiter, self.metrics, loop)
         self._admin = admin(self.metrics.registry, self.not_ready)
+        # Known once it listens.
+        self.port = 0
         self._draining = False
         self._idle = asyncio.Event()
         self._busy = 0
@@ -132,7 +135,7 @@ class Sidecar:
         mode = config.classes[name].mode
         batched = config.task == EMBEDDINGS and request.path == EMBEDDINGS_PATH and mode is not Mode.DISABLED
         lane = (self._jobs if batched else self._queues).lane(name)
-        measure = Measure(lane, None if batched or config.task == EMBEDDINGS else self.limiter, self._loop.time())
+        measure = Measure(lane, None if batched or config.task == EMBEDDINGS else self.limiter, monotonic())
         lane.metrics.arrivals.inc()
         outcome, usage = Outcome.CANCELLED, None
         try:
@@ -144,12 +147,12 @@ class Sidecar:
             else:
                 outcome, usage = await self._generator.serve(request, response, measure)
                 if outcome is Outcome.OK and request.path == EMBEDDINGS_PATH:
-                    measure.answered_at_once(self._loop.time())
+                    measure.answered_at_once(monotonic())
         except Exception:
             outcome = Outcome.ENGINE_ERROR
             raise
         finally:
-            measure.finish(outcome, usage, self._loop.time())
+            measure.finish(outcome, usage, monotonic())
 
     async def _embed(self, request: Request, response: Response, lane: Lane, measure: Measure) -> tuple[Outcome, Usage | None]:
         try:
@@ -161,7 +164,7 @@ class Sidecar:
         except TurnedAway as turned:
             refuse(response, turned)
             return turned.outcome, None
-        now = self._loop.time()
+        now = monotonic()
         headers = [*answer.headers, (b"x-forebay-queue-ms", b"%.1f" % ((measure.dispatched - measure.arrived) * 1000))]
         response.send(answer.status, answer.body, headers)
         outcome = outcome_of(answer.status)
@@ -177,6 +180,7 @@ class Sidecar:
         if self._config.check() and self._config.current is not None:
             self._take(self._config.current)
         server = await serve(self.handle, settings.host, settings.port, _LIMITS)
+        self.port = server.port
         log.info("the sidecar listens", extra={"host": settings.host, "port": server.port})
         beside = [self._config.follow(self._take, settings.config_every_s), self.engine.watch(), self._scrape(), self._steer()]
         tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(each) for each in beside]
@@ -218,7 +222,7 @@ class Sidecar:
 
     async def _steer(self) -> None:
         while True:
-            self.limiter.step(self._loop.time(), self._queues.in_flight)
+            self.limiter.step(monotonic(), self._queues.in_flight)
             self.metrics.concurrency_limit.set(self.limiter.limit)
             self._gate.advance()
             await asyncio.sleep(min(_STEP_EVERY_S, self._settings.pace.least_s / 2))

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterator
+from time import monotonic
 
 from forebay.dataplane.sidecar.call import Answer, Batch, Caller, Headers, Job, Piece, failure
 from forebay.dataplane.sidecar.config import Mode
@@ -161,7 +162,7 @@ class Batcher:
         if not job.taken:
             self._queues.leave(job)
             job.lane.entered()
-            job.measure.sent(self._loop.time())
+            job.measure.sent(monotonic())
             job.turn.set_result(None)
             if count < len(job.ask.sizes):
                 self._begun.append(job)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from time import monotonic
 
 import orjson
 
@@ -109,7 +110,6 @@ class Caller:
     def __init__(self, engine: Engine, limiter: Limiter) -> None:
         self._engine = engine
         self._limiter = limiter
-        self._loop = asyncio.get_running_loop()
 
     async def call(self, pieces: list[Piece]) -> None:
         """Answers every piece, one way or another."""
@@ -119,7 +119,7 @@ class Caller:
         job, alone = pieces[0].job, len(pieces) == 1
         untouched = alone and pieces[0].whole
         body = job.ask.body if untouched else merged(job.ask.fields, [text for piece in pieces for text in piece.texts])
-        began = self._loop.time()
+        began = monotonic()
         try:
             async with await self._engine.send("POST", "/v1/embeddings", job.headers, body) as reply:
                 data = await reply.read(_MOST_ANSWER_BYTES)
@@ -147,7 +147,7 @@ class Caller:
         await self.call(pieces[middle:])
 
     def _observe(self, pieces: list[Piece], began: float) -> None:
-        seconds = self._loop.time() - began
+        seconds = monotonic() - began
         for name in {piece.job.lane.config.name for piece in pieces}:
             self._limiter.observe(name, TTFT, seconds, began)
             self._limiter.observe(name, E2E, seconds, began)

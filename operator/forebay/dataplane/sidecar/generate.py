@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import orjson
@@ -108,11 +108,10 @@ def engine_failed(response: Response, error: UpstreamError) -> None:
 class Generator:
     """The way through the gate."""
 
-    def __init__(self, engine: Engine, gate: Gate, limiter: Limiter, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, engine: Engine, gate: Gate, limiter: Limiter) -> None:
         self._engine = engine
         self._gate = gate
         self._limiter = limiter
-        self._loop = loop
         # Set once the engine has refused to report usage and taken the same request without.
         self._no_usage = False
 
@@ -129,7 +128,7 @@ class Generator:
             refuse(response, turned)
             return turned.outcome, None
         try:
-            measure.sent(self._loop.time())
+            measure.sent(monotonic())
             return await self._exchange(request, response, measure, prepared)
         finally:
             self._gate.leave(measure.lane)
@@ -191,13 +190,13 @@ class Generator:
             async for data in reply:
                 out, tokens = stream.feed(data)
                 if tokens:
-                    measure.tokens(tokens, self._loop.time())
+                    measure.tokens(tokens, monotonic())
                 await response.write(out)
         except UpstreamError as error:
             broken = str(error)
         if not broken and not stream.done and not stream.failed and request.path in GENERATION_PATHS:
             # An engine that dies may close its connection as politely as one that is done.
-            broken = "the stream ended without [DONE]"
+            broken = "the stream ended before its last event"
         if broken:
             await response.write(b"data: " + error_body(f"the model server failed: {broken}", "server_error", "stream_broken") + b"\n\n")
         else:

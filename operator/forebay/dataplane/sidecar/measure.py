@@ -13,7 +13,7 @@ _SEGMENT_S = 0.25
 
 
 class Measure:
-    """One request. Every method takes the time of the event loop's clock, so that all of them agree.
+    """One request. Every method takes the time of the monotonic clock: the event loop's own stands still within a turn.
 
     `limiter` is told what was seen of the engine; None where that is seen better elsewhere.
     """
