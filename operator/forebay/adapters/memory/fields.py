@@ -5,6 +5,7 @@ A field is a path of names, with items of merged lists named by their keys. A se
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -87,22 +88,21 @@ def merge(live: Any, applied: Any, shape_of: ShapeOf, names: FieldNames = ()) ->
 
 
 def _merge_lists(live: list[Any], applied: list[Any], shape: Shape, shape_of: ShapeOf, names: FieldNames) -> list[Any]:
-    """Applied items in their order; live ones that are not applied keep their place among them."""
+    """Applied items in their order; live ones that are not applied keep their place, which is before what is new there."""
     by_step = {step_of(item, shape): item for item in live}
     wanted = {step_of(item, shape) for item in applied}
-    rest = iter(live)
+    rest = deque((step_of(item, shape), item) for item in live)
     result: list[Any] = []
     for item in applied:
+        while rest and rest[0][0] not in wanted:
+            result.append(rest.popleft()[1])
         step = step_of(item, shape)
         if step in by_step:
-            for other in rest:
-                if step_of(other, shape) in wanted:
-                    break
-                result.append(other)
             result.append(merge(by_step[step], item, shape_of, names))
+            rest.popleft()
         else:
             result.append(item)
-    return result + [other for other in rest if step_of(other, shape) not in wanted]
+    return result + [other for step, other in rest if step not in wanted]
 
 
 def without(value: Any, gone: Fields, shape_of: ShapeOf) -> Any:

@@ -21,10 +21,9 @@ class Manager:
     subresource: str | None = None
 
     def describe(self, api_version: str) -> str:
-        if self.operation == "Apply":
-            return f'"{self.name}"'
         subresource = f' with subresource "{self.subresource}"' if self.subresource else ""
-        return f'"{self.name}"{subresource} using {api_version}'
+        using = f" using {api_version}" if self.operation == "Update" else ""
+        return f'"{self.name}"{subresource}{using}'
 
 
 Owners = Mapping[Manager, Fields]

@@ -68,30 +68,28 @@ _NODE_POOL_LABELS = ("spec", "template", "metadata", "labels")
 
 @lru_cache(maxsize=4096)
 def shape_of(api_version: str, kind: str, path: FieldNames, is_list: bool) -> Shape:
-    """The shape of the value at a path."""
+    """The shape of the value at a path, which is the list there or a map: the list's item or the field's own."""
     if path == ("metadata", "ownerReferences"):
-        return Shape("keys", ("uid",))
+        return Shape("keys", ("uid",)) if is_list else _WHOLE
     if path == ("metadata", "finalizers"):
         return _SET
     if api_version == API_VERSION and path[:1] != ("metadata",):
-        return _in_schema(schema_for(kind), path)
-    if path == ("status", "conditions"):
-        return Shape("keys", ("type",))
+        return _in_schema(schema_for(kind), path, is_list)
     if is_list:
-        return _LISTS.get(kind, {}).get(path[-1], _WHOLE)
-    if (path[-1:] and path[-1] in _WHOLE_MAPS) or (kind == "NodePool" and path == _NODE_POOL_LABELS):
+        return Shape("keys", ("type",)) if path == ("status", "conditions") else _LISTS.get(kind, {}).get(path[-1], _WHOLE)
+    if path[-1:] and (path[-1] in _WHOLE_MAPS or (kind == "NodePool" and path == _NODE_POOL_LABELS)):
         return _WHOLE
     if path[-2:] == ("nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"):
         return _WHOLE
     return _FIELDS
 
 
-def _in_schema(schema: dict[str, Any], path: FieldNames) -> Shape:
+def _in_schema(schema: dict[str, Any], path: FieldNames, is_list: bool) -> Shape:
     for name in path:
         schema = schema.get("items", schema)
         schema = schema.get("properties", {}).get(name) or schema.get("additionalProperties") or {}
-    if schema.get("type") != "array":
-        return _FIELDS
+    if not is_list or schema.get("type") != "array":
+        return _FIELDS if not is_list else _WHOLE
     kind = schema.get("x-kubernetes-list-type", "atomic")
     if kind == "set":
         return _SET
