@@ -37,17 +37,18 @@ def schema_for(kind: str) -> dict[str, Any]:
     return schema
 
 
-def validate(obj: dict[str, Any], strict_unknown: bool) -> tuple[dict[str, Any], list[Problem]]:
+def validate(obj: dict[str, Any], strict_unknown: bool, *, drop_nulls: bool = True) -> tuple[dict[str, Any], list[Problem]]:
     """The object with defaults filled in, nulls and unknown fields dropped, and all that is wrong with it.
 
     Args:
         obj: an object of one of our kinds; it is not changed.
         strict_unknown: report unknown fields instead of dropping them silently.
+        drop_nulls: a null where none is allowed counts as absent; server-side apply keeps and refuses it, unless there is a default.
     """
     schema = schema_for(obj["kind"])
     unknown: list[Problem] = []
     metadata = copy.deepcopy(obj.get("metadata") or {})
-    filled = {**fill({**obj, "metadata": {}}, schema, unknown), "metadata": metadata}
+    filled = {**fill({**obj, "metadata": {}}, schema, unknown, drop_nulls), "metadata": metadata}
     unknown += unknown_fields(metadata)
     problems = check_metadata(metadata)
     if strict_unknown and unknown:

@@ -11,31 +11,31 @@ from typing import Any
 from forebay.api.schema_problems import Problem, join
 
 
-def fill(value: Any, schema: dict[str, Any], unknown: list[Problem], path: str = "") -> Any:
+def fill(value: Any, schema: dict[str, Any], unknown: list[Problem], drop_nulls: bool, path: str = "") -> Any:
     """A new value with defaults in place and without what the schema does not know; unknown fields are added to `unknown`."""
     if isinstance(value, dict) and schema.get("type") == "object":
-        return _fill_object(value, schema, unknown, path)
+        return _fill_object(value, schema, unknown, drop_nulls, path)
     if isinstance(value, list) and "items" in schema:
-        return [fill(item, schema["items"], unknown, f"{path}[{index}]") for index, item in enumerate(value)]
+        return [fill(item, schema["items"], unknown, drop_nulls, f"{path}[{index}]") for index, item in enumerate(value)]
     return copy.deepcopy(value)
 
 
-def _fill_object(value: dict[str, Any], schema: dict[str, Any], unknown: list[Problem], path: str) -> dict[str, Any]:
+def _fill_object(value: dict[str, Any], schema: dict[str, Any], unknown: list[Problem], drop_nulls: bool, path: str) -> dict[str, Any]:
     properties: dict[str, Any] = schema.get("properties", {})
     extra = schema.get("additionalProperties")
     result: dict[str, Any] = {}
     for name, child in value.items():
         known = properties.get(name, extra)
         if known:
-            if child is not None or known.get("nullable"):
-                result[name] = fill(child, known, unknown, join(path, name))
+            if child is not None or known.get("nullable") or not (drop_nulls or "default" in known):
+                result[name] = fill(child, known, unknown, drop_nulls, join(path, name))
         elif schema.get("x-kubernetes-preserve-unknown-fields"):
             result[name] = copy.deepcopy(child)
         else:
             unknown.append(_unknown(join(path, name), name, properties))
     for name, child_schema in properties.items():
         if name not in result and "default" in child_schema:
-            result[name] = fill(child_schema["default"], child_schema, unknown, join(path, name))
+            result[name] = fill(child_schema["default"], child_schema, unknown, drop_nulls, join(path, name))
     return result
 
 

@@ -77,7 +77,7 @@ class MemoryCluster:
         check_preconditions(kind, record.obj, metadata)
         part = status_part(obj) if subresource else main_part(kind, obj)
         merged, owners = ownership.apply(record.obj, part, record.owners, owner, force)
-        return copied(self._replace(kind, key, record, changed_object(kind, record.obj, merged, subresource), owners))
+        return copied(self._replace(kind, key, record, changed_object(kind, record.obj, merged, subresource, applied=True), owners))
 
     async def patch(
         self, kind: Kind, namespace: str | None, name: str, patch: Object, *, subresource: str | None = None, manager: str | None = None
@@ -132,7 +132,7 @@ class MemoryCluster:
             raise NotFound(f"the server could not find the requested resource: {resource(kind)}", 404)
 
     def _create(self, kind: Kind, obj: Object, owner: Manager) -> Object:
-        new = new_object(kind, obj, self._clock)
+        new = new_object(kind, obj, self._clock, applied=owner.operation == "Apply")
         key = _key(kind, new["metadata"].get("namespace"), new["metadata"]["name"])
         existing = self._store.get(kind, key)
         if existing:

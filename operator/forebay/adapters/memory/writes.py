@@ -27,7 +27,7 @@ def merge_patch(target: Any, patch: Any) -> Any:
     return {name: child for name, child in {**base, **merged}.items() if name not in patch or patch[name] is not None}
 
 
-def new_object(kind: Kind, obj: Object, clock: Clock) -> Object:
+def new_object(kind: Kind, obj: Object, clock: Clock, *, applied: bool = False) -> Object:
     """The object as it is first stored.
 
     Raises:
@@ -49,10 +49,10 @@ def new_object(kind: Kind, obj: Object, clock: Clock) -> Object:
     if kind in HAS_STATUS and kind not in STATUS_ON_CREATE:
         new.pop("status", None)
     prepare(kind, new)
-    return admitted(kind, None, new)
+    return admitted(kind, None, new, applied)
 
 
-def changed_object(kind: Kind, old: Object, new: Object, subresource: str | None) -> Object:
+def changed_object(kind: Kind, old: Object, new: Object, subresource: str | None, *, applied: bool = False) -> Object:
     """The object as it is stored after a write to itself or to its status.
 
     Raises:
@@ -66,7 +66,7 @@ def changed_object(kind: Kind, old: Object, new: Object, subresource: str | None
         raise NotFound(f"the server could not find the requested resource: {kind.plural}/{subresource}", 404)
     else:
         new = _changed_main(kind, old, new)
-    return admitted(kind, old, new)
+    return admitted(kind, old, new, applied)
 
 
 def _changed_main(kind: Kind, old: Object, new: Object) -> Object:
@@ -116,7 +116,7 @@ def status_part(obj: Object) -> Object:
     return {name: value for name, value in obj.items() if name in ("apiVersion", "kind", "status")}
 
 
-def admitted(kind: Kind, old: Object | None, new: Object) -> Object:
+def admitted(kind: Kind, old: Object | None, new: Object, applied: bool) -> Object:
     """The object with defaults, its generation raised where its spec changed.
 
     Raises:
@@ -124,7 +124,7 @@ def admitted(kind: Kind, old: Object | None, new: Object) -> Object:
     """
     problems: list[Problem | str] = []
     if is_ours(new):
-        new, found = validate(new, strict_unknown=True)
+        new, found = validate(new, strict_unknown=True, drop_nulls=not applied)
         problems += found
     else:
         new = without_nulls(new)
