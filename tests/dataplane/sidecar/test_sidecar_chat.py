@@ -11,6 +11,7 @@ from tests.dataplane.sidecar.sidecar_world import World, a_chunk, a_class, a_doc
 from tests.dataplane.wires import soon, until
 
 from forebay.dataplane.http.server import Request, Response
+from forebay.dataplane.sidecar import app
 from forebay.dataplane.sidecar.limit import Pace
 
 CHAT = "/v1/chat/completions"
@@ -313,6 +314,29 @@ def test_a_configuration_that_changes_takes_effect_and_a_bad_one_does_not(tmp_pa
             assert [reply.status for reply in await soon(asyncio.gather(*tasks))] == [200] * 3
             assert (await world.answer(CHAT, {}))[0] == 200
             await until(lambda: world.outcome("ok", "other") == 1)
+
+    run(main)
+
+
+def test_a_drain_waits_for_what_runs_and_holds_until_the_pod_is_not_stopped_after_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's preStop hook: also run when its liveness probe failed, and then the pod goes on."""
+    monkeypatch.setattr(app, "_RESUME_AFTER_S", -4.0)
+
+    async def main() -> None:
+        async with a_world(a_document(), tmp_path) as world:
+            world.engine.release.clear()
+            running = await world.post(CHAT, {"stream": True})
+            hooks = [asyncio.ensure_future(world.get("/drain")) for _ in range(2)]
+            await until(lambda: world.sidecar.not_ready() == "draining")
+            assert (await world.answer(CHAT, {}))[0] == 503
+            assert not any(hook.done() for hook in hooks)
+            world.engine.release.set()
+            assert (await soon(running.read())).endswith(event(b"[DONE]"))
+            assert await soon(asyncio.gather(*hooks)) == [(200, b"drained\n")] * 2
+            await until(lambda: not world.sidecar.not_ready())
+            assert (await world.answer(CHAT, {}))[0] == 200
 
     run(main)
 

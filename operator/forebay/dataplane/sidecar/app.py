@@ -38,6 +38,8 @@ _LIMITS = Limits(max_body_bytes=32 * 1024 * 1024)
 _STEP_EVERY_S = 0.25
 _SCRAPE_EVERY_S = 5.0
 _DRAINING_RETRY_S = 1.0
+# How long after a drain's grace period the pod must have been stopped, if it was the pod that is going.
+_RESUME_AFTER_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class Sidecar:
         self._admin = admin(self.metrics.registry, self.not_ready)
         # Known once it listens.
         self.port = 0
+        self._stopping = False
+        self._resume_at = 0.0
         self._draining = False
         self._idle = asyncio.Event()
         self._busy = 0
@@ -85,6 +89,8 @@ class Sidecar:
             await self._admin(request, response)
         elif path == "/load":
             response.send(200, self._load(), [JSON])
+        elif path == "/drain":
+            await self._answer_drain(response)
         elif not path.startswith("/v1/"):
             send_error(response, 404, f"there is nothing at {path}", code="not_found")
         elif self._config.current is None:
@@ -190,6 +196,7 @@ class Sidecar:
             for task in ended:
                 # What runs beside never ends by itself: an error there ends the sidecar, for all to see.
                 task.result()
+            self._stopping = True
             began = self._loop.time()
             await self._drain(settings.grace_s)
             await server.close(max(0.0, settings.grace_s - (self._loop.time() - began)))
@@ -199,10 +206,17 @@ class Sidecar:
             await self.engine.client.close()
         return 0
 
-    async def _drain(self, grace_s: float) -> None:
+    async def _answer_drain(self, response: Response) -> None:
+        """What the engine's preStop hook asks: native sidecars are stopped last, so the engine would break its streams without it."""
+        self._resume_at = self._loop.time() + self._settings.grace_s + _RESUME_AFTER_S
+        drained = await self._drain(self._settings.grace_s)
+        response.send(200 if drained else 504, b"drained\n" if drained else b"not drained within the grace period\n")
+
+    async def _drain(self, grace_s: float) -> bool:
         """Turns new requests away, and waits for those it has. The listener stays, so that they are told and not cut off."""
-        self._draining = True
-        log.info("draining", extra={"requests": self._busy})
+        if not self._draining:
+            self._draining = True
+            log.info("draining", extra={"requests": self._busy})
         try:
             async with asyncio.timeout(grace_s):
                 while self._busy:
@@ -210,6 +224,14 @@ class Sidecar:
                     await self._idle.wait()
         except TimeoutError:
             log.warning("the grace period ended", extra={"requests": self._busy})
+            return False
+        return True
+
+    def _resume(self) -> None:
+        """Takes requests again when no end followed a drain: the hook runs also before the engine alone is restarted."""
+        if self._draining and not self._stopping and self._loop.time() > self._resume_at:
+            self._draining = False
+            log.info("taking requests again")
 
     def _take(self, document: Document[SidecarConfig]) -> None:
         classes = document.data.classes.values()
@@ -225,6 +247,7 @@ class Sidecar:
             self.limiter.step(monotonic(), self._queues.in_flight)
             self.metrics.concurrency_limit.set(self.limiter.limit)
             self._gate.advance()
+            self._resume()
             await asyncio.sleep(min(_STEP_EVERY_S, self._settings.pace.least_s / 2))
 
     async def _scrape(self) -> None:
