@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=9400, help="port for requests, /load, health and metrics; 0 takes a free one")
     parser.add_argument("--engine", required=True, metavar="HOST:PORT", help="the model server")
     parser.add_argument("--grace", default="25s", metavar="DURATION", help="time that requests have to finish after SIGTERM")
+    parser.add_argument("--drain-token", default="", metavar="TOKEN", help="lets GET /drain?token=TOKEN drain this replica; without it there is no such path")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         grace_s = parse_duration(args.grace)
     except ValueError as error:
         raise UsageError(f"--grace: {error}") from None
-    settings = Settings(args.config, args.host, args.port, engine_host, engine_port, grace_s)
+    settings = Settings(args.config, args.host, args.port, engine_host, engine_port, grace_s, args.drain_token)
 
     async def serve(stop: asyncio.Event) -> int:
         return await Sidecar(settings).run(stop)

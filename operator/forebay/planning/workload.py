@@ -86,7 +86,12 @@ def template_hash(spec: InferencePoolSpec, variant: Variant) -> str:
     return short_hash([spec.server.model_dump(mode="json"), variant.name, variant.partition, variant.gpus, selection, selects_capacity_type(spec)])
 
 
-def _sidecar(spec: InferencePoolSpec, settings: Settings, grace_s: int) -> dict[str, Any]:
+def _drain_token(pool: PoolIdentity) -> str:
+    """Keeps those who can reach a pod, but not read it in the API, from draining it."""
+    return short_hash(["drain", pool.uid])
+
+
+def _sidecar(pool: PoolIdentity, spec: InferencePoolSpec, settings: Settings, grace_s: int) -> dict[str, Any]:
     probe = {"path": "/healthz", "port": SIDECAR_PORT}
     return {
         "name": SIDECAR_NAME,
@@ -94,7 +99,7 @@ def _sidecar(spec: InferencePoolSpec, settings: Settings, grace_s: int) -> dict[
         "restartPolicy": "Always",
         "args": [
             "sidecar", "--config", f"{CONFIG_FOLDER}/sidecar.json", "--host", "$(POD_IP)", "--port", str(SIDECAR_PORT),
-            "--engine", f"$(POD_IP):{spec.server.port}", "--grace", f"{max(1, grace_s - GRACE_MARGIN_S)}s",
+            "--engine", f"$(POD_IP):{spec.server.port}", "--grace", f"{max(1, grace_s - GRACE_MARGIN_S)}s", "--drain-token", _drain_token(pool),
         ],
         "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
         "ports": [{"name": SIDECAR_NAME, "containerPort": SIDECAR_PORT, "protocol": "TCP"}],
@@ -131,7 +136,7 @@ def pod_template(pool: PoolIdentity, spec: InferencePoolSpec, variant: Variant, 
     template = copy.deepcopy(spec.server.template)
     pod = template["spec"]
     grace_s = pod.setdefault("terminationGracePeriodSeconds", DEFAULT_GRACE_S)
-    pod["initContainers"] = [_sidecar(spec, settings, grace_s), *pod.get("initContainers", [])]
+    pod["initContainers"] = [_sidecar(pool, spec, settings, grace_s), *pod.get("initContainers", [])]
     pod["volumes"] = [*pod.get("volumes", []), {"name": SIDECAR_NAME, "configMap": {"name": config_name(pool.name)}}]
     server = pod["containers"][0]
     if resource := _gpu_resource(variant):
@@ -139,7 +144,7 @@ def pod_template(pool: PoolIdentity, spec: InferencePoolSpec, variant: Variant, 
         server["resources"] = {**server.get("resources", {}), "limits": {**limits, **resource}}
     for container in pod["containers"]:
         # Kubernetes stops native sidecars last, so without this the server would go first and break its streams.
-        container.setdefault("lifecycle", {}).setdefault("preStop", {"httpGet": {"path": "/drain", "port": SIDECAR_PORT}})
+        container.setdefault("lifecycle", {}).setdefault("preStop", {"httpGet": {"path": f"/drain?token={_drain_token(pool)}", "port": SIDECAR_PORT}})
     if selects_capacity_type(spec):
         pod["nodeSelector"] = {**pod.get("nodeSelector", {}), LABEL_CAPACITY_TYPE: variant.capacity_type}
     if own_nodes or variant.partition != FULL:

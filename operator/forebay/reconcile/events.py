@@ -42,7 +42,7 @@ class Recorder:
         event = {
             "apiVersion": kinds.EVENTS.api_version,
             "kind": kinds.EVENTS.name,
-            "metadata": {"generateName": f"{meta['name']}.", "namespace": meta.get("namespace") or "default"},
+            "metadata": {"generateName": f"{meta['name']}-", "namespace": meta.get("namespace") or "default"},
             "eventTime": micro_time(now),
             "reportingController": "forebay.dev/operator",
             "reportingInstance": self._instance[:128],

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from pathlib import Path
 from typing import Any
 
 import kopf
@@ -55,7 +54,7 @@ def _plain(kind: Kind, body: kopf.Body) -> dict[str, Any]:
     return {**dict(body), "apiVersion": kind.api_version, "kind": kind.name}
 
 
-async def run(loop: Loop, kubeconfig: Path | None, stop: asyncio.Event, ready: asyncio.Event, namespaces: list[str]) -> None:
+async def run(loop: Loop, stop: asyncio.Event, ready: asyncio.Event, namespaces: list[str]) -> None:
     """Watches until `stop` is set. `ready` is set when every index is filled and keys are being worked on."""
     registry = kopf.OperatorRegistry()
     watched = [kind for kind, _ in WATCHED] + ([kinds.NODE_POOLS] if loop.world.backend_installed else [])
@@ -68,7 +67,7 @@ async def run(loop: Loop, kubeconfig: Path | None, stop: asyncio.Event, ready: a
 
     @kopf.on.login(registry=registry)
     async def authenticate(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_kubeconfig(**kwargs) if kubeconfig or os.environ.get("KUBECONFIG") else kopf.login_with_service_account(**kwargs)
+        return kopf.login_with_kubeconfig(**kwargs) if os.environ.get("KUBECONFIG") else kopf.login_with_service_account(**kwargs)
 
     where: dict[str, Any] = {"namespaces": namespaces} if namespaces else {"clusterwide": True}
     await kopf.operator(registry=registry, stop_flag=stop, ready_flag=ready, standalone=True, **where)

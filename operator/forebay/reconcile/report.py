@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import logging
 from typing import Any
 
 from forebay.adapters import cluster as kinds
-from forebay.adapters.cluster import Object
+from forebay.adapters.cluster import NotFound, Object
 from forebay.api.canonical import short_hash
 from forebay.planning.decision import Plan, Verdict
 from forebay.planning.snapshot import Snapshot
@@ -18,6 +19,8 @@ from forebay.reconcile.world import PoolRecord, World
 STATUS_MANAGER = "forebay-status"
 MEMORY_EVERY_S = 60.0
 RECORD_EVERY_S = 300.0
+
+_log = logging.getLogger(__name__)
 
 
 def timestamp(epoch_s: float) -> str:
@@ -50,7 +53,10 @@ async def write_status(world: World, obj: Object, status: dict[str, Any]) -> Non
         return
     meta = {k: v for k, v in obj["metadata"].items() if k in ("name", "namespace")}
     body = {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": meta, "status": status}
-    await world.cluster.apply(body, manager=STATUS_MANAGER, subresource="status", force=True)
+    try:
+        await world.cluster.apply(body, manager=STATUS_MANAGER, subresource="status", force=True)
+    except NotFound:
+        _log.info("%s %s was deleted meanwhile", obj["kind"], meta["name"])
 
 
 async def report_pool(world: World, key: Key, obj: Object, snapshot: Snapshot, plan: Plan) -> None:

@@ -65,6 +65,8 @@ class _Health:
 
 def main(options: Options) -> int:
     """Runs the operator; returns the exit code."""
+    if options.kubeconfig:
+        os.environ["KUBECONFIG"] = str(options.kubeconfig)  # where kopf looks too
     return run_until_stopped(lambda stop: _main(options, stop))
 
 
@@ -128,7 +130,7 @@ async def _work(options: Options, cluster: Cluster, client: Client, identity: st
     loop = Loop(world, view)
     ready = asyncio.Event()
     done = asyncio.Event()
-    watching = asyncio.create_task(handlers.run(loop, options.kubeconfig, done, ready, list(options.namespace)))
+    watching = asyncio.create_task(handlers.run(loop, done, ready, list(options.namespace)))
     working = asyncio.create_task(_work_when(ready, loop))
     backend = asyncio.create_task(_backend_changed(cluster, installed))
     stopped = asyncio.create_task(stop.wait())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,7 @@ class Settings:
     engine_host: str
     engine_port: int
     grace_s: float
+    drain_token: str = ""
     pace: Pace = DEFAULT_PACE
     config_every_s: float = 2.0
 
@@ -91,6 +93,8 @@ class Sidecar:
             response.send(200, self._load(), [JSON])
         elif path == "/drain":
             await self._answer_drain(response)
+        elif path == "/drain" and self._settings.drain_token:
+            await self._drained(request, response)
         elif not path.startswith("/v1/"):
             send_error(response, 404, f"there is nothing at {path}", code="not_found")
         elif self._config.current is None:
@@ -105,6 +109,14 @@ class Sidecar:
                 self._busy -= 1
                 if not self._busy:
                     self._idle.set()
+
+    async def _drained(self, request: Request, response: Response) -> None:
+        """Answers when the last request is done: the engine's preStop hook, for Kubernetes stops a native sidecar only after its engine."""
+        if not hmac.compare_digest(request.query, f"token={self._settings.drain_token}"):
+            send_error(response, 403, "only the pod's own preStop hook may drain it", code="forbidden")
+            return
+        await self._drain(self._settings.grace_s)
+        response.send(200, b"drained\n")
 
     def not_ready(self) -> str:
         """Why this replica should get no requests now; empty when it should."""

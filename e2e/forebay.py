@@ -1,0 +1,152 @@
+"""What a scenario does with Forebay: apply resources, wait for them, send requests, look at what became of them."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from e2e import resources
+from e2e.controlplane.client import Object
+from e2e.controlplane.cluster import ControlPlane
+from e2e.waiting import eventually
+
+GATEWAY_PORT = 8080
+
+
+@dataclass
+class Forebay:
+    """One namespace with its pools and its gateway."""
+
+    plane: ControlPlane
+    namespace: str
+
+    def apply(self, *objects: Object) -> None:
+        self.plane.apply(*objects)
+
+    def pool(self, name: str = "chat") -> Object:
+        return self.plane.api.get(f"/apis/forebay.dev/v1alpha1/namespaces/{self.namespace}/inferencepools/{name}") or {}
+
+    def status(self, name: str = "chat") -> Object:
+        found: Object = self.pool(name).get("status", {})
+        return found
+
+    def condition(self, kind: str, type_: str, name: str, plural: str = "inferencepools") -> Object:
+        path = f"/apis/forebay.dev/v1alpha1/namespaces/{self.namespace}/{plural}/{name}"
+        listed = ((self.plane.api.get(path) or {}).get("status") or {}).get("conditions", [])
+        return next((c for c in listed if c["type"] == type_), {})
+
+    def wait(self, resource: str, condition: str = "Ready", timeout_s: int = 90) -> None:
+        self.plane.kubectl("wait", resource, "-n", self.namespace, f"--for=condition={condition}", f"--timeout={timeout_s}s")
+
+    def pods(self, selector: str) -> list[Object]:
+        return self.plane.api.items(f"/api/v1/namespaces/{self.namespace}/pods?labelSelector={selector.replace('=', '%3D')}")
+
+    def replicas(self, name: str = "chat") -> list[Object]:
+        """Pods of a pool that are not being deleted."""
+        return [p for p in self.pods(f"forebay.dev/pool={name}") if "deletionTimestamp" not in p["metadata"]]
+
+    def ready_replicas(self, name: str = "chat") -> list[Object]:
+        return [p for p in self.replicas(name) if _is_ready(p)]
+
+    def node_pools(self) -> dict[str, Object]:
+        items = self.plane.api.items("/apis/karpenter.sh/v1/nodepools")
+        mine = [i for i in items if (i["metadata"].get("labels") or {}).get("forebay.dev/owner-namespace") == self.namespace]
+        return {i["metadata"]["name"]: i for i in mine}
+
+    def gpu_bounds(self) -> dict[str, int]:
+        """GPUs that the NodePools of each capacity type may have."""
+        found: dict[str, int] = {}
+        for pool in self.node_pools().values():
+            first = pool["spec"]["template"]["spec"]["requirements"][0]["values"][0]
+            found[first] = found.get(first, 0) + int(pool["spec"]["limits"]["nvidia.com/gpu"])
+        return found
+
+    def gateway(self, name: str = "default") -> str:
+        """Address of a ready gateway replica."""
+
+        def address() -> str:
+            ready = [p for p in self.pods(f"forebay.dev/gateway={name}") if _is_ready(p) and "deletionTimestamp" not in p["metadata"]]
+            return str(ready[0]["status"]["podIP"]) if ready else ""
+
+        return eventually("a ready gateway", address, 60)
+
+
+def _is_ready(pod: Object) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", []))
+
+
+@dataclass
+class Load:
+    """Streams of chat requests at a steady rate, open loop, counted as the project counts: accepted, lost, refused.
+
+    Args:
+        gateway: address of the gateway.
+        rps: requests per second.
+        tokens: output tokens of each.
+    """
+
+    gateway: str
+    rps: float
+    tokens: int
+    model: str = "support-chat"
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._pacer = threading.Thread(target=self._pace, daemon=True)
+
+    def __enter__(self) -> Load:
+        self._pacer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Sends no more, and waits for what is under way."""
+        self._stop.set()
+        self._pacer.join()
+        for thread in self._threads:
+            thread.join(120)
+
+    def _pace(self) -> None:
+        due = time.monotonic()
+        while not self._stop.is_set():
+            thread = threading.Thread(target=self._one, daemon=True)
+            thread.start()
+            self._threads = [t for t in self._threads if t.is_alive()] + [thread]
+            due += 1 / self.rps
+            self._stop.wait(max(0.0, due - time.monotonic()))
+
+    def _one(self) -> None:
+        outcome = send(self.gateway, self.tokens, self.model)
+        with self._lock:
+            self.counts[outcome] += 1
+
+
+def chat(model: str, tokens: int, **more: Any) -> Object:
+    return {"model": model, "messages": [{"role": "user", "content": "say something about water"}], "max_tokens": tokens, **more}
+
+
+def send(gateway: str, tokens: int, model: str = "support-chat", key: str = resources.KEY) -> str:
+    """One streamed request: `finished`, `lost` (accepted and without its end), or `refused <status>`."""
+    connection = http.client.HTTPConnection(gateway, GATEWAY_PORT, timeout=120)
+    try:
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        connection.request("POST", "/v1/chat/completions", json.dumps(chat(model, tokens, stream=True)), headers)
+        answer = connection.getresponse()
+        if 400 <= answer.status < 500 or answer.status == 503:
+            return f"refused {answer.status}"
+        body = answer.read()
+        return "finished" if answer.status == 200 and body.rstrip().endswith(b"data: [DONE]") else "lost"
+    except (OSError, http.client.HTTPException):
+        return "lost"
+    finally:
+        connection.close()
