@@ -1,8 +1,9 @@
 """The kubelet stand-in: Forebay's own kubelet, on every node of the control plane, Karpenter's included.
 
 Forebay's pods run as local processes, each on an address of its own, by the entry point that the Containerfile names, with tokens that
-the API server issued for their service account. KWOK keeps the nodes alive and pretends to run all other pods. It is a process of its
-own, so that a scenario shares no interpreter with what it measures; when it ends, all pods' processes end.
+the API server issued for their service account. Connections to a Service's address go on to its ready pods, as through kube-proxy. KWOK
+keeps the nodes alive and pretends to run all other pods. It is a process of its own, so that a scenario shares no interpreter with what
+it measures; when it ends, all pods' processes end.
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ import re
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from e2e.controlplane.client import Client
-from e2e.controlplane.commands import PROCESS, PROCESS_LABEL
+from e2e.controlplane.commands import FIRST_SERVICE_IP, PROCESS, PROCESS_LABEL
 from e2e.controlplane.netns import POD_CIDR
 from forebay.adapters.cluster import Object
 from forebay.adapters.kube import KubeCluster
@@ -26,9 +26,13 @@ from forebay.local.container import Backoff
 from forebay.local.environment import inherited
 from forebay.local.kubelet import Kubelet
 from forebay.local.pod_process import Host
+from forebay.local.services import Services
 from forebay.runtime import logs
 
 ROOT = Path(__file__).parents[1]
+KUBERNETES = (FIRST_SERVICE_IP, 443)
+"""Where pods find the API server: the address of its own Service, as in any cluster."""
+
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 # A crash-looping pod is tried again in seconds, so that a scenario need not wait for minutes.
@@ -87,25 +91,27 @@ class Tokens:
 
 async def run(kubeconfig: Path, folder: Path, health_port: int) -> None:
     """Runs until SIGTERM. The health port listens while it does."""
-    api = Client.from_kubeconfig(kubeconfig)
-    server = urlsplit(api.server)
-    environment = {**inherited(), "KUBERNETES_SERVICE_HOST": str(server.hostname), "KUBERNETES_SERVICE_PORT": str(server.port)}
+    cluster = await KubeCluster.connect(kubeconfig)
     host = Host(
-        cluster=await KubeCluster.connect(kubeconfig),
+        cluster=cluster,
         addresses=Addresses(POD_CIDR),
         entrypoint=Images(entrypoint()),
         folder=folder,
-        environment=environment,
-        tokens=Tokens(api),
+        environment={**inherited(), "KUBERNETES_SERVICE_HOST": KUBERNETES[0], "KUBERNETES_SERVICE_PORT": str(KUBERNETES[1])},
+        tokens=Tokens(Client.from_kubeconfig(kubeconfig)),
         backoff=_BACKOFF,
     )
-    task = asyncio.create_task(Kubelet(host, pods={PROCESS_LABEL: PROCESS}).run())
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", health_port):
-        try:
-            await task
-        except asyncio.CancelledError:
-            return
+    try:
+        async with asyncio.TaskGroup() as group:
+            services = Services(cluster)
+            tasks = [group.create_task(services.run())]
+            while KUBERNETES not in services.listening().values():
+                await asyncio.sleep(0.02)
+            tasks.append(group.create_task(Kubelet(host, pods={PROCESS_LABEL: PROCESS}).run()))
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: [task.cancel() for task in tasks])
+            await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", health_port)
+    finally:
+        await cluster.close()
 
 
 def main() -> None:

@@ -13,7 +13,9 @@ from e2e.controlplane.credentials import Credentials
 
 API_PORT = 6443
 SERVER = f"https://{netns.HOST_IP}:{API_PORT}"
-SERVICE_CIDR, FIRST_SERVICE_IP = "10.96.0.0/16", "10.96.0.1"
+FIRST_SERVICE_IP = "10.96.0.1"
+"""The API server's own Service."""
+
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 
 PROCESS_LABEL, PROCESS = "app.kubernetes.io/part-of", "forebay"
@@ -62,7 +64,7 @@ def api_server(etcd_url: str, credentials: Credentials, folder: Path) -> list[st
         f"--service-account-signing-key-file={credentials.service_account_key}",
         f"--service-account-issuer={ISSUER}",
         "--authorization-mode=Node,RBAC",
-        f"--service-cluster-ip-range={SERVICE_CIDR}",
+        f"--service-cluster-ip-range={netns.SERVICE_CIDR}",
         "--allow-privileged",
         f"--audit-policy-file={policy}",
         f"--audit-log-path={folder / 'audit.log'}",

@@ -19,7 +19,6 @@ USERS = {
     "system:kube-scheduler": "",
     "kwok": "system:masters",
     "karpenter": "system:masters",
-    "prometheus": "system:masters",
 }
 """Users of the control plane, and their group. The roles of the two `system:` users are the API server's own."""
 

@@ -17,8 +17,8 @@ from pathlib import Path
 HOST_IP = "10.240.0.1"
 """Address of the API server, and of every node."""
 
-POD_CIDR = "10.244.0.0/16"
-"""Every address of it is this machine: a pod binds its own with no set-up."""
+POD_CIDR, SERVICE_CIDR = "10.244.0.0/16", "10.96.0.0/16"
+"""Every address of these is this machine: a pod binds its own with no set-up."""
 
 _OUTSIDE = "FOREBAY_E2E_OUTSIDE"
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
@@ -31,7 +31,8 @@ class NoNamespace(RuntimeError):
 def run(command: list[str]) -> int:
     """Runs a command in a new network namespace, to its end; then ends whatever process still lives there. Its exit code."""
     unshare, ip = _program("unshare", "util-linux"), _program("ip", "iproute2")
-    steps = ['"$0" link set lo up', f'"$0" addr add {HOST_IP}/32 dev lo', f'"$0" route add local {POD_CIDR} dev lo', 'exec "$@"']
+    routes = [f'"$0" route add local {network} dev lo' for network in (POD_CIDR, SERVICE_CIDR)]
+    steps = ['"$0" link set lo up', f'"$0" addr add {HOST_IP}/32 dev lo', *routes, 'exec "$@"']
     environment = {**os.environ, "PATH": _PATH, _OUTSIDE: _namespace("self")}
     process = subprocess.Popen([unshare, *_flags(unshare), "sh", "-c", " && ".join(steps), ip, *command], env=environment)
     forwarded = {number: signal.signal(number, lambda n, _: process.send_signal(n)) for number in (signal.SIGTERM, signal.SIGHUP)}

@@ -1,25 +1,30 @@
 """A real Prometheus that scrapes Forebay's pods, from the distribution.
 
-It finds pods as a cluster's Prometheus does, through the API, and gives every series the `namespace` and `pod` labels that
-prometheus-operator's PodMonitors give.
+Distributions build it without discovery of pods, so a thread keeps a file of targets instead. Every series has the `namespace` and `pod`
+labels that prometheus-operator's PodMonitors give.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import threading
 import urllib.parse
 import urllib.request
+from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import yaml
 
+from e2e.controlplane.client import Object, Refused
 from e2e.controlplane.cluster import ControlPlane, free_port
+from e2e.controlplane.commands import PROCESS, PROCESS_LABEL
 from e2e.controlplane.parts import Part
 
 METRICS_PORTS = (9400, 9401)
 """Of the sidecar and of the gateway."""
+
+_DISCOVERY_S = 0.5
 
 
 class NoPrometheus(RuntimeError):
@@ -40,25 +45,49 @@ class Prometheus:
             raise NoPrometheus("prometheus is missing: install it (apt-get install prometheus)")
         folder = control_plane.folder / "prometheus"
         folder.mkdir()
+        self._api, self._targets, self._closed = control_plane.api, folder / "targets.json", threading.Event()
         configuration = folder / "prometheus.yml"
-        configuration.write_text(yaml.safe_dump(_configuration(control_plane, scrape_interval_s)))
+        configuration.write_text(yaml.safe_dump(_configuration(self._targets, scrape_interval_s)))
         address = f"127.0.0.1:{free_port()}"
         self.url = f"http://{address}"
         files = [f"--config.file={configuration}", f"--storage.tsdb.path={folder / 'data'}"]
         command = [program, *files, f"--web.listen-address={address}", "--log.level=warn"]
         self.part = Part("prometheus", command, control_plane.folder, f"{self.url}/-/ready")
+        self._discovery = threading.Thread(target=self._discover, name="prometheus-targets", daemon=True)
 
     def __enter__(self) -> Prometheus:
+        self._write_targets()
+        self._discovery.start()
         self.part.start()
         try:
             self.part.wait_ready()
         except BaseException:
-            self.part.stop()
+            self.close()
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._closed.set()
         self.part.stop()
+        self._discovery.join(10)
+
+    def _discover(self) -> None:
+        while not self._closed.wait(_DISCOVERY_S):
+            try:
+                self._write_targets()
+            except (OSError, Refused):
+                continue  # the API server is away: the targets stay as they were
+
+    def _write_targets(self) -> None:
+        pods = self._api.items(f"/api/v1/pods?labelSelector={PROCESS_LABEL}%3D{PROCESS}")
+        text = json.dumps([target for pod in pods for target in _targets_of(pod)])
+        if not self._targets.exists() or self._targets.read_text() != text:
+            fresh = self._targets.with_suffix(".new")
+            fresh.write_text(text)
+            fresh.replace(self._targets)
 
     def query(self, promql: str) -> list[tuple[dict[str, str], float]]:
         """Labels and value of every series that an instant query gives."""
@@ -68,21 +97,16 @@ class Prometheus:
         return [(row["metric"], float(row["value"][1])) for row in rows]
 
 
-def _configuration(control_plane: ControlPlane, scrape_interval_s: float) -> dict[str, Any]:
-    kubeconfig = control_plane.credentials.kubeconfig("prometheus", control_plane.server)
-    ports = "|".join(map(str, METRICS_PORTS))
-    keep = [
-        {"source_labels": ["__meta_kubernetes_pod_label_app_kubernetes_io_part_of"], "regex": "forebay", "action": "keep"},
-        {"source_labels": ["__meta_kubernetes_pod_container_port_number"], "regex": ports, "action": "keep"},
-    ]
-    rename = [
-        {"source_labels": [f"__meta_kubernetes_{name}"], "target_label": label}
-        for name, label in (("namespace", "namespace"), ("pod_name", "pod"))
-    ]
-    job = {
-        "job_name": "forebay",
-        "kubernetes_sd_configs": [{"role": "pod", "kubeconfig_file": str(kubeconfig)}],
-        "relabel_configs": [*keep, *rename],
-    }
+def _targets_of(pod: Object) -> list[Object]:
+    """The pod's metrics ports, while it has an address."""
+    metadata, spec = pod["metadata"], pod["spec"]
+    address = pod.get("status", {}).get("podIP")
+    ports = [port["containerPort"] for one in [*spec.get("initContainers", []), *spec["containers"]] for port in one.get("ports", [])]
+    labels = {"namespace": metadata["namespace"], "pod": metadata["name"]}
+    return [{"targets": [f"{address}:{port}"], "labels": labels} for port in ports if address and port in METRICS_PORTS]
+
+
+def _configuration(targets: Path, scrape_interval_s: float) -> Object:
     interval = f"{round(scrape_interval_s * 1000)}ms"
+    job = {"job_name": "forebay", "file_sd_configs": [{"files": [str(targets)], "refresh_interval": "5s"}]}
     return {"global": {"scrape_interval": interval, "scrape_timeout": interval}, "scrape_configs": [job]}

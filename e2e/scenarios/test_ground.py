@@ -12,6 +12,7 @@ from e2e.controlplane.client import Object
 from e2e.controlplane.cluster import NODE_CLASS, ControlPlane, KubectlFailed
 from e2e.controlplane.commands import PROCESS, PROCESS_LABEL
 from e2e.controlplane.instances import Outage
+from e2e.controlplane.prometheus import Prometheus
 from e2e.pods import Pods
 from e2e.waiting import eventually
 
@@ -179,6 +180,50 @@ def test_pod_has_the_rights_of_its_service_account_and_no_more(control_plane: Co
     eventually("the pod has ended", lambda: (control_plane.api.get(path) or {})["status"]["phase"] == "Failed")
     words = pods.log(namespace, "client", "client")
     assert "services 200" in words and "HTTP Error 403" in words
+
+
+def test_forebays_image_acts_as_its_service_account(control_plane: ControlPlane, pods: Pods, namespace: str) -> None:
+    """The program behind the image's entry point finds the cluster that it runs in by itself, as in a container."""
+    eventually("the service account", lambda: control_plane.api.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/default"))
+    one = {"name": "sweep", "image": "example.invalid/forebay:v1", "args": ["operator", "--image", "x", "--sweep-all"]}
+    metadata = {"name": "sweep", "namespace": namespace, "labels": {PROCESS_LABEL: PROCESS}}
+    spec = {"restartPolicy": "OnFailure", "containers": [one]}
+    control_plane.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    user = f"system:serviceaccount:{namespace}:default"
+    eventually("it is refused", lambda: user in pods.log(namespace, "sweep", "sweep"), 15)
+    kinds = "nodepools.karpenter.sh,customresourcedefinitions.apiextensions.k8s.io"
+    control_plane.kubectl("create", "clusterrole", namespace, "--verb=get,list,delete", f"--resource={kinds}")
+    control_plane.kubectl("create", "clusterrolebinding", namespace, f"--clusterrole={namespace}", f"--user={user}")
+    control_plane.kubectl("wait", "pod/sweep", "-n", namespace, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=30s")
+    control_plane.kubectl("delete", "clusterrole,clusterrolebinding", namespace)
+
+
+def test_service_address_leads_to_ready_pods(control_plane: ControlPlane, model: Model) -> None:
+    model.ready(2)
+    spec = {"selector": {"app": "m"}, "ports": [{"name": "http", "port": 80, "targetPort": SIDECAR_PORT}]}
+    control_plane.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "front", "namespace": model.namespace}, "spec": spec})
+    made = control_plane.api.get(f"/api/v1/namespaces/{model.namespace}/services/front") or {}
+
+    def reached() -> bool:
+        try:
+            return answers(made["spec"]["clusterIP"], 80)
+        except OSError:
+            return False
+
+    assert eventually("the Service answers", reached, 10)
+
+
+def test_prometheus_finds_pods_by_itself(control_plane: ControlPlane, pods: Pods, prometheus: Prometheus, namespace: str) -> None:
+    script = (
+        "import os, time, prometheus_client as p;"
+        "p.start_http_server(9400, addr=os.environ['POD_IP']); p.Gauge('e2e_gauge', 'x').set(7); time.sleep(600)"
+    )
+    eventually("the service account", lambda: control_plane.api.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/default"))
+    metadata = {"name": "measured", "namespace": namespace, "labels": {PROCESS_LABEL: PROCESS}}
+    spec = {"containers": [container("c", ["python", "-c", script], ports=[{"containerPort": 9400}])], "terminationGracePeriodSeconds": 1}
+    control_plane.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    rows = eventually("the series is there", lambda: prometheus.query(f'e2e_gauge{{namespace="{namespace}"}}'), 30)
+    assert [(labels["pod"], value) for labels, value in rows] == [("measured", 7.0)]
 
 
 def test_all_other_pods_are_kwoks(control_plane: ControlPlane, pods: Pods, namespace: str) -> None:
