@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import uvloop
 from tests.local.waiting import eventually
 
 from forebay.adapters.cluster import ENDPOINT_SLICES, SERVICES
@@ -50,6 +51,8 @@ async def ask(target: tuple[str, int], text: bytes) -> tuple[str, bytes]:
 
 
 def with_two_backends(test: Any) -> None:
+    """On both event loops: they begin to read a new connection at different moments."""
+
     async def main() -> None:
         with loopback_addresses() as addresses:
             hosts = [addresses.take(), addresses.take()]
@@ -59,7 +62,9 @@ def with_two_backends(test: Any) -> None:
             async with asyncio.timeout(20), first, second:
                 await test(MemoryCluster(), hosts, port)
 
-    asyncio.run(main())
+    for loop_factory in (asyncio.new_event_loop, uvloop.new_event_loop):
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(main())
 
 
 def test_connections_go_to_ready_endpoints_in_turn() -> None:

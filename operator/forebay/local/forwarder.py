@@ -15,20 +15,36 @@ _CONNECT_S = 2.0
 
 
 class _Side(asyncio.Protocol):
-    """One end of a connection; what it receives goes to the other end."""
+    """One end of a connection; what it receives goes to the other end, and is kept until there is one."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.other: asyncio.Transport | None = None
+        self._early: list[bytes] = []
+        self._ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
 
+    def join(self, other: asyncio.Transport) -> None:
+        """Begins to pass on to the other end."""
+        self.other = other
+        for data in self._early:
+            other.write(data)
+        self._early.clear()
+        if self._ended:
+            other.write_eof()
+        self.transport.resume_reading()
+
     def data_received(self, data: bytes) -> None:
         if self.other is not None:
             self.other.write(data)
+            return
+        self._early.append(data)
+        self.transport.pause_reading()
 
     def eof_received(self) -> bool:
+        self._ended = True
         if self.other is not None and not self.other.is_closing():
             self.other.write_eof()
         return True
@@ -51,7 +67,7 @@ class _Side(asyncio.Protocol):
 
 
 class _Client(_Side):
-    """The accepted end; it is not read before its target is there."""
+    """The accepted end; it looks for the other one."""
 
     def __init__(self, forwarder: Forwarder) -> None:
         super().__init__()
@@ -60,7 +76,6 @@ class _Client(_Side):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.transport.pause_reading()
         self._forwarder.open.add(self.transport)
         self._task = asyncio.ensure_future(self._connect())
 
@@ -77,8 +92,8 @@ class _Client(_Side):
                     transport, side = await asyncio.get_running_loop().create_connection(_Side, host, port)
             except (OSError, TimeoutError):
                 continue
-            side.other, self.other = self.transport, transport
-            self.transport.resume_reading()
+            side.join(self.transport)
+            self.join(transport)
             return
         self.transport.abort()
 

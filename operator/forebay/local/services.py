@@ -47,7 +47,8 @@ class Services:
         self._listen = listen
         self._changed = asyncio.Event()
         self._services = Store(cluster, SERVICES, self._changed.set, labels)
-        self._slices = Store(cluster, ENDPOINT_SLICES, lambda: None)
+        self._slices = Store(cluster, ENDPOINT_SLICES, self._tell)
+        self._told = asyncio.Event()
         self._forwarders: dict[PortKey, tuple[Target, Forwarder]] = {}
 
     async def run(self) -> None:
@@ -67,6 +68,14 @@ class Services:
     def listening(self) -> dict[PortKey, Target]:
         """Where each port is listened on now."""
         return {key: (target[0], forwarder.port) for key, (target, forwarder) in self._forwarders.items()}
+
+    async def changed(self) -> None:
+        """Returns after the next change of an address or an endpoint."""
+        await self._told.wait()
+
+    def _tell(self) -> None:
+        self._told.set()
+        self._told = asyncio.Event()
 
     def targets(self, namespace: str, name: str, port_name: str) -> list[Target]:
         """Where connections to a Service's port go now."""
@@ -88,6 +97,7 @@ class Services:
         for key, target in wanted.items():
             if key not in self._forwarders:
                 await self._open(key, target)
+        self._tell()
 
     async def _open(self, key: PortKey, target: Target) -> None:
         forwarder = Forwarder(lambda: self.targets(*key))

@@ -1,0 +1,48 @@
+"""`forebay up`: a folder of resources on this machine, without a cluster, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder with the resources; changes are taken over as files are saved")
+    parser.add_argument("--port", type=int, default=8080, help="port of the first gateway on 127.0.0.1; 0 takes a free one")
+    parser.add_argument("--api-port", type=int, default=0, help="port of the read-only Kubernetes API; by default a free one")
+    parser.add_argument("--interval", default="5s", metavar="DURATION", help="time between two plans of a pool")
+    parser.add_argument("--grace", default="10s", metavar="DURATION", help="time that processes have to end after Ctrl-C")
+    parser.add_argument("--state", type=Path, metavar="DIR", help="where pods' files and logs go and stay; a temporary folder by default")
+    parser.add_argument("--decisions", metavar="FILE", help="where decision records are appended; decisions.jsonl of the state by default")
+    parser.add_argument("--log-level", default="error", choices=("debug", "info", "warning", "error"), help="least level that is logged")
+
+
+def run(args: argparse.Namespace) -> int:
+    from forebay.api.durations import parse_duration
+    from forebay.local.run import Settings, run_folder
+    from forebay.runtime import logs
+    from forebay.runtime.errors import UsageError
+
+    logs.configure(args.log_level)
+    for name in ("port", "api_port"):
+        if not 0 <= getattr(args, name) <= 65535:
+            raise UsageError(f"--{name.replace('_', '-')}: {getattr(args, name)} is not a port")
+    seconds = {}
+    for name in ("interval", "grace"):
+        try:
+            seconds[name] = parse_duration(getattr(args, name))
+        except ValueError as error:
+            raise UsageError(f"--{name}: {error}") from error
+    if seconds["interval"] <= 0:
+        raise UsageError("--interval: must be longer than nothing")
+    return run_folder(
+        Settings(
+            folder=args.folder,
+            port=args.port,
+            api_port=args.api_port,
+            interval_s=seconds["interval"],
+            stop_s=seconds["grace"],
+            state=args.state,
+            decisions=args.decisions,
+        )
+    )

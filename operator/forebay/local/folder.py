@@ -1,0 +1,125 @@
+"""A folder of YAML as `forebay up` takes it: read as kubectl reads it, checked as an API server checks it, all problems at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from forebay.adapters.cluster import (
+    BATCH_CLASSES,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    INFERENCE_POOLS,
+    NAMESPACES,
+    ROUTING_POLICIES,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+    Kind,
+    Object,
+)
+from forebay.api.admission import is_ours, validate
+from forebay.api.inference_pool import InferencePool
+from forebay.api.yaml import ReadError, read_dir
+from forebay.local import machine
+from forebay.local.machine import Machine, MachineSpec, default_machine
+from forebay.runtime.errors import ForebayError
+
+_TAKEN = {
+    (kind.api_version, kind.name): kind
+    for kind in (
+        BATCH_CLASSES,
+        INFERENCE_POOLS,
+        ROUTING_POLICIES,
+        NAMESPACES,
+        CONFIG_MAPS,
+        SECRETS,
+        SERVICE_ACCOUNTS,
+        SERVICES,
+        DEPLOYMENTS,
+    )
+}
+
+Address = tuple[Kind, str, str]
+"""Kind, namespace and name."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What a folder holds: objects by their address, the machine to pretend to be, and notes on what only a cluster understands."""
+
+    objects: dict[Address, Object]
+    machine: MachineSpec | None
+    skipped: tuple[str, ...]
+
+
+class FolderError(ForebayError):
+    """All that is wrong with a folder, one problem a line."""
+
+
+def read_folder(path: Path) -> Folder:
+    """Reads and checks a folder, or a single file.
+
+    Raises:
+        FolderError: something in it cannot be read or would be refused.
+    """
+    try:
+        found = read_dir(path)
+    except ReadError as error:
+        raise FolderError(str(error)) from error
+    objects: dict[Address, Object] = {}
+    machines: list[MachineSpec] = []
+    skipped: list[str] = []
+    problems: list[str] = []
+    for file, line, obj in found:
+        where = f"{file}:{line}"
+        kind = _TAKEN.get((str(obj.get("apiVersion")), str(obj.get("kind"))))
+        if obj.get("kind") == machine.KIND and str(obj.get("apiVersion")).startswith("local.forebay.dev/"):
+            problems += _take_machine(obj, where, machines)
+        elif kind is None:
+            skipped.append(f"{where}: {obj.get('apiVersion')} {obj.get('kind')} is left to a cluster")
+        else:
+            problems += _take(kind, obj, where, objects)
+    if not problems and not any(kind == INFERENCE_POOLS for kind, _, _ in objects):
+        problems.append(f"{path}: there is no InferencePool")
+    if problems:
+        raise FolderError("\n".join(problems))
+    return Folder(objects, machines[0] if machines else _default(objects), tuple(skipped))
+
+
+def _take(kind: Kind, obj: Object, where: str, objects: dict[Address, Object]) -> list[str]:
+    metadata = {**(obj.get("metadata") or {})}
+    if kind.namespaced:
+        metadata.setdefault("namespace", "default")
+    obj = {**obj, "metadata": metadata}
+    name = str(metadata.get("name", ""))
+    address = kind, str(metadata.get("namespace", "")), name
+    if not name:
+        return [f"{where}: {kind.name}: metadata.name: Required value"]
+    if address in objects:
+        return [f"{where}: {kind.name} {name} stands here a second time"]
+    problems = [f"{where}: {kind.name} {name}: {problem}" for problem in validate(obj, strict_unknown=True)[1]] if is_ours(obj) else []
+    objects[address] = obj
+    return problems
+
+
+def _take_machine(obj: Object, where: str, machines: list[MachineSpec]) -> list[str]:
+    if machines:
+        return [f"{where}: there can be only one Machine"]
+    try:
+        machines.append(Machine.model_validate(obj).spec)
+    except ValidationError as error:
+        return [f"{where}: Machine: {_path(problem['loc'])}: {problem['msg']}" for problem in error.errors()]
+    return []
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+
+
+def _default(objects: dict[Address, Object]) -> MachineSpec | None:
+    pools: list[Any] = [obj for (kind, _, _), obj in objects.items() if kind == INFERENCE_POOLS]
+    return default_machine(InferencePool.model_validate(pool) for pool in pools)
