@@ -45,7 +45,11 @@ def a_spec(**spec: Any) -> InferencePoolSpec:
 
 def demand(rps: float = 0.0, output_tokens: float = 100, input_tokens: float = 200, queued: float = 0.0, age_s: float = 0.0) -> Demand:
     measured = ClassDemand(
-        requests_per_s=rps, completed_per_s=rps, input_tokens_per_s=rps * input_tokens, output_tokens_per_s=rps * output_tokens, queued=queued
+        requests_per_s=rps,
+        completed_per_s=rps,
+        input_tokens_per_s=rps * input_tokens,
+        output_tokens_per_s=rps * output_tokens,
+        queued=queued,
     )
     return Demand(measured_at=NOW - age_s, window_s=45, source="scrape", replicas_reporting=1, classes={"interactive": measured})
 
@@ -63,7 +67,9 @@ def a_snapshot(**fields: Any) -> Snapshot:
     return Snapshot(**given)
 
 
-def running(ready: int, pending: int = 0, capacity_type: str = "on-demand", node: str = "node-1", variant: str = "h100-on-demand") -> dict[str, Any]:
+def running(
+    ready: int, pending: int = 0, capacity_type: str = "on-demand", node: str = "node-1", variant: str = "h100-on-demand"
+) -> dict[str, Any]:
     """A Deployment with its pods, as fields of a snapshot."""
     name = f"llama-{variant}"
     pods = [

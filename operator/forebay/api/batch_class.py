@@ -110,7 +110,7 @@ class BatchClassStatus(K8sModel):
 
 
 class BatchClass(K8sModel):
-    """A BatchClass says what a kind of request is owed: its latency objectives, its queue, its batching and the capacity it may stand on."""
+    """A BatchClass says what a kind of request is owed: its latency objectives, queue, batching and the capacity it may stand on."""
 
     metadata: ObjectMeta
     spec: BatchClassSpec

@@ -17,8 +17,30 @@ from forebay.api.meta import API_VERSION, GROUP, VERSION, K8sModel, format_durat
 from forebay.api.routing_policy import RoutingPolicy
 
 _KEPT = frozenset(
-    "type format description default enum minimum maximum exclusiveMinimum exclusiveMaximum minLength maxLength pattern"
-    " minItems maxItems uniqueItems required properties additionalProperties items nullable maxProperties minProperties".split()
+    [
+        "type",
+        "format",
+        "description",
+        "default",
+        "enum",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "minLength",
+        "maxLength",
+        "pattern",
+        "minItems",
+        "maxItems",
+        "uniqueItems",
+        "required",
+        "properties",
+        "additionalProperties",
+        "items",
+        "nullable",
+        "maxProperties",
+        "minProperties",
+    ]
 )
 
 

@@ -57,7 +57,7 @@ class Server(K8sModel):
     template: Annotated[
         dict[str, Any],
         Field(
-            description="Pod template of one replica. Forebay adds the batching sidecar, node selection and the GPU resource of its variant.",
+            description="Pod template of one replica. Forebay adds the batching sidecar, node selection and the variant's GPU resource.",
             json_schema_extra={
                 "x-kubernetes-preserve-unknown-fields": True,
                 **rules(
@@ -100,9 +100,9 @@ class Profile(K8sModel):
     """How fast one replica is on one kind of GPU, or on one MIG partition of it."""
 
     accelerator: Annotated[Name, Field(description="Name of an entry in capacity.accelerators.")]
-    partition: Annotated[
-        str, Field(pattern=PARTITION_PATTERN, max_length=32, description="`full`, or a MIG profile such as 3g.40gb.")
-    ] = FULL
+    partition: Annotated[str, Field(pattern=PARTITION_PATTERN, max_length=32, description="`full`, or a MIG profile such as 3g.40gb.")] = (
+        FULL
+    )
     gpus: Annotated[int, Field(ge=0, le=64, description="GPUs (or partitions) of one replica; 0 for a server that runs on the CPU.")] = 1
     max_concurrency: Annotated[int, Field(ge=1, le=4096, description="Most requests one replica works on at once.")]
     iteration: Iteration
@@ -188,7 +188,9 @@ class Spot(K8sModel):
     """Capacity that is cheaper and may be reclaimed."""
 
     enabled: Annotated[bool, Field(description="Whether spot nodes are used at all.")] = False
-    max_share: Annotated[float, Field(ge=0, le=1, description="Largest share of replicas on spot. A class's maxSpotShare can lower it.")] = 1.0
+    max_share: Annotated[
+        float, Field(ge=0, le=1, description="Largest share of replicas on spot. A class's maxSpotShare can lower it.")
+    ] = 1.0
     return_after: Annotated[
         Duration, Field(description="How long spot is left alone after it was reclaimed or did not come, before it is tried again.")
     ] = 1800.0
@@ -219,7 +221,10 @@ class Nodes(K8sModel):
 
     model_config = ConfigDict(
         json_schema_extra=rules(
-            cel("self.backend != 'Karpenter' || has(self.nodeClassRef)", "backend Karpenter needs nodeClassRef: the cloud's node class to make nodes from")
+            cel(
+                "self.backend != 'Karpenter' || has(self.nodeClassRef)",
+                "backend Karpenter needs nodeClassRef: the cloud's node class to make nodes from",
+            )
         )
     )
 
@@ -255,7 +260,10 @@ class Partitioning(K8sModel):
                 f"!has(self.layout) || self.layout.all(p, p != 'full' && p.matches(r'{PARTITION_PATTERN}'))",
                 "layout names MIG profiles such as 3g.40gb or 1g.10gb+me",
             ),
-            cel("self.mode != 'Disabled' || !has(self.layout) || size(self.layout) == 0", "layout has no effect with mode Disabled: set mode to Static"),
+            cel(
+                "self.mode != 'Disabled' || !has(self.layout) || size(self.layout) == 0",
+                "layout has no effect with mode Disabled: set mode to Static",
+            ),
         )
     )
 
@@ -277,7 +285,9 @@ class PolicyNamespaces(K8sModel):
 
     model_config = ConfigDict(
         populate_by_name=True,
-        json_schema_extra=rules(cel("self.from != 'Selector' || has(self.matchLabels)", "from Selector needs matchLabels of the namespaces")),
+        json_schema_extra=rules(
+            cel("self.from != 'Selector' || has(self.matchLabels)", "from Selector needs matchLabels of the namespaces")
+        ),
     )
 
     from_: Annotated[From, Field(alias="from", description="Same, All or Selector.")] = From.SAME
@@ -304,7 +314,8 @@ class InferencePoolSpec(K8sModel):
                 "every profile's accelerator must be the name of an entry in capacity.accelerators",
             ),
             cel(
-                "self.partitioning.mode != 'Static' || !has(self.profiles) || self.profiles.all(p, p.partition == 'full' || p.partition in self.partitioning.layout)",
+                "self.partitioning.mode != 'Static' || !has(self.profiles)"
+                " || self.profiles.all(p, p.partition == 'full' || p.partition in self.partitioning.layout)",
                 "a profile's partition must be in partitioning.layout",
             ),
             cel(
@@ -411,7 +422,7 @@ class InferencePoolStatus(K8sModel):
 
 
 class InferencePool(K8sModel):
-    """An InferencePool is one model, the server that runs it, and the capacity it may use; Forebay keeps as many replicas as its classes' objectives need."""
+    """An InferencePool is one model, its server and the capacity it may use; it gets as many replicas as its classes' objectives need."""
 
     metadata: ObjectMeta
     spec: InferencePoolSpec

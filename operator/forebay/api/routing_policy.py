@@ -20,7 +20,9 @@ class GatewayRef(K8sModel):
 class ModelName(K8sModel):
     """A name that clients ask for."""
 
-    name: Annotated[str, Field(min_length=1, max_length=253, description="Unique on one gateway; the oldest policy that claims it keeps it.")]
+    name: Annotated[
+        str, Field(min_length=1, max_length=253, description="Unique on one gateway; the oldest policy that claims it keeps it.")
+    ]
 
 
 class ApiKeysFrom(K8sModel):
@@ -60,7 +62,9 @@ class PoolRoute(K8sModel):
     """A share of the traffic for one pool."""
 
     pool: Annotated[Name, Field(description="Name of an InferencePool.")]
-    namespace: Annotated[Name | None, Field(description="Namespace of the pool; needs the pool's allowedPolicies when it is another.")] = None
+    namespace: Annotated[Name | None, Field(description="Namespace of the pool; needs the pool's allowedPolicies when it is another.")] = (
+        None
+    )
     weight: Annotated[int, Field(ge=0, le=1000000, description="Share relative to the other pools of the rule.")] = 1
 
 

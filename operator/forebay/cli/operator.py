@@ -10,17 +10,34 @@ from forebay.api.durations import parse_duration
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kubeconfig", type=Path, help="kubeconfig file; without it KUBECONFIG, then the pod's service account")
-    parser.add_argument("--namespace", action="append", default=[], metavar="NS", help="watch only this namespace (may be repeated); default all")
-    parser.add_argument("--lease-namespace", default="forebay-system", metavar="NS", help="namespace of the leader's Lease (default %(default)s)")
-    parser.add_argument("--lease-seconds", type=parse_duration, default=15.0, metavar="TIME", help="how long a dead leader keeps the lease (default 15s)")
+    parser.add_argument(
+        "--namespace", action="append", default=[], metavar="NS", help="watch only this namespace (may be repeated); default all"
+    )
+    parser.add_argument(
+        "--lease-namespace", default="forebay-system", metavar="NS", help="namespace of the leader's Lease (default %(default)s)"
+    )
+    parser.add_argument(
+        "--lease-seconds", type=parse_duration, default=15.0, metavar="TIME", help="how long a dead leader keeps the lease (default 15s)"
+    )
     parser.add_argument("--image", required=True, help="image of the sidecars and gateways: the operator's own")
-    parser.add_argument("--interval", type=parse_duration, default=15.0, metavar="TIME", help="time between two plans of a pool (default 15s)")
+    parser.add_argument(
+        "--interval", type=parse_duration, default=15.0, metavar="TIME", help="time between two plans of a pool (default 15s)"
+    )
     parser.add_argument("--prometheus", metavar="URL", help="read demand from this Prometheus instead of scraping the sidecars")
-    parser.add_argument("--decisions", default="-", metavar="FILE", help="where decision records go, one JSON line each; - is standard output (default)")
-    parser.add_argument("--mig-config-namespace", default="gpu-operator", metavar="NS", help="namespace of mig-manager's configuration (default %(default)s)")
+    parser.add_argument(
+        "--decisions", default="-", metavar="FILE", help="where decision records go, one JSON line each; - is standard output (default)"
+    )
+    parser.add_argument(
+        "--mig-config-namespace",
+        default="gpu-operator",
+        metavar="NS",
+        help="namespace of mig-manager's configuration (default %(default)s)",
+    )
     parser.add_argument("--host", default="0.0.0.0", help="address of /healthz, /readyz and /metrics (default all)")  # noqa: S104
     parser.add_argument("--port", type=int, default=8081, help="port of /healthz, /readyz and /metrics (default %(default)s)")
-    parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"], help="least level that is logged (default info)")
+    parser.add_argument(
+        "--log-level", default="info", choices=["debug", "info", "warning", "error"], help="least level that is logged (default info)"
+    )
     parser.add_argument("--sweep-all", action="store_true", help="delete every NodePool that Forebay made, and exit: for uninstalling")
 
 

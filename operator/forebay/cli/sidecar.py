@@ -23,7 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=9400, help="port for requests, /load, health and metrics; 0 takes a free one")
     parser.add_argument("--engine", required=True, metavar="HOST:PORT", help="the model server")
     parser.add_argument("--grace", default="25s", metavar="DURATION", help="time that requests have to finish after SIGTERM")
-    parser.add_argument("--drain-token", default="", metavar="TOKEN", help="lets GET /drain?token=TOKEN drain this replica; without it there is no such path")
+    parser.add_argument(
+        "--drain-token",
+        default="",
+        metavar="TOKEN",
+        help="lets GET /drain?token=TOKEN drain this replica; without it there is no such path",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -65,7 +65,9 @@ def trend_per_s(points: tuple[DemandPoint, ...]) -> float:
     return sum((p.at - mean_t) * (p.requests_per_s - mean_r) for p in points) / spread if spread > 0 else 0.0
 
 
-def _class_load(name: str, measured: ClassDemand, points: tuple[DemandPoint, ...], shape: Shape, lead_s: float, drain_s: float) -> ClassLoad:
+def _class_load(
+    name: str, measured: ClassDemand, points: tuple[DemandPoint, ...], shape: Shape, lead_s: float, drain_s: float
+) -> ClassLoad:
     now = measured.requests_per_s
     ahead = min(max(now, now + trend_per_s(points) * lead_s), MAX_TREND * now)
     backlog = now + measured.queued / drain_s

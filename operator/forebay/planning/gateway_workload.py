@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from forebay.api.meta import API_VERSION
 from forebay.api.canonical import bounded_name, canonical
+from forebay.api.meta import API_VERSION
 from forebay.planning.variants import LABEL_PART_OF, PART_OF
 
 if TYPE_CHECKING:
@@ -68,7 +68,12 @@ def _access(snapshot: GatewaySnapshot, name: str, namespace: str) -> list[Object
 
 def _service(meta: Object) -> Object:
     ports = [{"name": "http", "port": 80, "targetPort": PORT, "protocol": "TCP"}]
-    return {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"selector": {LABEL_GATEWAY: meta["labels"][LABEL_GATEWAY]}, "ports": ports}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": meta,
+        "spec": {"selector": {LABEL_GATEWAY: meta["labels"][LABEL_GATEWAY]}, "ports": ports},
+    }
 
 
 def _keys(served: list[PolicyView]) -> tuple[list[Object], list[Object]]:
@@ -77,7 +82,9 @@ def _keys(served: list[PolicyView]) -> tuple[list[Object], list[Object]]:
     for policy in served:
         for tenant in policy.spec.tenants:
             name = bounded_name("keys", policy.name, tenant.name)
-            volumes.append({"name": name, "secret": {"secretName": tenant.api_keys_from.secret_ref, "optional": True, "defaultMode": 0o440}})
+            volumes.append(
+                {"name": name, "secret": {"secretName": tenant.api_keys_from.secret_ref, "optional": True, "defaultMode": 0o440}}
+            )
             mounts.append({"name": name, "mountPath": f"{KEYS_FOLDER}/{policy.name}/{tenant.name}", "readOnly": True})
     return volumes, mounts
 
@@ -93,7 +100,10 @@ def _deployment(snapshot: GatewaySnapshot, name: str, meta: Object, served: list
             "--admin-port", str(ADMIN_PORT), "--kubernetes", snapshot.settings.gateway_kubernetes, "--grace", f"{GRACE_S - 5}s",
         ],
         "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
-        "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}, {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"}],
+        "ports": [
+            {"name": "http", "containerPort": PORT, "protocol": "TCP"},
+            {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
+        ],
         "livenessProbe": {"httpGet": {"path": "/healthz", "port": ADMIN_PORT}, "periodSeconds": 10, "failureThreshold": 3},
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": ADMIN_PORT}, "periodSeconds": 2, "failureThreshold": 2},
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from forebay.api.canonical import short_hash
 from forebay.api.conditions import Reason, Type
 from forebay.api.inference_pool import InferencePoolSpec, PartitioningMode
-from forebay.api.canonical import short_hash
 from forebay.planning.decision import Action, Ref, Verdict
 from forebay.planning.snapshot import NodeView, Partitioning, PodView, Snapshot
 
@@ -109,9 +109,9 @@ def _verdict(status: str, reason: Reason, message: str) -> Verdict:
 
 def _halted(node: NodeView, progress: Partitioning) -> Verdict:
     if progress.phase == "Failed":
-        message = f"node {node.name}: mig-manager answered failed for {progress.config}. See its log there, mend the node or change partitioning.layout"
+        message = f"node {node.name}: mig-manager answered failed for {progress.config}. See its log, mend the node or change the layout"
         return _verdict("False", Reason.PARTITIONING_FAILED, message)
-    message = f"node {node.name}: {progress.config} is not applied after {progress.since:.0f}; state and allocatable did not follow. It stays cordoned"
+    message = f"node {node.name}: {progress.config} is not applied in time: state or allocatable did not follow. It stays cordoned"
     return _verdict("False", Reason.PARTITIONING_STUCK, message)
 
 
@@ -125,8 +125,14 @@ def repartition(snapshot: Snapshot) -> Repartition:
     done = tuple(_finish(n) for n in own if applied(n, layout) and n.annotations.get(ANNOTATION_CORDONED))
     waiting = [n for n in own if not applied(n, layout)]
     if not waiting:
-        message = f"{len(own)} nodes have {config}" if own else f"no node is labelled forebay.dev/pool={snapshot.pool.namespace}.{snapshot.pool.name}"
-        return Repartition(done, {}, _verdict("True" if own else "Unknown", Reason.LAYOUT_APPLIED if own else Reason.NOT_PARTITIONED, message))
+        message = (
+            f"{len(own)} nodes have {config}"
+            if own
+            else f"no node is labelled forebay.dev/pool={snapshot.pool.namespace}.{snapshot.pool.name}"
+        )
+        return Repartition(
+            done, {}, _verdict("True" if own else "Unknown", Reason.LAYOUT_APPLIED if own else Reason.NOT_PARTITIONED, message)
+        )
     progress = {k: v for k, v in snapshot.memory.partitioning.items() if v.config == config and k in {n.name for n in waiting}}
     node = next((n for n in waiting if n.name in progress), waiting[0])
     known = progress.get(node.name)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from forebay.api.inference_pool import Accelerator, Backend, InferencePoolSpec, Profile
 from forebay.api.canonical import bounded_name
+from forebay.api.inference_pool import Accelerator, Backend, InferencePoolSpec, Profile
 from forebay.planning.placement import Split, nodes_needed
 from forebay.planning.snapshot import ON_DEMAND, SPOT, CapacityType, PoolIdentity
 from forebay.planning.variants import LABEL_CAPACITY_TYPE, LABEL_OWNER_NAMESPACE, LABEL_OWNER_UID, LABEL_POOL, capacity_types, qualified
@@ -21,7 +21,9 @@ def node_pool_name(pool: PoolIdentity, accelerator: Accelerator, capacity_type: 
     return bounded_name("forebay", pool.namespace, pool.name, accelerator.name, capacity_type)
 
 
-def node_pool(pool: PoolIdentity, spec: InferencePoolSpec, accelerator: Accelerator, capacity_type: CapacityType, limits: dict[str, str]) -> dict[str, Any]:
+def node_pool(
+    pool: PoolIdentity, spec: InferencePoolSpec, accelerator: Accelerator, capacity_type: CapacityType, limits: dict[str, str]
+) -> dict[str, Any]:
     """A `karpenter.sh/v1` NodePool; nodes leave only when they are empty, for a loaded model is dear to move."""
     node_class = spec.capacity.nodes.node_class_ref
     requirements = [{"key": LABEL_CAPACITY_TYPE, "operator": "In", "values": KARPENTER_CAPACITY_TYPES[capacity_type]}]
@@ -52,7 +54,9 @@ def node_pool(pool: PoolIdentity, spec: InferencePoolSpec, accelerator: Accelera
     }
 
 
-def node_pools(pool: PoolIdentity, spec: InferencePoolSpec, chosen: tuple[Accelerator, Profile] | None, split: Split) -> list[dict[str, Any]]:
+def node_pools(
+    pool: PoolIdentity, spec: InferencePoolSpec, chosen: tuple[Accelerator, Profile] | None, split: Split
+) -> list[dict[str, Any]]:
     """The NodePools of the plan. Those of accelerators that are not chosen are bounded to nothing new."""
     if spec.capacity.nodes.backend != Backend.KARPENTER or chosen is None:
         return []

@@ -81,7 +81,9 @@ def split(snapshot: Snapshot, replicas: int) -> Split:
         why.append(f"spot is tried again in {hold_until - snapshot.now:.0f} s")
     standing_in = sum(d.replicas for d in snapshot.deployments if d.capacity_type == ON_DEMAND)
     on_demand = max(replicas - spot, min(standing_in, replicas - min(ready, spot)))
-    lost_by = {ct: sum(1 for p in snapshot.pods if p.name in lost_pods and p.capacity_type == ct and not p.deleting) for ct in (ON_DEMAND, SPOT)}
+    lost_by = {
+        ct: sum(1 for p in snapshot.pods if p.name in lost_pods and p.capacity_type == ct and not p.deleting) for ct in (ON_DEMAND, SPOT)
+    }
     return Split(on_demand + lost_by[ON_DEMAND], spot + lost_by[SPOT], hold_until, tuple(why))
 
 
@@ -144,7 +146,12 @@ def place(snapshot: Snapshot, replicas: int, chosen: tuple[Accelerator, Profile]
     if chosen is None or not bounded:
         result = split(snapshot, replicas)
         spent = bill(snapshot.spec, *chosen, result.on_demand, result.spot) if chosen else None
-        return Placed(result, replicas, spent, _budget("True", Reason.WITHIN_LIMITS, "no limits are set" if not bounded else "no profile to count with"))
+        return Placed(
+            result,
+            replicas,
+            spent,
+            _budget("True", Reason.WITHIN_LIMITS, "no limits are set" if not bounded else "no profile to count with"),
+        )
     return _within(snapshot, replicas, chosen, current)
 
 
@@ -155,8 +162,12 @@ def _budget(status: str, reason: Reason, message: str) -> Verdict:
 def _within(snapshot: Snapshot, replicas: int, chosen: tuple[Accelerator, Profile], current: int) -> Placed:
     """Fewer and fewer until the limits hold: first replacements beside what is doomed, then replicas."""
     limits = snapshot.spec.capacity.nodes.limits
-    text = ", ".join(f"{name} {value:g}" for name, value in (("gpus", limits.gpus), ("usdPerHour", limits.usd_per_hour)) if value is not None)
-    unknown = limits.usd_per_hour is not None and bill(snapshot.spec, *chosen, 1, int(snapshot.spec.capacity.spot.enabled)).usd_per_hour is None
+    text = ", ".join(
+        f"{name} {value:g}" for name, value in (("gpus", limits.gpus), ("usdPerHour", limits.usd_per_hour)) if value is not None
+    )
+    unknown = (
+        limits.usd_per_hour is not None and bill(snapshot.spec, *chosen, 1, int(snapshot.spec.capacity.spot.enabled)).usd_per_hour is None
+    )
     most = min(replicas, current) if unknown else replicas
     for count in range(most, -1, -1):
         full = split(snapshot, count)

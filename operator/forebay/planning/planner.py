@@ -59,7 +59,12 @@ def plan(snapshot: Snapshot) -> Plan:
         notes=notes,
         memory=remembered_next if not dry else remembered_next.model_copy(update={"partitioning": snapshot.memory.partitioning}),
         requeue_after_s=snapshot.settings.interval_s,
-        why=(*chosen.sized.why, *chosen.held.why, *chosen.placed.split.why, f"{chosen.placed.verdict.reason}: {chosen.placed.verdict.message}"),
+        why=(
+            *chosen.sized.why,
+            *chosen.held.why,
+            *chosen.placed.split.why,
+            f"{chosen.placed.verdict.reason}: {chosen.placed.verdict.message}",
+        ),
         replicas=chosen.placed.replicas,
         dry=dry,
     )
@@ -87,7 +92,7 @@ def _choose(snapshot: Snapshot, known: list[ClassLoad]) -> Chosen:
 
 
 def _targets(snapshot: Snapshot, sized: Sized, placed: Placed) -> dict[str, tuple[Variant, int]]:
-    """Deployment name to variant and replicas. Existing Deployments of variants that are no longer wanted shrink once the wanted are ready."""
+    """Deployment name to variant and replicas, for every capacity type of the chosen profile."""
     accelerator, profile = sized.profile if sized.profile else (_only_accelerator(snapshot), None)
     targets = {}
     for capacity_type in capacity_types(snapshot.spec):
@@ -164,4 +169,3 @@ def _route(snapshot: Snapshot, pod: PodView, routed: bool) -> Action:
     ref = Ref(api_version="v1", kind="Pod", namespace=snapshot.pool.namespace, name=pod.name)
     body = {"metadata": {"labels": {LABEL_ROUTED: "true" if routed else None}}}
     return Action(verb="patch", ref=ref, body=body, reason="routed again" if routed else "unrouted before it goes")
-

@@ -1,114 +1,185 @@
-"""How long requests wait and take on a pool of replicas, as distributions, not means: a mean that is met is a tail that is missed.
+"""What a request meets on a replica: how many are there already, how many come with it, and whether it must wait for a place.
 
 A model server works in steps, and a step takes longer the more it holds, so a replica is a birth-death chain whose death rate depends on
-its occupancy and not a server of fixed speed. With a step time that is linear in what the step holds, that chain is a negative binomial,
-and everything here is closed form. Model, symbols, sources and limits: docs/planning/queueing.md.
+its occupancy, not a server of fixed speed. With a step time that is linear in what the step holds that chain is a negative binomial, and
+all that is asked of it has a closed form. Model, symbols, sources and limits: docs/planning/queueing.md.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, inf, sqrt
-from typing import Literal
+from math import exp, sqrt
 
 from forebay.api.inference_pool import Task
-from forebay.planning.tails import Points, count_points, gamma_points, gamma_tail, negative_binomial, none_at_all
+from forebay.planning.tails import Points, gamma_points, gamma_tail, negative_binomial, none_at_all
+from forebay.planning.work import EngineProfile, Load, Metric, Promise, Work, mixed, work_of
 
-Metric = Literal["timeToFirstToken", "interTokenLatency", "endToEnd"]
+__all__ = ["EngineProfile", "Load", "Metric", "Occupancy", "Promise", "Work", "mixed", "occupancy", "service_rate", "work_of"]
+
+UNEVEN = 0.3
+"""Variance that stays between the in-flight counts of replicas behind a least-loaded router: it evens out arrivals, not departures."""
 
 
 @dataclass(frozen=True, slots=True)
-class EngineProfile:
-    """A replica's speed: seconds per step, per token computed in it, per token of context held; and how many requests it works on."""
+class Bursts:
+    """How prompts clump: a step with prompts is longer, so more arrive during it, so the next step has prompts too."""
 
+    echo: float
+    """Share of a step's prompts that their own length brings back into the next step."""
+    dispersion: float
+    """Variance over mean of the prompts of one step, where the number decoding is known."""
+    clumping: float
+    """Variance over mean of the prompts of as many steps as an answer takes."""
+    covariance: float
+    """Of the prompts of a step and the number decoding in it, over the mean prompts of a step."""
+    slope: float
+    """Prompts that a step has more for each one more decoding, because they came together."""
+
+
+def bursts(work: Work, echo: float) -> Bursts:
+    """For an echo below 1."""
+    k, unequal = work.decodes, 1.0 + work.prompt_cv2 * echo * echo
+    lone = 1.0 / (1.0 - echo * echo)
+    if k <= 0.0:
+        return Bursts(echo, lone * unequal, unequal, 0.0, 0.0)
+    echoes = (1.0 - echo**k) / (1.0 - echo)
+    covariance = echo * echoes * lone
+    clumping = max(1.0, ((1.0 + echo) / (1.0 - echo) - 2.0 * echo * echoes / (k * (1.0 - echo))) * lone)
+    known = covariance * covariance / (k * clumping)
+    return Bursts(echo, max(1.0, lone - known) * unequal, clumping * unequal, covariance, covariance / (k * clumping))
+
+
+@dataclass(frozen=True, slots=True)
+class Occupancy:
+    """What a request meets on one replica, in counts and rates per replica.
+
+    `seen` is how many decode where an arrival is sent to, `own` the mean of how many do while it decodes, itself included. A step with n
+    decoding also computes `prompts(n)` prompts on average. `near` is what an arrival sees in flight, over the average. `share` is 1 where
+    the router is blind, and 1/replicas where it sends each request to the replica with the fewest.
+    """
+
+    work: Work
     base_s: float
-    per_token_s: float
-    per_kv_token_s: float
-    max_concurrency: int
-    task: Task = Task.CHAT
+    rate: float
+    share: float
+    window_s: float
+    pipelined: bool
+    bursts: Bursts
+    fluid: float
+    idle: float
+    near: float
+    seen: Points
+    own: float
+    own_variance: float
+    places: float
+    waits: float
+    mean_wait_s: float
 
+    def prompts(self, decoding: float) -> float:
+        """Mean number of prompts in a step with so many decoding."""
+        work = self.work
+        arriving = self.rate * (self.base_s + work.decode_s * decoding)
+        if work.decodes <= 0.0:
+            return arriving / (1.0 - self.rate * work.prompt_s)
+        return max(0.05 * arriving, self._carried(arriving) + self.bursts.slope * (decoding - self.fluid))
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What is asked: requests per second of the whole pool, and mean tokens per request.
+    def prompts_over(self, steps: float, decoding: float) -> float:
+        """Mean number of prompts in the first steps of an answer, with so many decoding: what came with it echoes soon, not late."""
+        arriving = self.rate * (self.base_s + self.work.decode_s * decoding)
+        return max(0.05 * steps * arriving, steps * self._carried(arriving) + self.brought(steps) * (decoding - self.fluid))
 
-    The coefficients of variation say how unequal requests are: 0 is all alike, 1 is as unequal as a geometric distribution.
-    """
+    def brought(self, steps: float) -> float:
+        """Prompts in the first steps of an answer for each one that decodes with it."""
+        echo, decodes = self.bursts.echo, self.work.decodes
+        return self.bursts.slope * decodes * ((1.0 - echo**steps) / (1.0 - echo**decodes) if echo > 0.0 else 1.0)
 
-    requests_per_s: float
-    input_tokens: float
-    output_tokens: float
-    input_cv: float = 0.0
-    output_cv: float = 0.0
+    def _carried(self, arriving: float) -> float:
+        """Prompts of a step: those who arrive during its like, and those whom the prompts before it brought."""
+        return arriving + self.rate * self.work.prompt_s * self.fluid / self.work.decodes
 
-
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """A tail promise: `quantile` of requests see at most `target_s` seconds of `metric`."""
-
-    metric: Metric
-    quantile: float
-    target_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What one request costs on average: its prompt in one step, and then a token in each of `decodes` further steps.
-
-    Seconds are what the request adds to a step; `*_cv2` are squared coefficients of variation.
-    """
-
-    prompt_s: float
-    decode_s: float
-    decodes: float
-    prompt_cv2: float
-    steps_cv2: float
-
-    @property
-    def total_s(self) -> float:
-        """Seconds of steps that one request adds, besides their fixed time."""
-        return self.prompt_s + self.decodes * self.decode_s
-
-
-def work_of(load: Load, engine: EngineProfile) -> Work:
-    """The work of one request of this load. For embeddings a request is one input of a batch and has no tokens to decode."""
-    tokens = max(load.input_tokens, 1.0)
-    if engine.task is Task.EMBEDDINGS:
-        return Work(engine.per_token_s * tokens, 0.0, 0.0, load.input_cv**2, 0.0)
-    steps, cv2 = max(load.output_tokens, 1.0), load.output_cv**2
-    decodes = steps - 1.0
-    # Of two requests that are seen decoding, the longer one is seen more often, hence the second moment.
-    context = tokens + (((1.0 + cv2) * steps * steps - steps) / (2.0 * decodes) if decodes > 0.0 else 0.0)
-    return Work(
-        prompt_s=(engine.per_token_s + engine.per_kv_token_s) * tokens,
-        decode_s=engine.per_token_s + engine.per_kv_token_s * context,
-        decodes=decodes,
-        prompt_cv2=load.input_cv**2,
-        steps_cv2=cv2,
-    )
-
-
-def mixed(shares: list[tuple[float, Work]]) -> Work:
-    """The work of requests of several kinds in one queue, each with its rate. Differences between kinds count as spread."""
-    total = sum(rate for rate, _ in shares)
-    if total <= 0.0:
-        shares, total = [(1.0, work) for _, work in shares], float(len(shares))
-    if len(shares) == 1:
-        return shares[0][1]
-    prompt = sum(rate * w.prompt_s for rate, w in shares) / total
-    decodes = sum(rate * w.decodes for rate, w in shares) / total
-    prompt2 = sum(rate * w.prompt_s**2 * (1.0 + w.prompt_cv2) for rate, w in shares) / total
-    steps2 = sum(rate * (w.decodes + 1.0) ** 2 * (1.0 + w.steps_cv2) for rate, w in shares) / total
-    return Work(
-        prompt_s=prompt,
-        decode_s=sum(rate * w.decodes * w.decode_s for rate, w in shares) / (total * decodes) if decodes > 0.0 else 0.0,
-        decodes=decodes,
-        prompt_cv2=max(0.0, prompt2 / prompt**2 - 1.0),
-        steps_cv2=max(0.0, steps2 / (decodes + 1.0) ** 2 - 1.0),
-    )
+    def wait_miss(self, target_s: float) -> float:
+        """P(a request waits longer than this for one of the replica's places)."""
+        return self.waits * exp(-max(0.0, target_s) / self.mean_wait_s) if self.waits > 0.0 else 0.0
 
 
 def service_rate(engine: EngineProfile, work: Work) -> float:
-    """Requests per second that a full replica completes: mu(n_max)."""
+    """Requests per second that a full replica completes, mu(n_max)."""
     n = engine.max_concurrency
-    return n / ((work.decodes + 1.0) * engine.base_s + n * work.total_s)
+    return n / max((work.decodes + 1.0) * engine.base_s + n * work.total_s, 1e-12)
+
+
+def _waiting(engine: EngineProfile, work: Work, rate: float, share: float) -> tuple[float, float]:
+    """P(no place is free), and the mean wait of those who find none, seconds."""
+    most, growth = service_rate(engine, work), rate * work.total_s
+    shape = min((work.decodes + 1.0) * engine.base_s / max(share * work.total_s, 1e-12), 1e7) + 1.0
+    places = engine.max_concurrency / share
+    full = negative_binomial(places, shape, growth) / (1.0 - rate / most)
+    mean = shape * growth / (1.0 - growth)
+    room = 1.0 - gamma_tail(places, mean + 0.5, mean / (1.0 - growth) / (mean + 0.5) ** 2)
+    unequal = 0.5 * (1.0 + max(work.steps_cv2, work.prompt_cv2))
+    return full / (room + full) if full > 0.0 else 0.0, unequal * ((1.0 - share) / most + share / (most - rate))
+
+
+def _in_flight(engine: EngineProfile, work: Work, rate: float, share: float, window_s: float) -> tuple[float, float]:
+    """Mean number in flight on a replica, and as an arrival finds it where the router sends it."""
+    steps_s, load = (work.decodes + 1.0) * engine.base_s, rate * work.total_s
+    alone = rate * (steps_s + work.total_s)
+    even = max(alone, rate * (steps_s + 0.5 * engine.base_s) / (1.0 - load))
+    mean = even + share * max(0.0, (alone + rate * window_s) / (1.0 - load) - even)
+    # A least-loaded router fills the hole that a departure has just left: an arrival finds one fewer than there are on average.
+    return mean, mean - (1.0 - share) * min(1.0, mean)
+
+
+def _decoding(engine: EngineProfile, work: Work, rate: float, burst: Bursts) -> tuple[float, float, float]:
+    """Numbers decoding on a replica: if all were even, the mean of a replica that stands alone, and variance over mean."""
+    k, d, base_s = work.decodes, work.decode_s, engine.base_s
+    prefill, load = rate * work.prompt_s, rate * work.total_s
+    thinned = (1.0 - load) / (1.0 - prefill)
+    even = rate * k * base_s / (1.0 - load)
+    came_along = work.prompt_s * burst.covariance * (1.0 + work.prompt_cv2)
+    single = rate * (k * (base_s + d) / (1.0 - prefill) + came_along) / thinned
+    return even, single, burst.clumping / thinned
+
+
+def occupancy(
+    work: Work, engine: EngineProfile, pool_rate: float, replicas: int, efficiency: float = 1.0, window_s: float = 0.0
+) -> Occupancy | None:
+    """The state of each of `replicas` that share `pool_rate` requests/s of this work; None where they cannot keep up.
+
+    `efficiency` says how well the router evens out: 0 sends requests at random, 1 to the replica with the fewest in flight.
+    """
+    rate = pool_rate / replicas
+    if rate >= service_rate(engine, work):
+        return None
+    share = 1.0 - efficiency * (1.0 - 1.0 / replicas)
+    burst = bursts(work, rate * work.prompt_s * sqrt(share))
+    flight, met = _in_flight(engine, work, rate, share, window_s)
+    near = met / flight if flight > 0.0 else 1.0
+    spread = share * flight / (1.0 - rate * work.total_s) + UNEVEN * (1.0 - share) * min(1.0, met)
+    even, single, dispersion = _decoding(engine, work, rate, burst)
+    level = max(even, rate * work.decodes * (engine.base_s + work.decode_s))
+    decoding = level + share * (single - level)
+    waits, mean_wait_s = _waiting(engine, work, rate, share)
+    places = float(engine.max_concurrency)
+    seen = gamma_points(near * decoding, share * decoding * dispersion + UNEVEN * (1.0 - share) * min(1.0, near * decoding))
+    together = share * even + (1.0 - share) * level
+    own = together + share * (dispersion - 1.0) + 1.0 - (1.0 - share) * min(1.0, together)
+    own_spread = share * (even + dispersion - 1.0) * dispersion + UNEVEN * (1.0 - share) * min(1.0, own - 1.0)
+    return Occupancy(
+        work=work,
+        base_s=engine.base_s,
+        rate=rate,
+        share=share,
+        window_s=window_s,
+        pipelined=engine.task is Task.EMBEDDINGS,
+        bursts=burst,
+        fluid=even,
+        idle=none_at_all(met, spread / met if met > 0.0 else 1.0),
+        near=near,
+        seen=[(min(n, places), weight) for n, weight in seen] if work.decodes > 0.0 else [(0.0, 1.0)],
+        own=min(own, places),
+        own_variance=own_spread,
+        places=places,
+        waits=waits,
+        mean_wait_s=mean_wait_s,
+    )

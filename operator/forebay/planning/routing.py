@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from forebay.api.batch_class import BatchClassSpec
+from forebay.api.canonical import sealed, short_hash
 from forebay.api.conditions import Reason, Type
 from forebay.api.inference_pool import From, InferencePoolSpec
 from forebay.api.meta import K8sModel
 from forebay.api.routing_policy import AnyIn, Cache, RoutingPolicySpec, Rule
-from forebay.api.canonical import sealed, short_hash
 from forebay.planning.decision import Action, Verdict, apply
 from forebay.planning.gateway_workload import gateway_objects
 from forebay.planning.snapshot import Settings
@@ -104,7 +104,10 @@ def _claims(policies: list[PolicyView]) -> dict[str, str]:
     for policy in policies:
         clash = next((m.name for m in policy.spec.models if m.name in taken), None)
         if clash is not None:
-            refused[policy.name] = f"model {clash} belongs to the older policy {taken[clash]} on gateway {policy.spec.gateway.name}: rename it, or use another gateway"
+            refused[policy.name] = (
+                f"model {clash} belongs to the older policy {taken[clash]} on gateway {policy.spec.gateway.name}:"
+                f" rename it, or use another gateway"
+            )
             continue
         taken.update({m.name: policy.name for m in policy.spec.models})
     return refused
@@ -203,7 +206,10 @@ def _resolved(snapshot: GatewaySnapshot, policy: PolicyView) -> Verdict:
     if unknown:
         return _refs(Reason.UNKNOWN_POOL, f"there is no InferencePool {', '.join(unknown)}: create it, or change the route")
     if closed:
-        return _refs(Reason.POLICY_NOT_ALLOWED, f"{', '.join(closed)} does not allow policies of namespace {policy.namespace}: see its allowedPolicies")
+        return _refs(
+            Reason.POLICY_NOT_ALLOWED,
+            f"{', '.join(closed)} does not allow policies of namespace {policy.namespace}: see its allowedPolicies",
+        )
     if default not in snapshot.classes:
         return _refs(Reason.UNKNOWN_CLASS, f"there is no BatchClass {default}: create it, or change classify.defaultClass")
     return Verdict(type=Type.RESOLVED_REFS, status="True", reason=Reason.RESOLVED, message="every pool and class exists")
@@ -219,6 +225,12 @@ def _programmed(snapshot: GatewaySnapshot, refused: str | None, config_hash: str
     loaded = [r for r in snapshot.replicas if r.ready]
     behind = [r.name for r in loaded if r.loaded_hash != config_hash]
     if loaded and not behind:
-        return Verdict(type=Type.PROGRAMMED, status="True", reason=Reason.CONFIG_LOADED, message=f"{len(loaded)} gateway replicas serve {config_hash}")
-    message = f"{len(behind)} of {len(loaded)} gateway replicas have not loaded {config_hash} yet" if loaded else "no gateway replica is ready yet"
+        return Verdict(
+            type=Type.PROGRAMMED, status="True", reason=Reason.CONFIG_LOADED, message=f"{len(loaded)} gateway replicas serve {config_hash}"
+        )
+    message = (
+        f"{len(behind)} of {len(loaded)} gateway replicas have not loaded {config_hash} yet"
+        if loaded
+        else "no gateway replica is ready yet"
+    )
     return Verdict(type=Type.PROGRAMMED, status="False", reason=Reason.CONFIG_PENDING, message=message)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from forebay.api.batch_class import BatchClassSpec, Objective
-from forebay.api.inference_pool import InferencePoolSpec
 from forebay.api.canonical import sealed
+from forebay.api.inference_pool import InferencePoolSpec
 from forebay.planning.snapshot import PoolIdentity
 
 SCHEMA_VERSION = 1
@@ -19,10 +19,14 @@ def _objective(objective: Objective) -> dict[str, Any]:
 def _class(name: str, spec: BatchClassSpec) -> dict[str, Any]:
     objectives = spec.objectives
     listed = (
-        ("timeToFirstToken", objectives.time_to_first_token),
-        ("interTokenLatency", objectives.inter_token_latency),
-        ("endToEnd", objectives.end_to_end),
-    ) if objectives else ()
+        (
+            ("timeToFirstToken", objectives.time_to_first_token),
+            ("interTokenLatency", objectives.inter_token_latency),
+            ("endToEnd", objectives.end_to_end),
+        )
+        if objectives
+        else ()
+    )
     batching = spec.batching
     return {
         "name": name,

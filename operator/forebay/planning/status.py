@@ -107,7 +107,15 @@ def _verdict(type_: Type, ok: bool | None, reason: Reason, message: str) -> Verd
 
 
 def _verdicts(facts: Facts) -> tuple[Verdict, ...]:
-    listed = [_resolved(facts), facts.sized.feasible, _fresh(facts), facts.placed.verdict, _provisioned(facts), _paused(facts), _conflict(facts)]
+    listed = [
+        _resolved(facts),
+        facts.sized.feasible,
+        _fresh(facts),
+        facts.placed.verdict,
+        _provisioned(facts),
+        _paused(facts),
+        _conflict(facts),
+    ]
     if facts.partitioned is not None:
         listed.append(facts.partitioned)
     accepted = _verdict(Type.ACCEPTED, True, Reason.ACCEPTED, "the pool is planned")
@@ -128,15 +136,21 @@ def _fresh(facts: Facts) -> Verdict:
         return _verdict(Type.METRICS_FRESH, None, Reason.NO_SAMPLES, "no sidecar has been measured yet; the pool is held as it is")
     age_s = snapshot.now - snapshot.demand.measured_at
     if not snapshot.fresh:
-        message = f"the last measurement is {age_s:.0f} s old (limit {snapshot.settings.stale_after_s:.0f} s): the pool is held and never shrunk"
+        message = (
+            f"the last measurement is {age_s:.0f} s old (limit {snapshot.settings.stale_after_s:.0f} s): the pool is held and never shrunk"
+        )
         return _verdict(Type.METRICS_FRESH, False, Reason.STALE, message)
-    return _verdict(Type.METRICS_FRESH, True, Reason.FRESH, f"{snapshot.demand.replicas_reporting} replicas measured by {snapshot.demand.source}")
+    return _verdict(
+        Type.METRICS_FRESH, True, Reason.FRESH, f"{snapshot.demand.replicas_reporting} replicas measured by {snapshot.demand.source}"
+    )
 
 
 def _provisioned(facts: Facts) -> Verdict:
     snapshot = facts.snapshot
     if snapshot.spec.capacity.nodes.backend == Backend.KARPENTER and not snapshot.backend_installed:
-        message = "Karpenter's NodePool kind is not installed: existing nodes are used. Install Karpenter, or set capacity.nodes.backend to None"
+        message = (
+            "Karpenter's NodePool kind is not installed: existing nodes are used. Install Karpenter, or set capacity.nodes.backend to None"
+        )
         return _verdict(Type.CAPACITY_PROVISIONED, False, Reason.BACKEND_MISSING, message)
     waiting = [p.name for p in snapshot.pods if not p.deleting and not p.node]
     if waiting:
@@ -172,7 +186,9 @@ def _ready(facts: Facts) -> Verdict:
     if ready >= wanted > 0:
         return _verdict(Type.READY, True, Reason.REPLICAS_READY, f"{ready} replicas answer")
     if ready:
-        return _verdict(Type.READY, ready >= snapshot.spec.scaling.min_replicas, Reason.REPLICAS_PENDING, f"{ready} of {wanted} replicas answer")
+        return _verdict(
+            Type.READY, ready >= snapshot.spec.scaling.min_replicas, Reason.REPLICAS_PENDING, f"{ready} of {wanted} replicas answer"
+        )
     return _verdict(Type.READY, False, Reason.NO_REPLICAS, f"none of {wanted} replicas answers yet")
 
 

@@ -91,10 +91,13 @@ def _infeasible(snapshot: Snapshot, loads: list[ClassLoad], misses: list[tuple[I
     miss, accelerator, profile = min(misses, key=lambda m: m[0].best_target_s / m[0].target_s)
     best = format_duration(float(f"{miss.best_target_s:.3g}"))
     message = (
-        f"{miss.metric} {format_duration(miss.target_s)} cannot be met: one idle {accelerator.name}/{profile.partition} replica needs {best}."
+        f"{miss.metric} {format_duration(miss.target_s)} cannot be met:"
+        f" one idle {accelerator.name}/{profile.partition} replica needs {best}."
         f" Raise the target to {best}, shorten requests, or add a faster accelerator."
     )
-    plain = tuple(Demanded(load=d.load, promises=(), max_wait_s=d.max_wait_s, batch_window_s=d.batch_window_s) for d in demanded(snapshot, loads))
+    plain = tuple(
+        Demanded(load=d.load, promises=(), max_wait_s=d.max_wait_s, batch_window_s=d.batch_window_s) for d in demanded(snapshot, loads)
+    )
     first = preferred_profile(spec)[0]
     sizing = replicas_for(plain, engine_profile(spec, first[1]), max_replicas=spec.scaling.max_replicas)
     replicas = min(max(sizing.replicas, spec.scaling.min_replicas), spec.scaling.max_replicas)

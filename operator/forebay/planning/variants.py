@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forebay.api.inference_pool import FULL, Accelerator, Backend, InferencePoolSpec, Profile
 from forebay.api.canonical import bounded_name
+from forebay.api.inference_pool import FULL, Accelerator, Backend, InferencePoolSpec, Profile
 from forebay.planning.queueing import EngineProfile
 from forebay.planning.snapshot import ON_DEMAND, SPOT, CapacityType
 

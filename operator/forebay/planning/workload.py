@@ -9,9 +9,9 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from forebay.api.canonical import bounded_name, canonical, short_hash
 from forebay.api.inference_pool import FULL, InferencePoolSpec
 from forebay.api.meta import API_VERSION
-from forebay.api.canonical import bounded_name, canonical, short_hash
 from forebay.planning.snapshot import PoolIdentity, Settings
 from forebay.planning.variants import (
     LABEL_CAPACITY_TYPE,
@@ -83,7 +83,9 @@ def service(pool: PoolIdentity) -> dict[str, Any]:
 def template_hash(spec: InferencePoolSpec, variant: Variant) -> str:
     """Hash of the pool's own part of a pod template: what a user changed, never what Forebay adds."""
     selection = [r.model_dump(mode="json") for r in variant.accelerator.requirements] if variant.accelerator else []
-    return short_hash([spec.server.model_dump(mode="json"), variant.name, variant.partition, variant.gpus, selection, selects_capacity_type(spec)])
+    return short_hash(
+        [spec.server.model_dump(mode="json"), variant.name, variant.partition, variant.gpus, selection, selects_capacity_type(spec)]
+    )
 
 
 def _drain_token(pool: PoolIdentity) -> str:
@@ -99,7 +101,8 @@ def _sidecar(pool: PoolIdentity, spec: InferencePoolSpec, settings: Settings, gr
         "restartPolicy": "Always",
         "args": [
             "sidecar", "--config", f"{CONFIG_FOLDER}/sidecar.json", "--host", "$(POD_IP)", "--port", str(SIDECAR_PORT),
-            "--engine", f"$(POD_IP):{spec.server.port}", "--grace", f"{max(1, grace_s - GRACE_MARGIN_S)}s", "--drain-token", _drain_token(pool),
+            "--engine", f"$(POD_IP):{spec.server.port}", "--drain-token", _drain_token(pool),
+            "--grace", f"{max(1, grace_s - GRACE_MARGIN_S)}s",
         ],
         "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
         "ports": [{"name": SIDECAR_NAME, "containerPort": SIDECAR_PORT, "protocol": "TCP"}],
@@ -123,10 +126,16 @@ def _gpu_resource(variant: Variant) -> dict[str, str]:
 
 def _node_affinity(pod: dict[str, Any], variant: Variant) -> None:
     """Adds the accelerator's requirements to every term the user's template already has."""
-    expressions = [r.model_dump(mode="json", by_alias=True, exclude_defaults=True) for r in variant.accelerator.requirements] if variant.accelerator else []
+    expressions = (
+        [r.model_dump(mode="json", by_alias=True, exclude_defaults=True) for r in variant.accelerator.requirements]
+        if variant.accelerator
+        else []
+    )
     if not expressions:
         return
-    required = pod.setdefault("affinity", {}).setdefault("nodeAffinity", {}).setdefault("requiredDuringSchedulingIgnoredDuringExecution", {})
+    required = (
+        pod.setdefault("affinity", {}).setdefault("nodeAffinity", {}).setdefault("requiredDuringSchedulingIgnoredDuringExecution", {})
+    )
     for term in required.setdefault("nodeSelectorTerms", [{}]):
         term["matchExpressions"] = [*term.get("matchExpressions", []), *expressions]
 
@@ -144,14 +153,25 @@ def pod_template(pool: PoolIdentity, spec: InferencePoolSpec, variant: Variant, 
         server["resources"] = {**server.get("resources", {}), "limits": {**limits, **resource}}
     for container in pod["containers"]:
         # Kubernetes stops native sidecars last, so without this the server would go first and break its streams.
-        container.setdefault("lifecycle", {}).setdefault("preStop", {"httpGet": {"path": f"/drain?token={_drain_token(pool)}", "port": SIDECAR_PORT}})
+        container.setdefault("lifecycle", {}).setdefault(
+            "preStop", {"httpGet": {"path": f"/drain?token={_drain_token(pool)}", "port": SIDECAR_PORT}}
+        )
     if selects_capacity_type(spec):
         pod["nodeSelector"] = {**pod.get("nodeSelector", {}), LABEL_CAPACITY_TYPE: variant.capacity_type}
     if own_nodes or variant.partition != FULL:
         pod["nodeSelector"] = {**pod.get("nodeSelector", {}), LABEL_POOL: qualified(pool.namespace, pool.name)}
     _node_affinity(pod, variant)
     meta = template.get("metadata", {})
-    template["metadata"] = {**meta, "labels": {**meta.get("labels", {}), **_selector(pool, variant), LABEL_ROUTED: "true", LABEL_PART_OF: PART_OF, LABEL_CAPACITY_TYPE: variant.capacity_type}}
+    template["metadata"] = {
+        **meta,
+        "labels": {
+            **meta.get("labels", {}),
+            **_selector(pool, variant),
+            LABEL_ROUTED: "true",
+            LABEL_PART_OF: PART_OF,
+            LABEL_CAPACITY_TYPE: variant.capacity_type,
+        },
+    }
     return template
 
 
@@ -159,7 +179,9 @@ def _selector(pool: PoolIdentity, variant: Variant) -> dict[str, str]:
     return {LABEL_POOL: pool.name, LABEL_VARIANT: variant.name}
 
 
-def deployment(pool: PoolIdentity, spec: InferencePoolSpec, variant: Variant, replicas: int, settings: Settings, own_nodes: bool) -> dict[str, Any]:
+def deployment(
+    pool: PoolIdentity, spec: InferencePoolSpec, variant: Variant, replicas: int, settings: Settings, own_nodes: bool
+) -> dict[str, Any]:
     """The Deployment of one variant. With `own_nodes` its pods stand only on nodes that carry the pool's label."""
     annotations = {
         ANNOTATION_TEMPLATE: template_hash(spec, variant),

@@ -90,7 +90,8 @@ async def _replicas(world: World, key: Key) -> tuple[GatewayReplica, ...]:
     pods = [p for p in world.view.of_gateway(kinds.PODS, key.namespace, key.name) if "deletionTimestamp" not in p["metadata"]]
     loaded = await asyncio.gather(*(world.loaded.hash(p.get("status", {}).get("podIP", ""), ADMIN_PORT) for p in pods))
     return tuple(
-        GatewayReplica(name=p["metadata"]["name"], ready=_ready(p), loaded_hash=loaded_hash) for p, loaded_hash in zip(pods, loaded, strict=True)
+        GatewayReplica(name=p["metadata"]["name"], ready=_ready(p), loaded_hash=loaded_hash)
+        for p, loaded_hash in zip(pods, loaded, strict=True)
     )
 
 

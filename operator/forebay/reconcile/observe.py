@@ -11,8 +11,8 @@ from forebay.adapters import cluster as kinds
 from forebay.adapters.cluster import Object
 from forebay.adapters.metrics import Target
 from forebay.api.batch_class import BatchClassSpec
-from forebay.api.inference_pool import FULL, Backend, InferencePoolSpec
 from forebay.api.canonical import bounded_name
+from forebay.api.inference_pool import FULL, Backend, InferencePoolSpec
 from forebay.planning.interruption import SIGNALS
 from forebay.planning.mig import ANNOTATION_CORDONED, LABEL_CONFIG, LABEL_STATE
 from forebay.planning.snapshot import (
@@ -74,7 +74,9 @@ async def pool_snapshot(world: World, key: Key, obj: Object) -> Snapshot:
         pool=identity(obj),
         spec=spec,
         classes={name: known[name] for name in spec.classes if name in known},
-        deployments=tuple(sorted((deployment_view(d) for d in world.view.of_pool(kinds.DEPLOYMENTS, key.namespace, key.name)), key=lambda d: d.name)),
+        deployments=tuple(
+            sorted((deployment_view(d) for d in world.view.of_pool(kinds.DEPLOYMENTS, key.namespace, key.name)), key=lambda d: d.name)
+        ),
         pods=tuple(sorted((pod_view(b) for b in bodies), key=lambda p: p.name)),
         nodes=_nodes(world, key, bodies),
         node_pools=_node_pools(world, obj["metadata"]["uid"], spec),
@@ -174,7 +176,11 @@ def node_view(obj: Object, own: str) -> NodeView:
 def _nodes(world: World, key: Key, pods: list[Object]) -> tuple[NodeView, ...]:
     own = qualified(key.namespace, key.name)
     hosts = {p["spec"].get("nodeName") for p in pods}
-    found = [n for n in world.view.all(kinds.NODES) if n["metadata"]["name"] in hosts or (n["metadata"].get("labels") or {}).get(LABEL_POOL) == own]
+    found = [
+        n
+        for n in world.view.all(kinds.NODES)
+        if n["metadata"]["name"] in hosts or (n["metadata"].get("labels") or {}).get(LABEL_POOL) == own
+    ]
     return tuple(sorted((node_view(n, own) for n in found), key=lambda n: n.name))
 
 
@@ -183,5 +189,8 @@ def _node_pools(world: World, uid: str, spec: InferencePoolSpec) -> tuple[NodePo
         return ()
     mine = [n for n in world.view.all(kinds.NODE_POOLS) if (n["metadata"].get("labels") or {}).get(LABEL_OWNER_UID) == uid]
     return tuple(
-        sorted((NodePoolView(name=n["metadata"]["name"], gpus_limit=json.dumps(n["spec"].get("limits", {}), sort_keys=True)) for n in mine), key=lambda n: n.name)
+        sorted(
+            (NodePoolView(name=n["metadata"]["name"], gpus_limit=json.dumps(n["spec"].get("limits", {}), sort_keys=True)) for n in mine),
+            key=lambda n: n.name,
+        )
     )

@@ -114,7 +114,8 @@ async def _save(world: World, record: PoolRecord, snapshot: Snapshot, plan: Plan
     if plan.dry:
         return
     urgent = any(
-        getattr(plan.memory, name) != getattr(record.saved, name) for name in ("target", "spot_hold_until", "partitioning", "observed_since")
+        getattr(plan.memory, name) != getattr(record.saved, name)
+        for name in ("target", "spot_hold_until", "partitioning", "observed_since")
     )
     if not urgent and snapshot.now - record.saved_at < MEMORY_EVERY_S:
         return

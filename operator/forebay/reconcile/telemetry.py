@@ -6,7 +6,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 REGISTRY = CollectorRegistry()
 
-RECONCILES = Counter("forebay_operator_reconcile", "Rounds of work, by what was worked on and how it ended.", ["what", "result"], registry=REGISTRY)
+RECONCILES = Counter(
+    "forebay_operator_reconcile", "Rounds of work, by what was worked on and how it ended.", ["what", "result"], registry=REGISTRY
+)
 SECONDS = Histogram(
     "forebay_operator_reconcile_seconds",
     "Time of one round of work.",

@@ -1,0 +1,57 @@
+"""`forebay explain POOL`: why a pool has the size it has, in sentences with the numbers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from forebay.cli.source import add_source, read_pools
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pool", help="name of an InferencePool")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of sentences")
+    add_source(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    pools = read_pools(args, args.pool)
+    if args.json:
+        print(json.dumps([{"pool": _name(p), **p.get("status", {})} for p in pools]))
+        return 0
+    print("\n\n".join("\n".join(sentences(pool)) for pool in pools))
+    return 0
+
+
+def _name(pool: dict[str, Any]) -> str:
+    return f"{pool['metadata']['namespace']}/{pool['metadata']['name']}"
+
+
+def sentences(pool: dict[str, Any]) -> list[str]:
+    """The last decision, what it rests on, and every condition that needs a person."""
+    status: dict[str, Any] = pool.get("status") or {}
+    if "plan" not in status:
+        return [f"{_name(pool)} has not been planned yet: is the operator running?"]
+    plan, demand = status["plan"], status.get("demand", {})
+    lines = [
+        f"{_name(pool)} {plan['summary']}: {status.get('readyReplicas', 0)} of {status.get('replicas', 0)} replicas answer,"
+        f" at {status.get('rate', {}).get('usdPerHour', 'unknown')} $/h. Decided {plan['decidedAt']} ({plan['id']}).",
+        f"Measured: {demand.get('requestsPerSecond', 0):g} requests/s, {demand.get('inputTokensPerSecond', 0):g} input and"
+        f" {demand.get('outputTokensPerSecond', 0):g} output tokens/s,"
+        f" {demand.get('queued', 0)} queued, {demand.get('inFlight', 0)} in flight.",
+    ]
+    objective = status.get("objective", {})
+    if objective.get("p95TimeToFirstToken"):
+        met = f", objectives met by {objective['attainment']:.1%}" if "attainment" in objective else ""
+        lines.append(f"p95 time to first token {objective['p95TimeToFirstToken']}{met}.")
+    lines += ["Because:", *(f"  - {why}" for why in plan.get("why", []))]
+    return lines + _conditions(status)
+
+
+_GOOD_WHEN_FALSE = {"Paused", "FieldConflict"}
+
+
+def _conditions(status: dict[str, Any]) -> list[str]:
+    odd = [c for c in status.get("conditions", []) if (c["status"] == "True") == (c["type"] in _GOOD_WHEN_FALSE)]
+    return ["To look at:", *(f"  - {c['type']}={c['status']}, {c['reason']}: {c['message']}" for c in odd)] if odd else []

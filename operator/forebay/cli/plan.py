@@ -1,0 +1,112 @@
+"""`forebay plan`: what the pools of a cluster should be, beside what they are; or the first plan for a folder. Touches nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from forebay.cli.source import add_source, read_pools
+from forebay.runtime.errors import ForebayError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-f", "--file", type=Path, metavar="DIR", help="plan the resources of this folder as if newly applied, without a cluster"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_source(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code 2 when a plan cannot hold an objective or a limit."""
+    rows = _from_folder(args.file) if args.file else [row(p) for p in read_pools(args)]
+    if args.json:
+        print(json.dumps(rows))
+    else:
+        _print(rows)
+    return 2 if any(r["problems"] for r in rows) else 0
+
+
+_PROBLEMS = {"SloFeasible", "BudgetRespected", "ResolvedRefs"}
+
+
+def _problems(conditions: list[dict[str, Any]]) -> list[str]:
+    return [
+        f"{c['type']}: {c['message']}"
+        for c in conditions
+        if c["type"] in _PROBLEMS and (c["status"] == "False" or c["reason"] in ("Limited", "PriceUnknown"))
+    ]
+
+
+def row(pool: dict[str, Any]) -> dict[str, Any]:
+    """One pool of a cluster, as its operator planned it."""
+    status = pool.get("status") or {}
+    desired = status.get("desired", {})
+    return {
+        "pool": f"{pool['metadata']['namespace']}/{pool['metadata']['name']}",
+        "mode": "Paused" if pool["spec"].get("scaling", {}).get("paused") else pool["spec"].get("mode", "Enforce"),
+        "replicas": status.get("replicas", 0),
+        "onDemand": desired.get("onDemand", 0),
+        "spot": desired.get("spot", 0),
+        "usdPerHour": status.get("rate", {}).get("usdPerHour", "unknown"),
+        "summary": status.get("plan", {}).get("summary", "not planned yet"),
+        "problems": _problems(status.get("conditions", [])),
+    }
+
+
+def _from_folder(folder: Path) -> list[dict[str, Any]]:
+    """The first plan of every pool in a folder: no demand is measured yet.
+
+    Raises:
+        ForebayError: something in the folder is not valid.
+    """
+    from forebay.api.batch_class import BatchClassSpec
+    from forebay.api.inference_pool import InferencePoolSpec
+    from forebay.local.folder import read_resources
+    from forebay.planning.planner import plan
+    from forebay.planning.snapshot import PoolIdentity, Settings, Snapshot
+
+    objects = read_resources(folder)
+    classes = {o["metadata"]["name"]: BatchClassSpec.model_validate(o["spec"]) for o in objects if o["kind"] == "BatchClass"}
+    pools = [o for o in objects if o["kind"] == "InferencePool"]
+    if not pools:
+        raise ForebayError(f"{folder}: no InferencePool in it")
+    rows = []
+    for obj in pools:
+        meta = obj["metadata"]
+        spec = InferencePoolSpec.model_validate(obj["spec"])
+        identity = PoolIdentity(namespace=meta.get("namespace", "default"), name=meta["name"])
+        wanted = {name: classes[name] for name in spec.classes if name in classes}
+        decision = plan(Snapshot(now=time.time(), pool=identity, spec=spec, classes=wanted, settings=Settings(sidecar_image="forebay")))
+        status = decision.status.model_dump(mode="json", by_alias=True)
+        status["plan"]["summary"] = "; ".join(decision.why)
+        status["conditions"] = [v.model_dump(mode="json") for v in decision.verdicts]
+        rows.append(row({"metadata": {"namespace": identity.namespace, "name": identity.name}, "spec": obj["spec"], "status": status}))
+    return rows
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for title, justify in (
+        ("POOL", "left"),
+        ("MODE", "left"),
+        ("NOW", "right"),
+        ("ON-DEMAND", "right"),
+        ("SPOT", "right"),
+        ("$/H", "right"),
+        ("PLAN", "left"),
+    ):
+        table.add_column(title, justify=justify, no_wrap=title != "PLAN")  # type: ignore[arg-type]
+    for r in rows:
+        table.add_row(r["pool"], r["mode"], str(r["replicas"]), str(r["onDemand"]), str(r["spot"]), str(r["usdPerHour"]), r["summary"])
+    console = Console()
+    console.print(table)
+    for r in rows:
+        for problem in r["problems"]:
+            console.print(f"{r['pool']}: {problem}", style="yellow", highlight=False)

@@ -1,0 +1,155 @@
+"""How often a request misses a latency target, given what it meets on its replica. Promises are about tails, so no mean is compared.
+
+Model and symbols: docs/planning/queueing.md.
+"""
+
+from __future__ import annotations
+
+from math import exp
+
+from forebay.planning.queueing import Occupancy
+from forebay.planning.tails import FEW, NEGLIGIBLE, count_points, gamma_points, gamma_tail
+from forebay.planning.work import Metric, Work
+
+STEADY = 0.85
+"""Deviation of the occupancy averaged over an answer's life, as a share of its deviation at one moment."""
+
+_PLACES = ((0.1127016653792583, 5 / 18), (0.5, 4 / 9), (0.8872983346207417, 5 / 18))
+"""Gauss-Legendre points of where in a step a request arrives, with their weights."""
+
+
+def miss(state: Occupancy, own: Work, metric: Metric, target_s: float) -> float:
+    """P(a request of `own` work takes longer than `target_s`, in the metric's sense)."""
+    if metric == "interTokenLatency":
+        return _between_tokens(state, own, target_s)
+    if metric == "endToEnd" and own.decodes > 0.0:
+        return _after_wait(state, own, own.decodes + 1.0, target_s, _whole(state, own, target_s))
+    return _after_wait(state, own, 1.0, target_s, _first_token(state, own, target_s))
+
+
+def _after_wait(state: Occupancy, own: Work, steps: float, target_s: float, placed: float) -> float:
+    """Adds the wait for a place. Whoever finds one misses with probability `placed`; who does not has a full replica before it."""
+    if state.waits <= 0.0:
+        return placed
+    full = state.places
+    full_s = own.prompt_s + steps * (state.base_s + state.work.decode_s * full + state.work.prompt_s * state.prompts(full))
+    return (1.0 - state.waits) * placed + state.wait_miss(target_s - full_s)
+
+
+# first token
+
+
+def _first_token(state: Occupancy, own: Work, target_s: float) -> float:
+    """An idle replica starts at once, or after the window; on any other a request arrives within a step and is computed in the next."""
+    alone = sum(
+        weight * _prompts_over(target_s - state.base_s - state.window_s, own, state.work, count)
+        for count, weight in count_points(state.rate * state.window_s, 1.0)
+    )
+    missed, idle = state.idle * alone, state.idle
+    for decoding, weight in state.seen:
+        # Idle replicas are those where fewest decode.
+        taken = min(weight, idle)
+        idle -= taken
+        if weight > taken:
+            missed += (weight - taken) * _joining(state, own, decoding, target_s)
+    return missed
+
+
+def _joining(state: Occupancy, own: Work, decoding: float, target_s: float) -> float:
+    """P(miss) where so many decode and a step is under way. A long step is met more often than a short one."""
+    work = state.work
+    plain_s = state.base_s + work.decode_s * decoding
+    prompts = state.prompts(decoding)
+    mean_s = plain_s + work.prompt_s * prompts
+    # Unequal prompts are taken as fewer, longer ones of the same mean and variance.
+    lump = 1.0 + work.prompt_cv2
+    dispersion = (state.bursts.dispersion + work.prompt_cv2) / lump
+    nobody = exp(-decoding)
+    missed = seen = 0.0
+    for count, weight in count_points(prompts / lump, dispersion):
+        if count == 0.0:
+            # A step that decodes nothing has a prompt.
+            weight *= 1.0 - nobody
+        step_s = plain_s + work.prompt_s * lump * count
+        if weight * step_s > NEGLIGIBLE * mean_s:
+            seen += weight * step_s
+            next_s = plain_s + work.decode_s * count * lump
+            missed += weight * step_s * _next_step(state, own, max(step_s, state.window_s), mean_s, next_s, target_s)
+    return missed / seen if seen > 0.0 else 0.0
+
+
+def _next_step(state: Occupancy, own: Work, step_s: float, mean_s: float, next_s: float, target_s: float) -> float:
+    """P(miss) of a request that arrives anywhere in a step of `step_s` and is computed in the next, which takes `next_s` without prompts."""
+    work = state.work
+    company = state.rate * (state.share * step_s + (1.0 - state.share) * max(mean_s, state.window_s) * state.near)
+    slack_s = target_s - next_s
+    constant = own.prompt_cv2 + work.prompt_cv2 < 1e-9
+    missed = 0.0
+    for count, weight in count_points(company, 1.0):
+        if constant:
+            late_s = step_s - (slack_s - own.prompt_s - count * work.prompt_s)
+            missed += weight * min(1.0, max(0.0, late_s / step_s))
+        else:
+            missed += weight * sum(part * _prompts_over(slack_s - place * step_s, own, work, count) for place, part in _PLACES)
+    return missed
+
+
+def _prompts_over(x: float, own: Work, others: Work, count: float) -> float:
+    """P(the own prompt and `count` of the others' together take more than x seconds)."""
+    mean = own.prompt_s + count * others.prompt_s
+    if mean <= 0.0:
+        return 1.0 if x < 0.0 else 0.0
+    return gamma_tail(x, mean, (own.prompt_s**2 * own.prompt_cv2 + count * others.prompt_s**2 * others.prompt_cv2) / (mean * mean))
+
+
+# the tokens after it
+
+
+def _decoding(state: Occupancy, steps: float) -> tuple[float, float, float, float]:
+    """Of the first steps of an answer: their time without prompts and its variance, and the mean and dispersion of prompts in them."""
+    work, mean = state.work, state.own
+    variance = (STEADY * STEADY) * state.own_variance
+    prompts = state.prompts_over(steps, mean)
+    per_decoding = state.rate * work.decode_s * steps + state.brought(steps)
+    plain_s, each_s = steps * (state.base_s + work.decode_s * mean), steps * work.decode_s
+    # More that decode also means more prompts: the part of the variance that both share is counted once, here.
+    together = (each_s * each_s + 2.0 * each_s * per_decoding * work.prompt_s) * variance
+    return plain_s, together, prompts, state.bursts.clumping + (per_decoding**2 * variance / prompts if prompts > 0.0 else 0.0)
+
+
+def _over(target_s: float, fixed_s: float, variance: float, prompts: float, dispersion: float, work: Work) -> float:
+    """P(a fixed time and the time of a random number of prompts together exceed the target). Variances in square seconds."""
+    one2 = work.prompt_s * work.prompt_s
+    if prompts > FEW:
+        mean_s = fixed_s + prompts * work.prompt_s
+        return gamma_tail(target_s, mean_s, (variance + prompts * one2 * (dispersion + work.prompt_cv2)) / (mean_s * mean_s))
+    missed = 0.0
+    for count, weight in count_points(prompts, dispersion):
+        mean_s = fixed_s + count * work.prompt_s
+        missed += weight * gamma_tail(target_s, mean_s, (variance + count * one2 * work.prompt_cv2) / (mean_s * mean_s))
+    return missed
+
+
+def _between_tokens(state: Occupancy, own: Work, target_s: float) -> float:
+    """The mean time between the tokens of one answer, as the sidecar measures it. It varies most where answers are short."""
+    if own.decodes <= 0.0:
+        return 0.0
+    lengths = gamma_points(own.decodes, own.steps_cv2 * (own.decodes + 1.0) ** 2) if own.steps_cv2 > 0.0 else [(own.decodes, 1.0)]
+    missed = 0.0
+    for length, weight in lengths:
+        steps = max(1.0, length)
+        missed += weight * _over(steps * target_s, *_decoding(state, steps), state.work)
+    return missed
+
+
+def _whole(state: Occupancy, own: Work, target_s: float) -> float:
+    """From arrival to the last token: the rest of the current step, the own prompt's step, and one for each further token."""
+    plain_s, variance, prompts, dispersion = _decoding(state, own.decodes)
+    first_s = state.base_s + state.work.decode_s * state.own
+    per_step = state.prompts(state.own)
+    step_s = first_s + state.work.prompt_s * per_step
+    met_s = step_s + state.share * state.work.prompt_s**2 * per_step * (state.bursts.dispersion + state.work.prompt_cv2) / step_s
+    busy = 1.0 - state.idle
+    variance += own.prompt_s**2 * own.prompt_cv2 + busy * met_s * met_s / 12.0 + own.steps_cv2 * ((own.decodes + 1.0) * step_s) ** 2
+    fixed_s = 0.5 * busy * met_s + first_s + own.prompt_s + plain_s
+    return _over(target_s, fixed_s, variance, busy * state.rate * met_s + prompts, dispersion, state.work)

@@ -1,0 +1,101 @@
+"""What is asked of a pool and how fast its replicas are, and from both what one request costs a step of the engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from forebay.api.inference_pool import Task
+
+Metric = Literal["timeToFirstToken", "interTokenLatency", "endToEnd"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineProfile:
+    """A replica's speed: seconds per step, per token computed in it, per token of context held; and how many requests it works on."""
+
+    base_s: float
+    per_token_s: float
+    per_kv_token_s: float
+    max_concurrency: int
+    task: Task = Task.CHAT
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is asked: requests per second of the whole pool, and mean tokens per request.
+
+    The coefficients of variation say how unequal requests are: 0 is all alike, 1 is as unequal as a geometric distribution.
+    """
+
+    requests_per_s: float
+    input_tokens: float
+    output_tokens: float
+    input_cv: float = 0.0
+    output_cv: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A tail promise: `quantile` of requests see at most `target_s` seconds of `metric`."""
+
+    metric: Metric
+    quantile: float
+    target_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one request costs on average: its prompt in one step, and then a token in each of `decodes` further steps.
+
+    Seconds are what the request adds to a step; `*_cv2` are squared coefficients of variation.
+    """
+
+    prompt_s: float
+    decode_s: float
+    decodes: float
+    prompt_cv2: float
+    steps_cv2: float
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of steps that one request adds, besides their fixed time."""
+        return self.prompt_s + self.decodes * self.decode_s
+
+
+def work_of(load: Load, engine: EngineProfile) -> Work:
+    """The work of one request of this load. For embeddings a request is one input of a batch and has no tokens to decode."""
+    tokens = max(load.input_tokens, 1.0)
+    if engine.task is Task.EMBEDDINGS:
+        return Work(engine.per_token_s * tokens, 0.0, 0.0, load.input_cv**2, 0.0)
+    steps, cv2 = max(load.output_tokens, 1.0), load.output_cv**2
+    decodes = steps - 1.0
+    # Of two requests that are seen decoding, the longer one is seen more often, hence the second moment.
+    context = tokens + (((1.0 + cv2) * steps * steps - steps) / (2.0 * decodes) if decodes > 0.0 else 0.0)
+    return Work(
+        prompt_s=(engine.per_token_s + engine.per_kv_token_s) * tokens,
+        decode_s=engine.per_token_s + engine.per_kv_token_s * context,
+        decodes=decodes,
+        prompt_cv2=load.input_cv**2,
+        steps_cv2=cv2,
+    )
+
+
+def mixed(shares: list[tuple[float, Work]]) -> Work:
+    """The work of requests of several kinds in one queue, each with its rate. Differences between kinds count as spread."""
+    total = sum(rate for rate, _ in shares)
+    if total <= 0.0:
+        shares, total = [(1.0, work) for _, work in shares], float(len(shares))
+    if len(shares) == 1:
+        return shares[0][1]
+    prompt = sum(rate * w.prompt_s for rate, w in shares) / total
+    decodes = sum(rate * w.decodes for rate, w in shares) / total
+    prompt2 = sum(rate * w.prompt_s**2 * (1.0 + w.prompt_cv2) for rate, w in shares) / total
+    steps2 = sum(rate * (w.decodes + 1.0) ** 2 * (1.0 + w.steps_cv2) for rate, w in shares) / total
+    return Work(
+        prompt_s=prompt,
+        decode_s=sum(rate * w.decodes * w.decode_s for rate, w in shares) / (total * decodes) if decodes > 0.0 else 0.0,
+        decodes=decodes,
+        prompt_cv2=max(0.0, prompt2 / prompt**2 - 1.0) if prompt > 0.0 else 0.0,
+        steps_cv2=max(0.0, steps2 / (decodes + 1.0) ** 2 - 1.0),
+    )
