@@ -92,8 +92,6 @@ def test_names_and_selectors_fit_together(objects: list[Object]) -> None:
         selectors += [o["spec"]["selector"] for o in objects if o["kind"] == "PodMonitor" and "namespaceSelector" not in o["spec"]]
         for selector in selectors:
             assert selector["matchLabels"].items() <= labels.items()
-        # The operator follows pods with this label, which are its own children.
-        assert "app.kubernetes.io/part-of" not in labels
     jobs = [o for o in objects if o["kind"] == "Job"]
     assert all(o["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/component"] == "uninstall" for o in jobs)
 

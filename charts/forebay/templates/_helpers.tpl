@@ -38,11 +38,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end }}
 
-{{/* Not app.kubernetes.io/part-of: that label marks the pods that the operator itself makes and follows. */}}
 {{- define "forebay.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: forebay
 {{ include "forebay.selectorLabels" . }}
 {{- with .Values.commonLabels }}
 {{ toYaml . }}
