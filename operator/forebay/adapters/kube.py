@@ -39,24 +39,29 @@ from forebay.adapters.kube_watch import Page, Source, watch
 from forebay.runtime.errors import ForebayError
 
 _PAGE = 500
-_TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
-_WATCH_TIMEOUT_S = 600
-_SILENCE_S = 120
-"""Bookmarks come every minute; a watch that is silent for twice that is dead."""
+_CONNECT_S = 10
+_WATCH_S = 600
 
 _MERGE = "application/merge-patch+json"
 _APPLY = "application/apply-patch+yaml"
 
 
 class KubeCluster:
-    """A `Cluster` behind a Kubernetes API server. Made by `connect`, ended by `close`."""
+    """A `Cluster` behind a Kubernetes API server. Made by `connect`, ended by `close`.
 
-    def __init__(self, api: ApiClient) -> None:
+    Args:
+        timeout_s: longest time for one request.
+        silence_s: longest silence of a watch, after which it is begun anew. Bookmarks come every minute.
+    """
+
+    def __init__(self, api: ApiClient, *, timeout_s: float = 30, silence_s: float = 120) -> None:
         self._api = api
         self._closed = False
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S)
+        self._watch_timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=silence_s)
 
     @classmethod
-    async def connect(cls, kubeconfig: str | Path | None = None) -> KubeCluster:
+    async def connect(cls, kubeconfig: str | Path | None = None, *, timeout_s: float = 30, silence_s: float = 120) -> KubeCluster:
         """Uses the kubeconfig given, else $KUBECONFIG, else the pod's service account, else ~/.kube/config. Sends nothing yet.
 
         Raises:
@@ -75,7 +80,7 @@ class KubeCluster:
         except (kube_config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ForebayError(f"no way to reach a Kubernetes API: {path or 'service account'}: {error}") from error
         api.user_agent = "forebay"
-        return cls(api)
+        return cls(api, timeout_s=timeout_s, silence_s=silence_s)
 
     async def close(self) -> None:
         """Closes all connections; every call and watch fails from then on."""
@@ -157,9 +162,8 @@ class KubeCluster:
 
     async def _follow(self, kind: Kind, namespace: str | None, labels: Labels | None, version: str) -> AsyncIterator[Object]:
         """Raw events from a resourceVersion on, until the server ends the watch."""
-        query = {"watch": "true", "resourceVersion": version, "allowWatchBookmarks": "true", "timeoutSeconds": str(_WATCH_TIMEOUT_S)}
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_SILENCE_S)
-        response = await self._send("GET", kind.path(namespace), {**query, **_selector(labels)}, timeout=timeout)
+        query = {"watch": "true", "resourceVersion": version, "allowWatchBookmarks": "true", "timeoutSeconds": str(_WATCH_S)}
+        response = await self._send("GET", kind.path(namespace), {**query, **_selector(labels)}, timeout=self._watch_timeout)
         try:
             if response.status >= 300:
                 raise error_for(response.status, await response.read())
@@ -193,17 +197,18 @@ class KubeCluster:
         query: Mapping[str, str] | None = None,
         body: Object | None = None,
         content: str = "application/json",
-        timeout: aiohttp.ClientTimeout = _TIMEOUT,
+        timeout: aiohttp.ClientTimeout | None = None,
     ) -> aiohttp.ClientResponse:
         headers = {"Accept": "application/json", "Content-Type": content, "User-Agent": self._api.user_agent}
-        if self._closed:
-            raise ClusterError("the connection to the Kubernetes API was closed")
         url = f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
         try:
             await self._api.update_params_for_auth(headers, None, ["BearerToken"], path, method, body)
             request = self._api.rest_client.request
-            answer = await request(method, url, headers=headers, body=body, _request_timeout=timeout)  # type: ignore[no-untyped-call]
-        except (aiohttp.ClientError, TimeoutError, OSError, RuntimeError, kube_config.ConfigException) as error:
+            answer = await request(method, url, headers=headers, body=body, _request_timeout=timeout or self._timeout)  # type: ignore[no-untyped-call]
+        # RuntimeError and AssertionError are what the HTTP client makes of being closed under a request.
+        except (aiohttp.ClientError, TimeoutError, OSError, RuntimeError, AssertionError, kube_config.ConfigException) as error:
+            if self._closed:
+                raise ClusterError("the connection to the Kubernetes API was closed") from error
             raise Unavailable(f"{method} {path}: {error or type(error).__name__}") from error
         response: aiohttp.ClientResponse = answer.response
         return response
