@@ -65,11 +65,11 @@ def _from_folder(folder: Path) -> list[dict[str, Any]]:
     """
     from forebay.api.batch_class import BatchClassSpec
     from forebay.api.inference_pool import InferencePoolSpec
-    from forebay.local.folder import read_resources
+    from forebay.local.folder import read_folder
     from forebay.planning.planner import plan
     from forebay.planning.snapshot import PoolIdentity, Settings, Snapshot
 
-    objects = read_resources(folder)
+    objects = list(read_folder(folder).objects.values())
     classes = {o["metadata"]["name"]: BatchClassSpec.model_validate(o["spec"]) for o in objects if o["kind"] == "BatchClass"}
     pools = [o for o in objects if o["kind"] == "InferencePool"]
     if not pools:

@@ -6,10 +6,14 @@ import logging
 import re
 from dataclasses import dataclass
 
-from forebay.adapters.cluster import FIELD_MANAGER, Cluster, Conflict, Kind, NotFound, Object, kind_of
+from forebay.adapters.cluster import DEPLOYMENTS, FIELD_MANAGER, NODE_POOLS, Cluster, Conflict, Kind, NotFound, Object, kind_of
+from forebay.api.canonical import short_hash
 from forebay.planning.decision import Action, Ref
+from forebay.reconcile.view import View
+from forebay.reconcile.world import Applied
 
 _log = logging.getLogger(__name__)
+APPLY_AGAIN_S = 60.0
 _MANAGERS = re.compile(r'conflict with "([^"]+)"')
 
 
@@ -23,6 +27,32 @@ class Outcome:
 
 def kind_for(ref: Ref) -> Kind:
     return kind_of({"apiVersion": ref.api_version, "kind": ref.kind})
+
+
+def due(actions: tuple[Action, ...], applied: Applied, view: View, now: float) -> tuple[Action, ...]:
+    """The actions without those whose object was applied just so a short while ago: an API server need not hear it every round."""
+    return tuple(a for a in actions if a.verb != "apply" or not _known(a, applied, view, now))
+
+
+def _known(action: Action, applied: Applied, view: View, now: float) -> bool:
+    kind = kind_for(action.ref)
+    if kind in (DEPLOYMENTS, NODE_POOLS) and view.get(kind, action.ref.namespace, action.ref.name) is None:
+        return False  # these are watched, so it is known to be gone
+    intent, at = applied.get(_place(action.ref), ("", 0.0))
+    return intent == short_hash(action.body) and now - at < APPLY_AGAIN_S
+
+
+def _place(ref: Ref) -> str:
+    return f"{ref.kind}/{ref.namespace or ''}/{ref.name}"
+
+
+def remember(actions: tuple[Action, ...], outcome: Outcome, applied: Applied, now: float) -> None:
+    """Notes what was applied; an object that was deleted, or that met a conflict, is applied again at the next chance."""
+    for action in actions:
+        if action.verb == "apply" and not outcome.conflicts:
+            applied[_place(action.ref)] = (short_hash(action.body), now)
+        elif action.verb in ("apply", "delete"):
+            applied.pop(_place(action.ref), None)
 
 
 async def apply(actions: tuple[Action, ...], cluster: Cluster) -> Outcome:

@@ -7,9 +7,9 @@ import logging
 import yaml
 
 from forebay.adapters import cluster as kinds
-from forebay.adapters.cluster import FIELD_MANAGER, Cluster
+from forebay.adapters.cluster import FIELD_MANAGER, Cluster, Object
 from forebay.planning.mig import CONFIG_MAP, config_document
-from forebay.planning.variants import LABEL_OWNER_UID
+from forebay.planning.variants import LABEL_OWNER_NAMESPACE, LABEL_OWNER_UID
 from forebay.reconcile.world import World
 
 SWEEP_EVERY_S = 60.0
@@ -20,24 +20,32 @@ _log = logging.getLogger(__name__)
 async def sweep(world: World) -> float:
     """Deletes NodePools of ours whose InferencePool no longer exists. No ownerReference can do it: they are cluster-scoped."""
     if world.backend_installed:
-        alive = {p["metadata"]["uid"] for p in world.view.all(kinds.INFERENCE_POOLS)}
-        await sweep_node_pools(world.cluster, alive)
+        await sweep_node_pools(world.cluster, world.namespaces)
     return SWEEP_EVERY_S
 
 
-async def sweep_node_pools(cluster: Cluster, alive: set[str]) -> int:
-    """Deletes every NodePool that carries the UID of a pool which is not alive; returns how many."""
-    mine = await cluster.list(kinds.NODE_POOLS, labels={"app.kubernetes.io/managed-by": "forebay"})
-    orphans = [n["metadata"] for n in mine if (n["metadata"].get("labels") or {}).get(LABEL_OWNER_UID) not in alive]
+async def sweep_node_pools(cluster: Cluster, namespaces: tuple[str, ...] = (), keep: bool = True) -> int:
+    """Deletes NodePools of ours whose pool is gone, or all of them without `keep`; returns how many.
+
+    Asks the API server and not the view, which may not be whole yet; for NodePools first, so that a pool made meanwhile is seen.
+    """
+    mine = [n["metadata"] for n in await cluster.list(kinds.NODE_POOLS, labels={"app.kubernetes.io/managed-by": "forebay"})]
+    alive = {p["metadata"]["uid"] for p in await _pools(cluster, namespaces)} if keep else set()
+    ours = [m for m in mine if not namespaces or m["labels"].get(LABEL_OWNER_NAMESPACE) in namespaces]
+    orphans = [m for m in ours if m["labels"].get(LABEL_OWNER_UID) not in alive]
     for meta in orphans:
         _log.info("NodePool %s has lost its pool and is deleted", meta["name"])
         await cluster.delete(kinds.NODE_POOLS, None, meta["name"], uid=meta["uid"])
     return len(orphans)
 
 
+async def _pools(cluster: Cluster, namespaces: tuple[str, ...]) -> list[Object]:
+    return [p for ns in namespaces or (None,) for p in await cluster.list(kinds.INFERENCE_POOLS, ns)]
+
+
 async def write_mig_config(world: World) -> None:
     """One ConfigMap with the layouts of all pools, for mig-manager. Written only where a pool has a layout."""
-    specs = [p["spec"].get("partitioning", {}) for p in world.view.all(kinds.INFERENCE_POOLS)]
+    specs = [p["spec"].get("partitioning", {}) for p in await _pools(world.cluster, world.namespaces)]
     layouts = {tuple(sorted(s["layout"].items())): s["layout"] for s in specs if s.get("mode") == "Static" and s.get("layout")}
     if not layouts:
         return

@@ -12,7 +12,7 @@ from forebay.api.inference_pool import InferencePoolSpec
 from forebay.api.routing_policy import RoutingPolicySpec
 from forebay.planning.gateway_workload import ADMIN_PORT
 from forebay.planning.routing import GatewayReplica, GatewaySnapshot, PolicyReport, PolicyView, PoolView, plan_gateway
-from forebay.reconcile.apply import apply
+from forebay.reconcile.apply import apply, due, remember
 from forebay.reconcile.keys import Key
 from forebay.reconcile.observe import classes
 from forebay.reconcile.pool import report_invalid
@@ -24,10 +24,13 @@ async def reconcile_gateway(world: World, key: Key) -> float | None:
     """One round; None when no policy names the gateway any more (its objects go with their last owner)."""
     policies = {obj["metadata"]["name"]: obj for obj in world.view.all(kinds.ROUTING_POLICIES) if _names(obj, key)}
     if not policies:
+        world.gateways.pop((key.namespace, key.name), None)
         return None
     snapshot = await gateway_snapshot(world, key, policies)
     plan = plan_gateway(snapshot)
-    await apply(plan.actions, world.cluster)
+    applied = world.gateways.setdefault((key.namespace, key.name), {})
+    actions = due(plan.actions, applied, world.view, snapshot.now)
+    remember(actions, await apply(actions, world.cluster), applied, snapshot.now)
     for report in plan.reports:
         await _report(world, policies[report.name], report)
     return plan.requeue_after_s

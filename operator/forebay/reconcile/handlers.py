@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
 import kopf
@@ -18,6 +19,7 @@ from forebay.adapters.cluster import Kind
 from forebay.reconcile.loop import Loop
 from forebay.reconcile.view import OURS, WATCHED
 
+_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _SERVER_TIMEOUT_S, _CLIENT_TIMEOUT_S = 600, 630
 
 
@@ -54,6 +56,17 @@ def _plain(kind: Kind, body: kopf.Body) -> dict[str, Any]:
     return {**dict(body), "apiVersion": kind.api_version, "kind": kind.name}
 
 
+def _service_account() -> kopf.ConnectionInfo:
+    """The pod's own account, at the address the kubelet gives: kopf's own login needs the cluster's DNS."""
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    return kopf.ConnectionInfo(
+        server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
+        ca_path=str(_ACCOUNT / "ca.crt"),
+        scheme="Bearer",
+        token=(_ACCOUNT / "token").read_text().strip(),
+    )
+
+
 async def run(loop: Loop, stop: asyncio.Event, ready: asyncio.Event, namespaces: list[str]) -> None:
     """Watches until `stop` is set. `ready` is set when every index is filled and keys are being worked on."""
     registry = kopf.OperatorRegistry()
@@ -67,7 +80,8 @@ async def run(loop: Loop, stop: asyncio.Event, ready: asyncio.Event, namespaces:
 
     @kopf.on.login(registry=registry)
     async def authenticate(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_kubeconfig(**kwargs) if os.environ.get("KUBECONFIG") else kopf.login_with_service_account(**kwargs)
+        # kopf asks again when the server refuses, so a token that was renewed in its file is taken up.
+        return kopf.login_with_kubeconfig(**kwargs) if os.environ.get("KUBECONFIG") else _service_account()
 
     where: dict[str, Any] = {"namespaces": namespaces} if namespaces else {"clusterwide": True}
     await kopf.operator(registry=registry, stop_flag=stop, ready_flag=ready, standalone=True, **where)

@@ -9,7 +9,7 @@ from forebay.adapters.cluster import Object
 from forebay.api.conditions import Reason, Type
 from forebay.planning.decision import Note, Verdict
 from forebay.planning.planner import plan
-from forebay.reconcile.apply import apply
+from forebay.reconcile.apply import apply, due, remember
 from forebay.reconcile.keys import Key
 from forebay.reconcile.observe import pool_snapshot
 from forebay.reconcile.report import conditions, report_pool, write_status
@@ -29,8 +29,11 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
         await report_invalid(world, obj, error)
         return None
     decision = plan(snapshot)
-    outcome = await apply(decision.actions, world.cluster)
-    world.pools[key.namespace, key.name].failed_writes = outcome.conflicts
+    record = world.pools[key.namespace, key.name]
+    actions = due(decision.actions, record.applied, world.view, snapshot.now)
+    outcome = await apply(actions, world.cluster)
+    remember(actions, outcome, record.applied, snapshot.now)
+    record.failed_writes = outcome.conflicts
     await report_pool(world, key, obj, snapshot, decision)
     return decision.requeue_after_s
 

@@ -75,7 +75,7 @@ async def _main(options: Options, stop: asyncio.Event) -> int:
     client = Client()
     try:
         if options.sweep_all:
-            count = await sweep_node_pools(cluster, set()) if await backend_installed(cluster) else 0
+            count = await sweep_node_pools(cluster, keep=False) if await backend_installed(cluster) else 0
             _log.info("%d NodePools deleted", count)
             return 0
         health = _Health()
@@ -93,14 +93,15 @@ async def _lead(options: Options, cluster: Cluster, client: Client, health: _Hea
     """Waits for the lease and leads. A standby is ready too: it has nothing to be asked for."""
     identity = f"{socket.gethostname()}_{os.getpid()}"
     lease = LeaderLease(cluster, options.lease_namespace, LEASE_NAME, identity, duration_s=options.lease_seconds)
-    health.reason = ""
+    health.reason = ""  # a standby has nothing to be asked for
     try:
         async with lease.held(stop) as leading:
             if not leading:
                 return 0
             telemetry.LEADER.set(1)
             _log.info("leading as %s", identity)
-            return await _work(options, cluster, client, identity, stop)
+            health.reason = "the watches have not begun"
+            return await _work(options, cluster, client, identity, health, stop)
     except LeaseLost:
         _log.error("the lease is lost: another replica may lead, so this one stops at once")
         return 1
@@ -108,7 +109,7 @@ async def _lead(options: Options, cluster: Cluster, client: Client, health: _Hea
         telemetry.LEADER.set(0)
 
 
-async def _work(options: Options, cluster: Cluster, client: Client, identity: str, stop: asyncio.Event) -> int:
+async def _work(options: Options, cluster: Cluster, client: Client, identity: str, health: _Health, stop: asyncio.Event) -> int:
     view = ObjectView()
     installed = await backend_installed(cluster)
     world = World(
@@ -126,12 +127,13 @@ async def _work(options: Options, cluster: Cluster, client: Client, identity: st
             mig_config_namespace=options.mig_config_namespace,
         ),
         backend_installed=installed,
+        namespaces=tuple(options.namespace),
     )
     loop = Loop(world, view)
     ready = asyncio.Event()
     done = asyncio.Event()
     watching = asyncio.create_task(handlers.run(loop, done, ready, list(options.namespace)))
-    working = asyncio.create_task(_work_when(ready, loop))
+    working = asyncio.create_task(_work_when(ready, loop, health))
     backend = asyncio.create_task(_backend_changed(cluster, installed))
     stopped = asyncio.create_task(stop.wait())
     try:
@@ -148,8 +150,9 @@ async def _work(options: Options, cluster: Cluster, client: Client, identity: st
         await asyncio.gather(watching, working, backend, stopped, return_exceptions=True)
 
 
-async def _work_when(ready: asyncio.Event, loop: Loop) -> None:
+async def _work_when(ready: asyncio.Event, loop: Loop, health: _Health) -> None:
     await ready.wait()
+    health.reason = ""
     loop.start_chores()
     await loop.run()
 

@@ -13,6 +13,9 @@ from forebay.planning.snapshot import Memory, Settings
 from forebay.reconcile.events import Recorder
 from forebay.reconcile.view import View
 
+Applied = dict[str, tuple[str, float]]
+"""What was applied last: path of an object to the hash of what was intended, and when."""
+
 
 @dataclass
 class PoolRecord:
@@ -25,6 +28,7 @@ class PoolRecord:
     decided_at: str = ""
     recorded_at: float = 0.0
     failed_writes: tuple[str, ...] = ()
+    applied: Applied = field(default_factory=dict)
 
 
 @dataclass
@@ -40,4 +44,6 @@ class World:
     recorder: Recorder
     settings: Settings
     backend_installed: bool = False
+    namespaces: tuple[str, ...] = ()
+    gateways: dict[tuple[str, str], Applied] = field(default_factory=dict)
     pools: dict[tuple[str, str], PoolRecord] = field(default_factory=dict)
