@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from forebay.adapters.cluster import EVENTS, Cluster, ClusterError
-from forebay.local.folder import FolderError, read_folder
+from forebay.adapters.cluster import EVENTS, INFERENCE_POOLS, Cluster, ClusterError
+from forebay.local.folder import Folder, FolderError, read_folder
 from forebay.local.up import Local
 
 Say = Callable[[str], None]
@@ -27,21 +27,35 @@ async def tell_events(cluster: Cluster, say: Say) -> None:
             continue
         told, regarding = event.object, event.object.get("regarding") or {}
         about = f"{regarding.get('kind', '')} {regarding.get('name', '')}".strip()
-        say(f"{time.strftime('%H:%M:%S')}  {about}: {told.get('reason', '')}: {told.get('note', '')}")
+        say(f"{_at()}  {about}: {told.get('reason', '')}: {told.get('note', '')}")
         kept.append((told["metadata"]["namespace"], told["metadata"]["name"]))
         if len(kept) > _EVENTS_KEPT:
             await cluster.delete(EVENTS, *kept.popleft())
 
 
+async def tell_pools(cluster: Cluster, say: Say) -> None:
+    """Says whenever a pool becomes ready or is so no more."""
+    last: dict[str, str] = {}
+    async for event in cluster.watch(INFERENCE_POOLS):
+        for condition in event.object.get("status", {}).get("conditions") or []:
+            name, now = event.object["metadata"]["name"], f"{condition['reason']}: {condition['message']}"
+            if condition["type"] == "Ready" and last.get(name) != now:
+                last[name] = now
+                say(f"{_at()}  InferencePool {name}: {now}")
+
+
 async def tell_gateways(local: Local, say: Say) -> None:
     """Says where each gateway listens, once it answers."""
-    while not local.gateway_is_ready():
+    told: set[str] = set()
+    while True:
+        for name, url in local.gateways().items():
+            if name not in told and local.is_ready(name):
+                told.add(name)
+                say(f"{_at()}  gateway {name} answers at {url}/v1")
         await local.services.changed()
-    for name, url in local.gateways().items():
-        say(f"{time.strftime('%H:%M:%S')}  gateway {name} answers at {url}/v1")
 
 
-async def follow_folder(path: Path, local: Local, say: Say) -> None:
+async def follow_folder(path: Path, first: Folder, local: Local, say: Say) -> None:
     """Applies the folder again whenever a file in it changed; a folder with mistakes changes nothing."""
     seen = _signature(path)
     while True:
@@ -50,10 +64,16 @@ async def follow_folder(path: Path, local: Local, say: Say) -> None:
             continue
         seen = now
         try:
-            await local.apply(read_folder(path).objects)
-            say(f"{time.strftime('%H:%M:%S')}  {path} was read again")
+            folder = read_folder(path)
+            await local.apply(folder.objects)
         except (FolderError, ClusterError) as error:
-            say(f"{time.strftime('%H:%M:%S')}  {path} has mistakes, so everything stays as it is:\n{error}")
+            say(f"{_at()}  {path} has mistakes, so everything stays as it is:\n{error}")
+            continue
+        say(f"{_at()}  {path} was read again" + ("" if folder.machine == first.machine else "; slots stay as they were at the start"))
+
+
+def _at() -> str:
+    return time.strftime("%H:%M:%S")
 
 
 def _signature(path: Path) -> frozenset[tuple[str, int, int]]:

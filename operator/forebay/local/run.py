@@ -17,7 +17,7 @@ from forebay.adapters.cluster import ClusterError
 from forebay.adapters.decisions import FileDecisions
 from forebay.dataplane.http.run import run as run_until_stopped
 from forebay.local.folder import Folder, FolderError, read_folder
-from forebay.local.news import follow_folder, tell_events, tell_gateways
+from forebay.local.news import follow_folder, tell_events, tell_gateways, tell_pools
 from forebay.local.up import Local, Options, one_machine, write_kubeconfig
 from forebay.local.waiting import beside
 from forebay.runtime.errors import ForebayError
@@ -81,7 +81,8 @@ async def _run(settings: Settings, folder: Folder, state: Path, stop: asyncio.Ev
     try:
         async with one_machine(folder, options) as local:
             _greet(settings, folder, state, local)
-            async with beside(tell_events(local.cluster, _say), tell_gateways(local, _say), follow_folder(settings.folder, local, _say)):
+            news = tell_events(local.cluster, _say), tell_pools(local.cluster, _say), tell_gateways(local, _say)
+            async with beside(*news, follow_folder(settings.folder, folder, local, _say)):
                 await stop.wait()
             _say("ending all processes; Ctrl-C again ends them at once")
     except* ClusterError as errors:

@@ -85,10 +85,9 @@ class Local:
         found = self.services.listening().items()
         return {f"{namespace}/{name}": f"http://{host}:{port}" for (namespace, name, _), (host, port) in sorted(found)}
 
-    def gateway_is_ready(self) -> bool:
-        """Whether every gateway has a replica that answers, and there is one."""
-        keys = list(self.services.listening())
-        return bool(keys) and all(self.services.targets(*key) for key in keys)
+    def is_ready(self, gateway: str) -> bool:
+        """Whether a gateway has a replica that answers."""
+        return any(self.services.targets(*key) for key in self.services.listening() if "/".join(key[:2]) == gateway)
 
     async def apply(self, objects: Mapping[Address, Object]) -> None:
         """Makes these the user's objects: applies them all, and deletes those that were applied before and are not among them."""
