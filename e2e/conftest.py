@@ -16,8 +16,10 @@ from e2e.controlplane.argocd import ArgoCD
 from e2e.controlplane.cluster import ControlPlane
 from e2e.controlplane.netns import require_inside
 from e2e.controlplane.prometheus import Prometheus
+from e2e.forebay import Forebay
 from e2e.mig_manager import MigManager
 from e2e.pods import Pods
+from e2e.release import Release
 from e2e.run import TOOLS
 
 ROOT = Path(__file__).parents[1]
@@ -86,3 +88,19 @@ def namespace(control_plane: ControlPlane, request: pytest.FixtureRequest) -> It
     control_plane.kubectl("create", "namespace", name)
     yield name
     control_plane.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def operator(control_plane: ControlPlane, crds: None, pods: Pods) -> Release:
+    """The chart, installed: a running operator with the rights of its own account."""
+    release = Release(control_plane, pods)
+    release.install()
+    return release
+
+
+@pytest.fixture
+def forebay(control_plane: ControlPlane, operator: Release, namespace: str) -> Iterator[Forebay]:
+    """A namespace in which the three resources work; its pools and policies are deleted at the end."""
+    yield Forebay(control_plane, namespace)
+    for kind in ("routingpolicies", "inferencepools.forebay.dev"):
+        control_plane.kubectl("delete", kind, "--all", "-n", namespace, "--wait=false")

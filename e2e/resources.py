@@ -22,7 +22,13 @@ def batch_class(name: str, **spec: Any) -> Object:
 
 def engine(model: str, **more: str) -> Object:
     """A pod template with the simulator; the sidecar is added by the operator."""
-    options = {"base": STEP["base"], "per-token": STEP["perToken"], "per-kv-token": STEP["perKvToken"], "max-concurrency": str(CONCURRENCY), **more}
+    options = {
+        "base": STEP["base"],
+        "per-token": STEP["perToken"],
+        "per-kv-token": STEP["perKvToken"],
+        "max-concurrency": str(CONCURRENCY),
+        **more,
+    }
     flags = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
     address = {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
     container = {

@@ -1,4 +1,4 @@
-"""The loop, once: YAML in, a request through gateway and sidecar to an engine on a Karpenter-made spot node, and capacity by measurement."""
+"""The loop, once: YAML in, a request through gateway and sidecar to a Karpenter-made spot node, and capacity by measurement."""
 
 from __future__ import annotations
 
