@@ -66,12 +66,17 @@ class ManualClock:
         until = self._now + seconds
         await settle()
         while self._sleepers and self._sleepers[0][0] <= until:
-            self._now, _, alarm = heapq.heappop(self._sleepers)
+            at, _, alarm = heapq.heappop(self._sleepers)
+            self._now = max(self._now, at)
             if not alarm.done():
                 alarm.set_result(None)
             await settle()
         self._now = until
         await settle()
+
+    def jump(self, seconds: float) -> None:
+        """Time passes and nobody notices, as for a process that stands still; sleepers wake late, with the next `advance`."""
+        self._now += seconds
 
 
 async def settle(turns: int = 50) -> None:

@@ -1,41 +1,51 @@
 """Leader election by a Lease: one replica acts, the others wait.
 
-The holder renews it every third of its duration. A candidate trusts its own clock only: it takes a lease over when it has seen no renewal
-for the whole duration, whatever time the holder wrote. Same rules as client-go's leaderelection.
+A candidate trusts its own clock only: it takes the lease over when it has seen no renewal for the whole duration, whatever time the
+holder wrote. The holder gives up at two thirds of the duration, counted from before its last successful request, so that two never act
+at once: also when a request hangs, or when the process itself stood still. Same rules as client-go's leaderelection.
 """
 
 from __future__ import annotations
 
 import asyncio
-import datetime
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
+from forebay.adapters.clock import Clock, SystemClock, timestamp
 from forebay.adapters.cluster import LEASES, Cluster, ClusterError, Conflict, Object
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class LeaseLost(Exception):
     """Another may lead now: whatever this replica does must end at once."""
 
 
-def _time() -> str:
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
 class LeaderLease:
-    """One candidate for one Lease."""
+    """One candidate for one Lease.
 
-    def __init__(self, cluster: Cluster, namespace: str, name: str, identity: str, *, duration_s: float = 15.0) -> None:
+    Args:
+        identity: unlike every other candidate's, such as the pod's name and a random part.
+        duration_s: how long a holder that fell silent keeps others waiting. It is renewed every fifth of that.
+    """
+
+    def __init__(
+        self, cluster: Cluster, namespace: str, name: str, identity: str, *, duration_s: float = 15.0, clock: Clock | None = None
+    ) -> None:
         self._cluster, self._namespace, self._name = cluster, namespace, name
         self._identity, self._duration_s = identity, duration_s
+        self._clock = clock or SystemClock()
+        self._pace_s, self._give_up_s = duration_s / 5, duration_s * 2 / 3
         self._seen: tuple[str, str, float] = ("", "", 0.0)
+        self._renewed_at = 0.0
 
     @asynccontextmanager
     async def held(self, stop: asyncio.Event) -> AsyncIterator[bool]:
-        """Waits for the lease and keeps it while the body runs; gives False when `stop` came first.
+        """Waits for the lease and keeps it while the body runs; gives False when `stop` came first. Gives the lease back at the end.
 
         Raises:
             LeaseLost: it could not be renewed in time; the body is cancelled first.
@@ -44,81 +54,97 @@ class LeaderLease:
             yield False
             return
         body = asyncio.current_task()
-        lost = False
+        lost = asyncio.Event()
 
-        async def renew() -> None:
-            nonlocal lost
-            await self._renew_until_lost()
-            lost = True
+        async def keep() -> None:
+            await self._keep()
+            lost.set()
             if body is not None:
                 body.cancel()
 
-        renewing = asyncio.create_task(renew())
+        keeping = asyncio.create_task(keep())
         try:
             yield True
         except asyncio.CancelledError:
-            if not lost:
+            if not lost.is_set():
                 raise
-            raise LeaseLost from None
+            if body is not None:
+                body.uncancel()
+            raise LeaseLost(f"{self._identity} lost the lease {self._namespace}/{self._name}") from None
         finally:
-            renewing.cancel()
-            if not lost:
+            keeping.cancel()
+            if not lost.is_set():
                 await self._release()
 
     async def _acquire(self, stop: asyncio.Event) -> bool:
         while not stop.is_set():
+            began = self._clock.monotonic()
             try:
-                if await self._take():
+                if await self._within(self._pace_s, self._take()):
+                    self._renewed_at = began
                     return True
-            except ClusterError as error:
-                _log.warning("the lease cannot be had now: %s", error)
+            except Conflict:
+                _log.info("another candidate was faster", extra={"lease": self._name})
+            except (ClusterError, TimeoutError) as error:
+                _log.warning("the lease cannot be had now", extra={"lease": self._name, "error": str(error)})
             try:
-                async with asyncio.timeout(self._duration_s / 5):
-                    await stop.wait()
+                await self._within(self._pace_s, stop.wait())
             except TimeoutError:
                 continue
         return False
 
     async def _take(self) -> bool:
-        """One try: creates the lease, renews our own, or takes over one that nobody renews."""
+        """One try: creates the lease, renews our own, or takes over one that nobody holds or renews."""
         obj = await self._cluster.get(LEASES, self._namespace, self._name)
         if obj is None:
-            await self._cluster.create(self._lease(transitions=0, acquired=_time()))
+            await self._cluster.create(self._lease(transitions=0, acquired=self._time()))
             return True
-        spec = obj["spec"]
+        spec = obj.get("spec") or {}
         holder, renewed = spec.get("holderIdentity") or "", spec.get("renewTime") or ""
-        now = asyncio.get_running_loop().time()
+        now = self._clock.monotonic()
         if self._seen[:2] != (holder, renewed):
             self._seen = (holder, renewed, now)
-        expired = now - self._seen[2] >= float(spec.get("leaseDurationSeconds") or self._duration_s)
-        if holder and holder != self._identity and not expired:
+        silent_s = now - self._seen[2]
+        if holder and holder != self._identity and silent_s < float(spec.get("leaseDurationSeconds") or self._duration_s):
             return False
-        await self._write(obj, spec.get("leaseTransitions", 0) + (holder != self._identity))
+        await self._write(obj, (spec.get("leaseTransitions") or 0) + (holder != self._identity))
         return True
 
-    async def _renew_until_lost(self) -> None:
-        loop = asyncio.get_running_loop()
-        renewed = loop.time()
-        # Gives up before others may take over, so that two never act at once.
-        while loop.time() - renewed < self._duration_s * 2 / 3:
-            await asyncio.sleep(self._duration_s / 5)
+    async def _keep(self) -> None:
+        """Renews the lease; returns when it is lost."""
+        pause_s = self._pace_s
+        while True:
+            await self._clock.sleep(max(0.0, min(pause_s, self._left_s())))
+            began, left_s = self._clock.monotonic(), self._left_s()
+            if left_s <= 0:
+                return
             try:
-                obj = await self._cluster.get(LEASES, self._namespace, self._name)
-                if obj is not None and obj["spec"].get("holderIdentity") != self._identity:
+                if not await self._within(min(self._pace_s, left_s), self._renew()):
                     return
-                if obj is None:
-                    await self._cluster.create(self._lease(transitions=0, acquired=_time()))
-                else:
-                    await self._write(obj, obj["spec"].get("leaseTransitions", 0))
-                renewed = loop.time()
-            except Conflict:
-                continue
-            except ClusterError as error:
-                _log.warning("the lease cannot be renewed now: %s", error)
+                self._renewed_at, pause_s = began, self._pace_s
+            except (ClusterError, TimeoutError) as error:
+                pause_s = self._pace_s / 3
+                _log.warning("the lease cannot be renewed now", extra={"lease": self._name, "error": str(error)})
+
+    def _left_s(self) -> float:
+        return self._renewed_at + self._give_up_s - self._clock.monotonic()
+
+    async def _renew(self) -> bool:
+        """False where another holds the lease."""
+        obj = await self._cluster.get(LEASES, self._namespace, self._name)
+        if obj is None:
+            await self._cluster.create(self._lease(transitions=0, acquired=self._time()))
+            return True
+        spec = obj.get("spec") or {}
+        if spec.get("holderIdentity") != self._identity:
+            return False
+        await self._write(obj, spec.get("leaseTransitions") or 0)
+        return True
 
     async def _write(self, obj: Object, transitions: int) -> None:
-        acquired = obj["spec"].get("acquireTime") if obj["spec"].get("holderIdentity") == self._identity else None
-        lease = self._lease(transitions, acquired or _time())
+        spec = obj.get("spec") or {}
+        acquired = spec.get("acquireTime") if spec.get("holderIdentity") == self._identity else None
+        lease = self._lease(transitions, acquired or self._time())
         patch = {"metadata": {"resourceVersion": obj["metadata"]["resourceVersion"]}, "spec": lease["spec"]}
         await self._cluster.patch(LEASES, self._namespace, self._name, patch)
 
@@ -131,17 +157,35 @@ class LeaderLease:
                 "holderIdentity": self._identity,
                 "leaseDurationSeconds": max(1, round(self._duration_s)),
                 "acquireTime": acquired,
-                "renewTime": _time(),
+                "renewTime": self._time(),
                 "leaseTransitions": transitions,
             },
         }
 
+    def _time(self) -> str:
+        return timestamp(self._clock.now(), micros=True)
+
     async def _release(self) -> None:
         """Lets a waiting replica lead at once."""
         try:
-            obj = await self._cluster.get(LEASES, self._namespace, self._name)
-            if obj is not None and obj["spec"].get("holderIdentity") == self._identity:
-                patch = {"metadata": {"resourceVersion": obj["metadata"]["resourceVersion"]}, "spec": {"holderIdentity": None}}
-                await self._cluster.patch(LEASES, self._namespace, self._name, patch)
-        except ClusterError as error:
-            _log.info("the lease is not given back: %s", error)
+            await self._within(self._pace_s, self._give_back())
+        except (ClusterError, TimeoutError) as error:
+            _log.info("the lease is not given back", extra={"lease": self._name, "error": str(error)})
+
+    async def _give_back(self) -> None:
+        obj = await self._cluster.get(LEASES, self._namespace, self._name)
+        if obj is not None and (obj.get("spec") or {}).get("holderIdentity") == self._identity:
+            patch = {"metadata": {"resourceVersion": obj["metadata"]["resourceVersion"]}, "spec": {"holderIdentity": None}}
+            await self._cluster.patch(LEASES, self._namespace, self._name, patch)
+
+    async def _within(self, seconds: float, work: Coroutine[Any, Any, T]) -> T:
+        """The work's result; TimeoutError when it takes longer, by this lease's clock."""
+        task, alarm = asyncio.ensure_future(work), asyncio.ensure_future(self._clock.sleep(seconds))
+        try:
+            await asyncio.wait((task, alarm), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise TimeoutError(f"no answer within {seconds:.1f} s")
+        finally:
+            task.cancel()
+            alarm.cancel()
