@@ -14,8 +14,8 @@ from forebay.planning.work import Metric, Work
 STEADY = 0.85
 """Deviation of the occupancy averaged over an answer's life, as a share of its deviation at one moment."""
 
-_PLACES = ((0.1127016653792583, 5 / 18), (0.5, 4 / 9), (0.8872983346207417, 5 / 18))
-"""Gauss-Legendre points of where in a step a request arrives, with their weights."""
+_PLACES = (0.21132486540518713, 0.7886751345948129)
+"""Gauss-Legendre points of where in a step a request arrives; both weigh the same."""
 
 
 def miss(state: Occupancy, own: Work, metric: Metric, target_s: float) -> float:
@@ -79,18 +79,22 @@ def _joining(state: Occupancy, own: Work, decoding: float, target_s: float) -> f
 
 
 def _next_step(state: Occupancy, own: Work, step_s: float, mean_s: float, next_s: float, target_s: float) -> float:
-    """P(miss) of a request that arrives anywhere in a step of `step_s` and is computed in the next, which takes `next_s` without prompts."""
+    """P(miss) of a request that arrives anywhere in a step of `step_s`; the next one, without prompts, takes `next_s`."""
     work = state.work
     company = state.rate * (state.share * step_s + (1.0 - state.share) * max(mean_s, state.window_s) * state.near)
-    slack_s = target_s - next_s
-    constant = own.prompt_cv2 + work.prompt_cv2 < 1e-9
-    missed = 0.0
+    slack_s, each_s, missed = target_s - next_s, work.prompt_s, 0.0
+    if own.prompt_cv2 + work.prompt_cv2 < 1e-9:
+        for count, weight in count_points(company, 1.0):
+            late_s = step_s - slack_s + own.prompt_s + count * each_s
+            if late_s > 0.0:
+                missed += weight * (late_s / step_s if late_s < step_s else 1.0)
+        return missed
+    near_s, far_s = (slack_s - place * step_s for place in _PLACES)
+    own2, each2 = own.prompt_s**2 * own.prompt_cv2, each_s * each_s * work.prompt_cv2
     for count, weight in count_points(company, 1.0):
-        if constant:
-            late_s = step_s - (slack_s - own.prompt_s - count * work.prompt_s)
-            missed += weight * min(1.0, max(0.0, late_s / step_s))
-        else:
-            missed += weight * sum(part * _prompts_over(slack_s - place * step_s, own, work, count) for place, part in _PLACES)
+        mean = own.prompt_s + count * each_s
+        cv2 = (own2 + count * each2) / (mean * mean)
+        missed += weight * 0.5 * (gamma_tail(near_s, mean, cv2) + gamma_tail(far_s, mean, cv2))
     return missed
 
 
@@ -105,13 +109,13 @@ def _prompts_over(x: float, own: Work, others: Work, count: float) -> float:
 # the tokens after it
 
 
-def _decoding(state: Occupancy, steps: float) -> tuple[float, float, float, float]:
+def _decoding(state: Occupancy, own: Work, steps: float) -> tuple[float, float, float, float]:
     """Of the first steps of an answer: their time without prompts and its variance, and the mean and dispersion of prompts in them."""
     work, mean = state.work, state.own
     variance = (STEADY * STEADY) * state.own_variance
     prompts = state.prompts_over(steps, mean)
     per_decoding = state.rate * work.decode_s * steps + state.brought(steps)
-    plain_s, each_s = steps * (state.base_s + work.decode_s * mean), steps * work.decode_s
+    plain_s, each_s = steps * (state.base_s + own.decode_s + work.decode_s * (mean - 1.0)), steps * work.decode_s
     # More that decode also means more prompts: the part of the variance that both share is counted once, here.
     together = (each_s * each_s + 2.0 * each_s * per_decoding * work.prompt_s) * variance
     return plain_s, together, prompts, state.bursts.clumping + (per_decoding**2 * variance / prompts if prompts > 0.0 else 0.0)
@@ -138,14 +142,14 @@ def _between_tokens(state: Occupancy, own: Work, target_s: float) -> float:
     missed = 0.0
     for length, weight in lengths:
         steps = max(1.0, length)
-        missed += weight * _over(steps * target_s, *_decoding(state, steps), state.work)
+        missed += weight * _over(steps * target_s, *_decoding(state, own, steps), state.work)
     return missed
 
 
 def _whole(state: Occupancy, own: Work, target_s: float) -> float:
     """From arrival to the last token: the rest of the current step, the own prompt's step, and one for each further token."""
-    plain_s, variance, prompts, dispersion = _decoding(state, own.decodes)
-    first_s = state.base_s + state.work.decode_s * state.own
+    plain_s, variance, prompts, dispersion = _decoding(state, own, own.decodes)
+    first_s = state.base_s + state.work.decode_s * (state.own - 1.0)
     per_step = state.prompts(state.own)
     step_s = first_s + state.work.prompt_s * per_step
     met_s = step_s + state.share * state.work.prompt_s**2 * per_step * (state.bursts.dispersion + state.work.prompt_cv2) / step_s

@@ -11,13 +11,21 @@ from dataclasses import dataclass
 from math import exp, sqrt
 
 from forebay.api.inference_pool import Task
-from forebay.planning.tails import Points, gamma_points, gamma_tail, negative_binomial, none_at_all
+from forebay.planning.tails import Points, gamma_points, gamma_tail, negative_binomial
 from forebay.planning.work import EngineProfile, Load, Metric, Promise, Work, mixed, work_of
 
 __all__ = ["EngineProfile", "Load", "Metric", "Occupancy", "Promise", "Work", "mixed", "occupancy", "service_rate", "work_of"]
 
 UNEVEN = 0.3
 """Variance that stays between the in-flight counts of replicas behind a least-loaded router: it evens out arrivals, not departures."""
+
+UNEVEN_SHARE = 0.15
+"""Share of replicas that such a router leaves idle although every replica could have a request."""
+
+MOST_POOLED = 64
+"""Replicas that are taken to help each other out. With more of them pooling gains nothing that matters, and the chain only grows."""
+
+_TINY = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +128,29 @@ def _waiting(engine: EngineProfile, work: Work, rate: float, share: float) -> tu
     return full / (room + full) if full > 0.0 else 0.0, unequal * ((1.0 - share) / most + share / (most - rate))
 
 
+def _idle(engine: EngineProfile, work: Work, rate: float, share: float) -> float:
+    """P(an arrival finds an idle replica): the pool's chain, in which each runs alone while there are fewer requests than replicas."""
+    pool, steps_s = 1.0 / share, (work.decodes + 1.0) * engine.base_s
+    offered = rate * pool
+    # A router that knows only counts leaves some replicas idle while others hold two.
+    enough = pool + UNEVEN_SHARE * (pool - 1.0)
+    first = int(enough)
+    below, term, n = 0.0, 1.0, first
+    while n > 0 and (term > _TINY * below or n > offered * (steps_s + work.total_s)):
+        term *= n / (offered * (steps_s + work.total_s * max(1.0, n / pool)))
+        below += term
+        n -= 1
+    above, term, n = 1.0, 1.0, first
+    while _TINY * above < below + 1.0:
+        n += 1
+        growth = offered * (steps_s + work.total_s * max(1.0, n / pool)) / n
+        term *= growth
+        above += term
+        if growth < 1.0 and term < _TINY * above:
+            return (below + enough - first) / (below + above)
+    return 0.0
+
+
 def _in_flight(engine: EngineProfile, work: Work, rate: float, share: float, window_s: float) -> tuple[float, float]:
     """Mean number in flight on a replica, and as an arrival finds it where the router sends it."""
     steps_s, load = (work.decodes + 1.0) * engine.base_s, rate * work.total_s
@@ -151,11 +182,11 @@ def occupancy(
     rate = pool_rate / replicas
     if rate >= service_rate(engine, work):
         return None
-    share = 1.0 - efficiency * (1.0 - 1.0 / replicas)
+    share = max(1.0 - efficiency * (1.0 - 1.0 / replicas), 1.0 / MOST_POOLED)
     burst = bursts(work, rate * work.prompt_s * sqrt(share))
     flight, met = _in_flight(engine, work, rate, share, window_s)
-    near = met / flight if flight > 0.0 else 1.0
-    spread = share * flight / (1.0 - rate * work.total_s) + UNEVEN * (1.0 - share) * min(1.0, met)
+    idle = _idle(engine, work, rate, share) if rate > 0.0 else 1.0
+    near = min(1.0, max(met, 1.0 - idle) / flight) if flight > 0.0 else 1.0
     even, single, dispersion = _decoding(engine, work, rate, burst)
     level = max(even, rate * work.decodes * (engine.base_s + work.decode_s))
     decoding = level + share * (single - level)
@@ -174,7 +205,7 @@ def occupancy(
         pipelined=engine.task is Task.EMBEDDINGS,
         bursts=burst,
         fluid=even,
-        idle=none_at_all(met, spread / met if met > 0.0 else 1.0),
+        idle=idle,
         near=near,
         seen=[(min(n, places), weight) for n, weight in seen] if work.decodes > 0.0 else [(0.0, 1.0)],
         own=min(own, places),

@@ -1,111 +1,235 @@
-"""The smallest replica count that holds every class's tail objectives."""
+"""The smallest replica count that holds every class's tail objectives, and what decided it.
+
+Classes of one pool share its replicas, so their work is mixed and every promise is checked against the same queue. More replicas never
+make a request later, which is what the search rests on.
+"""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from math import ceil, floor, inf, log10
 
-from forebay.api.inference_pool import Task
-from forebay.planning.queueing import EngineProfile, Load, Promise, Metric
-from functools import lru_cache
+from forebay.planning.latency import miss
+from forebay.planning.queueing import EngineProfile, Load, Metric, Occupancy, Promise, Work, mixed, occupancy, service_rate, work_of
+
+MOST_UTILISED = 0.95
+"""Share of its throughput that a replica may be loaded with: nearer to all of it queues outgrow any promise, and any measurement."""
+
+TURNED_AWAY = 0.01
+"""Share of requests that may wait longer than their class allows, and are then refused."""
+
+THROUGHPUT, WAIT, FLOOR = "throughput", "maxWait", "floor"
+
+_CLOSE = 1.03
+"""Ratio between the ends of a bracket at which a reported figure is exact enough."""
 
 
 @dataclass(frozen=True, slots=True)
 class Demanded:
+    """One class: what is asked of it and what it is promised. A class without promises only needs room. Times in seconds."""
+
     load: Load
     promises: tuple[Promise, ...]
-    max_wait_s: float
+    max_wait_s: float = inf
     batch_window_s: float = 0.0
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A promise and what becomes of it: the `quantile` of requests is expected to see `tail_s` seconds, inf where nothing bounds it."""
+
+    name: str
+    metric: Metric
+    quantile: float
+    target_s: float
+    tail_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
+    """A replica count and why.
+
+    `binding` is what one replica fewer would not hold: a metric (after its class's name, where it has one), `maxWait`, `throughput`, or
+    `floor` where one replica is enough. `capped` says that `max_replicas` is not enough; `binding` is then what it does not hold.
+    `per_replica_rps` is the rate at which this many replicas would no longer hold, for each of them; `utilisation` the share of their
+    throughput that is asked for.
+    """
+
     replicas: int
     binding: str
     per_replica_rps: float
     utilisation: float
+    tail_s: tuple[Expected, ...] = ()
+    capped: bool = False
 
 
 class Infeasible(Exception):
-    def __init__(self, metric: str, target_s: float, best_target_s: float) -> None:
-        super().__init__(f"{metric} {target_s} < {best_target_s}")
-        self.metric, self.target_s, self.best_target_s = metric, target_s, best_target_s
+    """A promise that an idle replica alone misses already: no number of replicas keeps it. `best_target_s` is what can be reached."""
+
+    def __init__(self, metric: Metric, target_s: float, best_target_s: float, name: str = "") -> None:
+        self.metric, self.target_s, self.best_target_s, self.name = metric, target_s, best_target_s, name
+        self.reason = f"{metric} {target_s:.4g} s is less than the {best_target_s:.4g} s that one idle replica needs"
+        super().__init__(self.reason)
 
 
-def _together(classes: tuple[Demanded, ...]) -> Load:
-    rate = sum(c.load.requests_per_s for c in classes)
-    share = [(c.load.requests_per_s / rate if rate else 1 / len(classes)) for c in classes]
-    return Load(rate, sum(s * c.load.input_tokens for s, c in zip(share, classes, strict=True)), sum(s * c.load.output_tokens for s, c in zip(share, classes, strict=True)))
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """The classes of a pool on one kind of replica."""
+
+    classes: tuple[Demanded, ...]
+    works: tuple[Work, ...]
+    work: Work
+    engine: EngineProfile
+    efficiency: float
+
+    @property
+    def rate(self) -> float:
+        return sum(c.load.requests_per_s for c in self.classes)
+
+    @property
+    def most_rps(self) -> float:
+        """The rate that one replica may be loaded with, whatever is promised."""
+        return MOST_UTILISED * service_rate(self.engine, self.work)
+
+    def state(self, replicas: int, rate: float) -> Occupancy | None:
+        window_s = max(c.batch_window_s for c in self.classes)
+        return occupancy(self.work, self.engine, rate, replicas, self.efficiency, window_s)
+
+    def failure(self, replicas: int, rate: float) -> str:
+        """What so many replicas do not hold at this rate: the first thing that is found, or nothing."""
+        if rate > replicas * self.most_rps:
+            return THROUGHPUT
+        state = self.state(replicas, rate)
+        if state is None:
+            return THROUGHPUT
+        if state.wait_miss(min(c.max_wait_s for c in self.classes)) > TURNED_AWAY:
+            return WAIT
+        for demanded, own in zip(self.classes, self.works, strict=True):
+            for promise in demanded.promises:
+                if miss(state, own, promise.metric, promise.target_s) > 1.0 - promise.quantile:
+                    return f"{demanded.name}/{promise.metric}" if demanded.name else promise.metric
+        return ""
+
+
+def _pool(classes: tuple[Demanded, ...], engine: EngineProfile, efficiency: float) -> _Pool:
+    works = tuple(work_of(c.load, engine) for c in classes)
+    work = mixed([(c.load.requests_per_s, w) for c, w in zip(classes, works, strict=True)])
+    return _Pool(classes, works, work, engine, efficiency)
+
+
+def _tail_s(state: Occupancy | None, own: Work, promise: Promise, close: float = _CLOSE) -> float:
+    """The time that the promise's quantile of requests stays within, seconds; inf where the replicas cannot keep up."""
+    if state is None:
+        return inf
+
+    def holds(seconds: float) -> bool:
+        return miss(state, own, promise.metric, seconds) <= 1.0 - promise.quantile
+
+    high = promise.target_s
+    while not holds(high):
+        high *= 2.0
+        if high > 1e9:
+            return inf
+    low = high * 0.5
+    while holds(low):
+        low, high = low * 0.5, low
+        if high < 1e-9:
+            return 0.0
+    while high > low * close:
+        middle = (low * high) ** 0.5
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
+
+
+def _rounded_up(seconds: float) -> float:
+    """To three digits, so that what is shown to people can be met when they write it down."""
+    unit = 10.0 ** (floor(log10(seconds)) - 2)
+    return float(f"{ceil(seconds / unit) * unit:.3g}")
+
+
+def _check_feasible(pool: _Pool) -> None:
+    idle = pool.state(1, 0.0)
+    assert idle is not None
+    for demanded, own in zip(pool.classes, pool.works, strict=True):
+        for promise in demanded.promises:
+            if miss(idle, own, promise.metric, promise.target_s) > 1.0 - promise.quantile:
+                best_s = _rounded_up(_tail_s(idle, own, promise, close=1.0001))
+                raise Infeasible(promise.metric, promise.target_s, best_s, demanded.name)
+
+
+def _fewest(pool: _Pool, max_replicas: int) -> int:
+    """The smallest count that holds everything, or `max_replicas` where that is too few."""
+    rate = pool.rate
+    low = max(1, ceil(rate / pool.most_rps)) - 1
+    if low >= max_replicas or not pool.failure(low + 1, rate):
+        return min(low + 1, max_replicas)
+    # From here on `low` fails and `high` holds, or is the most there may be.
+    low, step = low + 1, 1
+    high = min(low + step, max_replicas)
+    while high < max_replicas and pool.failure(high, rate):
+        low, step = high, 2 * step
+        high = min(low + step, max_replicas)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if pool.failure(middle, rate) else (low, middle)
+    return high
+
+
+def _largest_rate(pool: _Pool, replicas: int, low: float, high: float) -> float:
+    """The largest rate that so many replicas hold, between one that they hold (or 0) and one that is at least their throughput's."""
+    low = max(low, 1e-3 * high)
+    if pool.failure(replicas, low):
+        low, high = 1e-9 * high, low
+    while high > low * _CLOSE:
+        middle = (low * high) ** 0.5
+        low, high = (low, middle) if pool.failure(replicas, middle) else (middle, high)
+    return low
 
 
 def replicas_for(classes: tuple[Demanded, ...], engine: EngineProfile, *, efficiency: float = 1.0, max_replicas: int) -> Sizing:
-    for c in classes:
-        for p in c.promises:
-            best = tail_s(Load(1e-9, c.load.input_tokens, c.load.output_tokens), engine, p.metric, p.quantile) + c.batch_window_s
-            if best > p.target_s:
-                raise Infeasible(p.metric, p.target_s, best)
+    """The smallest number of replicas, at most `max_replicas`, that holds every promise of every class, and what decided it.
+
+    `efficiency` says how evenly requests are shared out: 1 by a least-loaded router, 0 at random.
+
+    Raises:
+        Infeasible: one replica alone, idle, misses a promise already.
+    """
     if not classes:
-        return Sizing(1, "floor", 0.0, 0.0)
-    load = _together(classes)
-    for n in range(1, max_replicas + 1):
-        part = Load(load.requests_per_s / n, load.input_tokens, load.output_tokens)
-        if part.requests_per_s > 0.9 * max_rps(engine, load):
-            continue
-        tails = [(p, tail_s(part, engine, p.metric, p.quantile) + c.batch_window_s) for c in classes for p in c.promises]
-        if all(t <= p.target_s for p, t in tails):
-            return Sizing(n, tails[0][0].metric if tails else "throughput", part.requests_per_s, part.requests_per_s / max_rps(engine, load))
-    return Sizing(max_replicas, "maxReplicas", load.requests_per_s / max_replicas, math.inf)
+        return Sizing(1, FLOOR, 0.0, 0.0)
+    pool = _pool(classes, engine, efficiency)
+    _check_feasible(pool)
+    replicas, rate = _fewest(pool, max_replicas), pool.rate
+    failure = pool.failure(replicas, rate)
+    binding = failure or (pool.failure(replicas - 1, rate) if replicas > 1 else FLOOR)
+    state = pool.state(replicas, rate)
+    fits = rate if not failure else 0.0
+    beyond = replicas * pool.most_rps if failure or replicas == 1 else min(replicas * pool.most_rps, rate * replicas / (replicas - 1))
+    return Sizing(
+        replicas=replicas,
+        binding=binding,
+        per_replica_rps=_largest_rate(pool, replicas, fits, beyond) / replicas,
+        utilisation=rate / replicas / service_rate(engine, pool.work),
+        tail_s=tuple(
+            Expected(d.name, p.metric, p.quantile, p.target_s, _tail_s(state, own, p))
+            for d, own in zip(classes, pool.works, strict=True)
+            for p in d.promises
+        ),
+        capped=bool(failure),
+    )
 
 
-def step_s(e, load, n):
-    if e.task == Task.EMBEDDINGS:
-        return e.base_s + n * e.per_token_s * load.input_tokens
-    c = (load.input_tokens + load.output_tokens) / (load.output_tokens + 1)
-    m = load.input_tokens + load.output_tokens / 2
-    return e.base_s + n * (e.per_token_s * c + e.per_kv_token_s * m)
+def capacity_rps(load_shape: Load, engine: EngineProfile, promises: tuple[Promise, ...]) -> float:
+    """The largest rate, requests/s, at which one replica alone holds all promises for requests of this shape; 0 where it never does."""
+    pool = _pool((Demanded(load_shape, promises),), engine, 1.0)
+    try:
+        _check_feasible(pool)
+    except Infeasible:
+        return 0.0
+    return _largest_rate(pool, 1, 0.0, pool.most_rps)
 
 
-def prefill_s(e, load, n):
-    return step_s(e, load, n) + (0.0 if e.task == Task.EMBEDDINGS else e.per_token_s * load.input_tokens)
-
-
-def service_s(e, load, n):
-    outputs = 0.0 if e.task == Task.EMBEDDINGS else max(0.0, load.output_tokens - 1)
-    return prefill_s(e, load, n) + outputs * step_s(e, load, n)
-
-
-def max_rps(e, load):
-    return e.max_concurrency / service_s(e, load, e.max_concurrency)
-
-
-@lru_cache(maxsize=4096)
-def occupancy(e, load):
-    logs, value = [0.0], 0.0
-    for n in range(1, e.max_concurrency + 1):
-        value += math.log(max(load.requests_per_s, 1e-12)) - math.log(n / service_s(e, load, n))
-        logs.append(value)
-    ratio = load.requests_per_s / max_rps(e, load)
-    top = max(logs)
-    weights = [math.exp(x - top) for x in logs]
-    total = sum(weights) + weights[-1] * ratio / (1 - ratio)
-    return tuple(w / total for w in weights), ratio
-
-
-def tail_s(load, e, metric, quantile):
-    if load.requests_per_s >= max_rps(e, load):
-        return math.inf
-    p, ratio = occupancy(e, load)
-    seen, n = 0.0, 0
-    for n, share in enumerate(p):
-        seen += share
-        if seen >= quantile:
-            break
-    n = max(1, min(n + 1, e.max_concurrency))
-    waiting = p[-1] / (1 - ratio)
-    wait = 0.0
-    if waiting > 1 - quantile:
-        wait = math.log(waiting / (1 - quantile)) / (max_rps(e, load) - load.requests_per_s)
-    if metric == "interTokenLatency":
-        return step_s(e, load, n)
-    start = wait + step_s(e, load, n) + prefill_s(e, load, n)
-    return start if metric == "timeToFirstToken" else start + service_s(e, load, n) - prefill_s(e, load, n)
+def tail_s(load: Load, engine: EngineProfile, metric: Metric, quantile: float, replicas: int, efficiency: float = 1.0) -> float:
+    """The time that `quantile` of requests stay within when `replicas` share this load, seconds; inf where they cannot keep up."""
+    work = work_of(load, engine)
+    return _tail_s(occupancy(work, engine, load.requests_per_s, replicas, efficiency), work, Promise(metric, quantile, 1.0))
