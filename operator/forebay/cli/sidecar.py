@@ -36,7 +36,6 @@ def run(args: argparse.Namespace) -> int:
     from forebay.dataplane.sidecar.app import Settings, Sidecar
     from forebay.runtime import logs
 
-    logs.configure()
     engine_host, engine_port = _address(args.engine)
     if not 0 <= args.port <= 65535:
         raise UsageError(f"--port: {args.port} is not between 0 and 65535")
@@ -45,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(f"--grace: {error}") from None
     settings = Settings(args.config, args.host, args.port, engine_host, engine_port, grace_s, args.drain_token)
+
+    logs.configure()
 
     async def serve(stop: asyncio.Event) -> int:
         return await Sidecar(settings).run(stop)

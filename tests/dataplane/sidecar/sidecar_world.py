@@ -182,7 +182,7 @@ async def a_world(document: Object, folder: Path, *, pace: Pace | None = None, g
     config = folder / "sidecar.json"
     config.write_text(json.dumps(document))
     server = await serve(engine.handle, "127.0.0.1", 0)
-    settings = Settings(config, "127.0.0.1", 0, "127.0.0.1", server.port, grace_s, pace or Pace(), config_every_s=0.02)
+    settings = Settings(config, "127.0.0.1", 0, "127.0.0.1", server.port, grace_s, "t0ken", pace or Pace(), config_every_s=0.02)
     sidecar, stop = Sidecar(settings), asyncio.Event()
     running = asyncio.create_task(sidecar.run(stop))
     client = Client()

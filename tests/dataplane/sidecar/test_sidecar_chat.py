@@ -328,7 +328,10 @@ def test_a_drain_waits_for_what_runs_and_holds_until_the_pod_is_not_stopped_afte
         async with a_world(a_document(), tmp_path) as world:
             world.engine.release.clear()
             running = await world.post(CHAT, {"stream": True})
-            hooks = [asyncio.ensure_future(world.get("/drain")) for _ in range(2)]
+            for other in ("", "?token=", "?token=t0ke", "?token=%C3%A9"):
+                assert (await world.get(f"/drain{other}"))[0] == 403
+            assert not world.sidecar.not_ready()
+            hooks = [asyncio.ensure_future(world.get("/drain?token=t0ken")) for _ in range(2)]
             await until(lambda: world.sidecar.not_ready() == "draining")
             assert (await world.answer(CHAT, {}))[0] == 503
             assert not any(hook.done() for hook in hooks)

@@ -95,6 +95,17 @@ def test_an_objective_that_cannot_be_met_does_not_starve_the_engine() -> None:
     assert settled(limits) >= 8
 
 
+def test_an_engine_that_slows_down_amid_a_cut_is_followed_all_the_same() -> None:
+    """A cut after which all became worse is no proof that cutting does not help."""
+    plant = Plant(a_limiter(a_config(interTokenLatency=0.020)), lambda n: 0.005 + 0.0001 * n)
+    plant.run(60)
+    plant.step_s = lambda n: 1.2 * (0.005 + 0.0001 * n)
+    plant.run(2)
+    assert plant.limiter._before is not None
+    plant.step_s = lambda n: 2 * (0.005 + 0.0001 * n)
+    assert max(plant.run(30)[20:]) <= 60
+
+
 def test_a_cut_waits_until_the_last_one_has_taken_effect() -> None:
     limiter = a_limiter(a_config(interTokenLatency=0.020))
     plant = Plant(limiter, lambda n: 0.005 + 0.0001 * n)

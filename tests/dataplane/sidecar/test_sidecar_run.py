@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -174,11 +175,12 @@ def test_wrong_flags_are_told_apart(name: str, capsys: pytest.CaptureFixture[str
     assert "--" in capsys.readouterr().err
 
 
-def test_a_port_that_is_taken_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    config = write(tmp_path / "sidecar.json", a_document())
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        port = taken.getsockname()[1]
-        config = write(tmp_path / "sidecar.json", a_document())
-        assert forebay(["sidecar", "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--engine", "localhost:1"]) == 1
-    assert f"cannot listen on 127.0.0.1:{port}" in capsys.readouterr().err
+        flags = ["--config", str(config), "--host", "127.0.0.1", "--port", str(taken.getsockname()[1]), "--engine", "localhost:1"]
+        ended = subprocess.run([sys.executable, "-m", "forebay", "sidecar", *flags], capture_output=True, timeout=20)
+    assert ended.returncode == 1
+    assert b"cannot listen on 127.0.0.1" in ended.stderr

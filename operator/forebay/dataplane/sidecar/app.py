@@ -53,6 +53,7 @@ class Settings:
     engine_host: str
     engine_port: int
     grace_s: float
+    # Empty: there is no /drain.
     drain_token: str = ""
     pace: Pace = DEFAULT_PACE
     config_every_s: float = 2.0
@@ -91,10 +92,8 @@ class Sidecar:
             await self._admin(request, response)
         elif path == "/load":
             response.send(200, self._load(), [JSON])
-        elif path == "/drain":
-            await self._answer_drain(response)
         elif path == "/drain" and self._settings.drain_token:
-            await self._drained(request, response)
+            await self._answer_drain(request, response)
         elif not path.startswith("/v1/"):
             send_error(response, 404, f"there is nothing at {path}", code="not_found")
         elif self._config.current is None:
@@ -109,14 +108,6 @@ class Sidecar:
                 self._busy -= 1
                 if not self._busy:
                     self._idle.set()
-
-    async def _drained(self, request: Request, response: Response) -> None:
-        """Answers when the last request is done: the engine's preStop hook, for Kubernetes stops a native sidecar only after its engine."""
-        if not hmac.compare_digest(request.query, f"token={self._settings.drain_token}"):
-            send_error(response, 403, "only the pod's own preStop hook may drain it", code="forbidden")
-            return
-        await self._drain(self._settings.grace_s)
-        response.send(200, b"drained\n")
 
     def not_ready(self) -> str:
         """Why this replica should get no requests now; empty when it should."""
@@ -218,8 +209,11 @@ class Sidecar:
             await self.engine.client.close()
         return 0
 
-    async def _answer_drain(self, response: Response) -> None:
+    async def _answer_drain(self, request: Request, response: Response) -> None:
         """What the engine's preStop hook asks: native sidecars are stopped last, so the engine would break its streams without it."""
+        if not hmac.compare_digest(request.query.encode("latin-1"), f"token={self._settings.drain_token}".encode()):
+            send_error(response, 403, "only the pod's own preStop hook may drain it", code="forbidden")
+            return
         self._resume_at = self._loop.time() + self._settings.grace_s + _RESUME_AFTER_S
         drained = await self._drain(self._settings.grace_s)
         response.send(200 if drained else 504, b"drained\n" if drained else b"not drained within the grace period\n")

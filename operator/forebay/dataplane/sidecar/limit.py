@@ -7,7 +7,8 @@ judged is the time in the engine alone: time in the queue only grows when the li
 Rules that keep it from running away:
 - one objective is enough to go down, and the strictest one that has traffic decides;
 - after a change only what began afterwards counts, and nothing counts while more requests run than the limit allows;
-- a cut that did not help (the objective cannot be met at any concurrency) is taken back, for it costs throughput and buys nothing.
+- cuts to a quarter that hardly helped (the objective cannot be met at any concurrency) are taken back, for they cost throughput and buy
+  nothing.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ _FEW_SAMPLES = 5
 _HEADROOM = 0.9
 _STRONGEST_CUT = 0.5
 _WEAKEST_CUT = 0.9
-# A cut helped when what was missed became at least this much better.
-_HELPED = 0.95
+# Cuts down to this share must have brought what was missed to at most this share of what it was.
+_JUDGED_AT = 0.25
+_HELPED = 0.9
 _FIRST_LIMIT = 16
 
 
@@ -59,6 +61,15 @@ class Signal:
         return ordered[math.ceil(self.objective.quantile * len(ordered)) - 1] / self.objective.target_s
 
 
+@dataclass(frozen=True, slots=True)
+class Before:
+    """Where a series of cuts began: the limit, how many requests ran, and how far the objective was missed."""
+
+    limit: int
+    busy: int
+    ratio: float
+
+
 class Limiter:
     """The limit of one replica. Times are those of one monotonic clock, which the caller reads."""
 
@@ -72,7 +83,7 @@ class Limiter:
         self._peak = 0
         self._climbing = True
         self._overloads = 0
-        self._cut: tuple[int, float] | None = None
+        self._before: Before | None = None
         self._hold_until = -math.inf
         self.limit = 1
 
@@ -124,7 +135,7 @@ class Limiter:
         elif ratio > 1:
             self._lower(ratio, now)
         else:
-            self._cut = None
+            self._before = None
             if ratio < _HEADROOM and self._peak >= self.limit and now >= self._hold_until:
                 self._set(min(self._ceiling, self.limit * 2 if self._climbing else self.limit + math.ceil(math.sqrt(self.limit))), now)
         self._restart(now, in_flight)
@@ -140,15 +151,18 @@ class Limiter:
         self._climbing = False
         if now < self._hold_until:
             return
-        if self._cut is not None and ratio > self._cut[1] * _HELPED:
-            self._set(min(self._cut[0], self._ceiling), now)
-            self._hold_until = now + self._pace.hold_s
-            self._cut = None
-            return
         busy = min(self.limit, max(self._peak, 1))
+        if self._before is not None and busy <= max(1, self._before.busy * _JUDGED_AT):
+            if ratio > self._before.ratio * _HELPED:
+                self._set(min(self._before.limit, self._ceiling), now)
+                self._hold_until = now + self._pace.hold_s
+                self._before = None
+                return
+            self._before = None
+        if self._before is None:
+            self._before = Before(self.limit, busy, ratio)
         cut = min(busy - 1, int(busy * min(max(1 / ratio, _STRONGEST_CUT), _WEAKEST_CUT)))
         if cut >= 1:
-            self._cut = (self.limit, ratio)
             self._set(cut, now)
 
     def _set(self, limit: int, now: float) -> None:
