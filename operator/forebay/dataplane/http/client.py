@@ -150,10 +150,13 @@ class Client:
             raise UpstreamError("connect", f"no connection to {host}:{port} within {timeout_s:g} s") from None
         except OSError as error:
             raise UpstreamError("connect", f"no connection to {host}:{port}: {error.strerror or error}") from error
-        self._open.add(upstream)
         return upstream
 
     # what an Upstream tells its pool
+
+    def made(self, upstream: Upstream) -> None:
+        """Remembers a connection until it is lost, so that `close` reaches it."""
+        self._open.add(upstream)
 
     def idle(self, upstream: Upstream) -> None:
         """Takes back a connection whose answer is complete."""

@@ -123,6 +123,7 @@ class Received:
 class Pool(Protocol):
     """Where a connection goes when its answer is complete, and who hears of its end."""
 
+    def made(self, upstream: Upstream) -> None: ...
     def idle(self, upstream: Upstream) -> None: ...
     def lost(self, upstream: Upstream) -> None: ...
 
@@ -183,6 +184,7 @@ class Upstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._pool.made(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         received, self._received = self._received, None
