@@ -51,12 +51,6 @@ def entrypoint_of(containerfile: str) -> list[str]:
     return [str(word) for word in json.loads(found[-1])]
 
 
-def entrypoint() -> list[str]:
-    """What Forebay's image starts; the bare command in a checkout without a Containerfile."""
-    path = ROOT / "Containerfile"
-    return entrypoint_of(path.read_text()) if path.exists() else ["forebay"]
-
-
 class Images:
     """Which program an image starts: Forebay's own image is known, by its name, and no other.
 
@@ -95,7 +89,7 @@ async def run(kubeconfig: Path, folder: Path, health_port: int) -> None:
     host = Host(
         cluster=cluster,
         addresses=Addresses(POD_CIDR),
-        entrypoint=Images(entrypoint()),
+        entrypoint=Images(entrypoint_of((ROOT / "Containerfile").read_text())),
         folder=folder,
         environment={**inherited(), "KUBERNETES_SERVICE_HOST": KUBERNETES[0], "KUBERNETES_SERVICE_PORT": str(KUBERNETES[1])},
         tokens=Tokens(Client.from_kubeconfig(kubeconfig)),

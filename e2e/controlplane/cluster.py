@@ -21,6 +21,7 @@ from e2e.controlplane import commands, credentials, netns
 from e2e.controlplane.client import Client, Object
 from e2e.controlplane.instances import Outage, catalogue
 from e2e.controlplane.parts import Part
+from e2e.waiting import eventually
 
 FAKE_NODE = {"kwok.x-k8s.io/node": "fake"}
 """Annotation of nodes that KWOK keeps alive."""
@@ -149,9 +150,15 @@ class ControlPlane:
 
     def install_crds(self, folder: Path) -> None:
         """Applies the CRDs of a folder; they are served when it returns."""
-        files = str(folder.resolve())  # kubectl does not follow a link to a folder
-        self.kubectl("apply", "--server-side", "-f", files)
-        self.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", files)
+        # kubectl does not follow a link to a folder, and its `wait` fails on a CRD that has no conditions yet.
+        names = self.kubectl("apply", "--server-side", "--output=name", "-f", str(folder.resolve())).split()
+        for name in names:
+            eventually(f"{name} is served", lambda name=name: self._is_established(name.rpartition("/")[2]), 30)  # type: ignore[misc]
+
+    def _is_established(self, crd: str) -> bool:
+        found = self.api.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd}") or {}
+        conditions = found.get("status", {}).get("conditions") or []
+        return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
 
     def add_node(self, name: str, labels: Mapping[str, str], resources: Mapping[str, str]) -> None:
         """A node that Karpenter did not make. `resources` on top of 64 CPUs, 512Gi and 110 pods."""

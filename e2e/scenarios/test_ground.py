@@ -33,7 +33,8 @@ def deployment(namespace: str, node_pool: str) -> Object:
     """Two replicas, each with a native sidecar and one GPU of a spot node."""
     probe = {"httpGet": {"path": "/", "port": SIDECAR_PORT}, "periodSeconds": 1}
     sidecar = container("sidecar", file_server(SIDECAR_PORT), restartPolicy="Always", startupProbe=probe, readinessProbe=probe)
-    server = container("server", file_server(SERVER_PORT), resources={"limits": {"nvidia.com/gpu": "1"}})
+    ready = {"readinessProbe": {**probe, "httpGet": {"path": "/", "port": SERVER_PORT}}}
+    server = container("server", file_server(SERVER_PORT), **ready, resources={"limits": {"nvidia.com/gpu": "1"}})
     selection = {CAPACITY_TYPE: "spot", "karpenter.sh/nodepool": node_pool}
     spec = {"nodeSelector": selection, "initContainers": [sidecar], "containers": [server], "terminationGracePeriodSeconds": 5}
     labels = {PROCESS_LABEL: PROCESS, "app": "m", "routed": "true"}
