@@ -96,69 +96,60 @@ class Metrics:
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.registry = r = CollectorRegistry()
-        per_class = ("batch_class",)
-        self._arrivals = Counter("forebay_sidecar_arrivals", "Requests that arrived, whatever became of them.", per_class, registry=r)
-        self._requests = Counter("forebay_sidecar_requests", "Requests that ended, by how.", ("batch_class", "outcome"), registry=r)
-        self._tokens = Counter(
-            "forebay_sidecar_tokens", "Tokens that the engine reported in its usage.", ("batch_class", "token_type"), registry=r
-        )
-        self._usage_missing = Counter(
-            "forebay_sidecar_usage_missing", "Answers whose engine reported no usage: their tokens are not counted.", per_class, registry=r
-        )
-        self._queue_depth = Gauge("forebay_sidecar_queue_depth", "Requests that wait.", per_class, registry=r)
-        self._in_flight = Gauge("forebay_sidecar_in_flight", "Requests that the engine has.", per_class, registry=r)
-        self._queue_wait = Histogram(
-            "forebay_sidecar_queue_wait_seconds",
-            "Time from arrival until the engine got the request.",
-            per_class,
-            registry=r,
-            buckets=WAIT_SECONDS,
-        )
-        self._first_token = Histogram(
-            "gen_ai_server_time_to_first_token_seconds",
-            "Time from arrival at the sidecar to the first token of a streamed answer, or to the whole answer of an embedding.",
-            per_class,
-            registry=r,
-            buckets=SECONDS,
-        )
-        self._per_token = Histogram(
-            "gen_ai_server_time_per_output_token_seconds",
-            "Mean time between the tokens of one answer; for one that is not streamed, its time in the engine over its tokens.",
-            per_class,
-            registry=r,
-            buckets=TOKEN_SECONDS,
-        )
-        self._duration = Histogram(
-            "gen_ai_server_request_duration_seconds",
-            "Time from arrival at the sidecar to the last byte of the answer.",
-            per_class,
-            registry=r,
-            buckets=SECONDS,
-        )
-        self._objectives = Counter(
-            "forebay_sidecar_objective",
-            "Requests by whether they met an objective of their class.",
-            ("batch_class", "objective", "met"),
-            registry=r,
-        )
+        self.registry = CollectorRegistry()
+        self.engine = EngineGauges()
+        self.registry.register(self.engine)
+        self._classes: dict[str, ClassMetrics] = {}
+        self._define_counts()
+        self._define_times()
         self.concurrency_limit = Gauge(
             "forebay_sidecar_concurrency_limit",
             "Most requests that the engine is given at once; with task Embeddings, most inputs of one batch.",
-            registry=r,
+            registry=self.registry,
         )
         self.batch_size = Histogram(
             "forebay_sidecar_batch_size",
             "Requests in the engine when one more was given to it; with task Embeddings, inputs of one batch.",
-            registry=r,
+            registry=self.registry,
             buckets=SIZES,
         )
         self._config_info = Gauge(
-            "forebay_sidecar_config_info", "1, labelled with the hash of the configuration in force.", ("hash",), registry=r
+            "forebay_sidecar_config_info", "1, with the hash of the configuration in force.", ("hash",), registry=self.registry
         )
-        self.engine = EngineGauges()
-        r.register(self.engine)
-        self._classes: dict[str, ClassMetrics] = {}
+
+    def _define_counts(self) -> None:
+        def counter(name: str, help_text: str, *labels: str) -> Counter:
+            return Counter(f"forebay_sidecar_{name}", help_text, ("batch_class", *labels), registry=self.registry)
+
+        def gauge(name: str, help_text: str) -> Gauge:
+            return Gauge(f"forebay_sidecar_{name}", help_text, ("batch_class",), registry=self.registry)
+
+        self._arrivals = counter("arrivals", "Requests that arrived, whatever became of them.")
+        self._requests = counter("requests", "Requests that ended, by how.", "outcome")
+        self._tokens = counter("tokens", "Tokens that the engine reported in its usage.", "token_type")
+        self._usage_missing = counter("usage_missing", "Answers whose engine reported no usage: their tokens are not counted.")
+        self._objectives = counter("objective", "Requests by whether they met an objective of their class.", "objective", "met")
+        self._queue_depth = gauge("queue_depth", "Requests that wait.")
+        self._in_flight = gauge("in_flight", "Requests that the engine has.")
+
+    def _define_times(self) -> None:
+        def histogram(name: str, help_text: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(f"{name}_seconds", help_text, ("batch_class",), registry=self.registry, buckets=buckets)
+
+        self._queue_wait = histogram("forebay_sidecar_queue_wait", "Time from arrival until the engine got the request.", WAIT_SECONDS)
+        self._first_token = histogram(
+            "gen_ai_server_time_to_first_token",
+            "Time from arrival at the sidecar to the first token of a streamed answer, or to the whole answer of an embedding.",
+            SECONDS,
+        )
+        self._per_token = histogram(
+            "gen_ai_server_time_per_output_token",
+            "Mean time between the tokens of one answer; for one that is not streamed, its time in the engine over its tokens.",
+            TOKEN_SECONDS,
+        )
+        self._duration = histogram(
+            "gen_ai_server_request_duration", "Time from arrival at the sidecar to the last byte of the answer.", SECONDS
+        )
 
     def of_class(self, name: str) -> ClassMetrics:
         """The children of a class of the configuration."""
