@@ -81,11 +81,11 @@ class Synced:
         status = {"observedGeneration": current if generation is None else generation, "conditions": made}
         self._plane.api.patch(f"{self._paths[key]}/status", {"status": status})
 
-    def becomes(self, health: str, sync: str = "Synced", timeout_s: float = 30) -> None:
+    def expect(self, health: str, sync: str = "Synced", timeout_s: float = 30) -> None:
         wanted = (sync, health, self.revision)
         eventually(f"{self.name} is {wanted}", lambda: self._argocd.state(self.name) == wanted, timeout_s)
 
-    def shows(self, key: str, health: str) -> None:
+    def expect_resource(self, key: str, health: str) -> None:
         eventually(f"{key} is {health}", lambda: self._argocd.resources(self.name).get(key) == ("Synced", health), 30)
 
 
@@ -98,29 +98,29 @@ def synced(control_plane: ControlPlane, argocd: ArgoCD, namespace: str, tmp_path
 
 
 def test_health_follows_the_conditions(synced: Synced) -> None:
-    synced.becomes("Progressing")
+    synced.expect("Progressing")
     synced.report("BatchClass/argocd-interactive", Accepted="True")
     synced.report("InferencePool/llama", Accepted="True", ResolvedRefs="True", Ready="False", Paused="False")
     synced.report("RoutingPolicy/support", Accepted="True", ResolvedRefs="True", Programmed="True")
-    synced.shows("BatchClass/argocd-interactive", "Healthy")
-    synced.shows("RoutingPolicy/support", "Healthy")
-    synced.shows("InferencePool/llama", "Progressing")
+    synced.expect_resource("BatchClass/argocd-interactive", "Healthy")
+    synced.expect_resource("RoutingPolicy/support", "Healthy")
+    synced.expect_resource("InferencePool/llama", "Progressing")
     synced.report("InferencePool/llama", Accepted="True", ResolvedRefs="True", Ready="True", Paused="False")
-    synced.becomes("Healthy")
+    synced.expect("Healthy")
     synced.report("InferencePool/llama", Accepted="True", ResolvedRefs="True", Ready="True", Paused="True")
-    synced.becomes("Suspended")
+    synced.expect("Suspended")
     synced.report("RoutingPolicy/support", Accepted="False", ResolvedRefs="True", Programmed="True")
-    synced.becomes("Degraded")
+    synced.expect("Degraded")
 
 
 def test_change_in_git_is_progressing_until_it_is_looked_at(synced: Synced) -> None:
-    synced.becomes("Progressing")
+    synced.expect("Progressing")
     synced.report("BatchClass/argocd-interactive", Accepted="True")
     synced.report("InferencePool/llama", Accepted="True", Ready="True")
     synced.report("RoutingPolicy/support", Accepted="True", Programmed="True")
-    synced.becomes("Healthy")
+    synced.expect("Healthy")
     synced.commit({"pool.yaml": POOL.replace("minReplicas: 1", "minReplicas: 2")})
-    synced.becomes("Progressing")
+    synced.expect("Progressing")
     assert (synced.get("InferencePool/llama") or {})["spec"]["scaling"]["minReplicas"] == 2
     synced.report("InferencePool/llama", Accepted="True", Ready="True")
-    synced.becomes("Healthy")
+    synced.expect("Healthy")

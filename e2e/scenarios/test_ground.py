@@ -153,7 +153,7 @@ def test_zone_without_spot_sends_nodes_to_the_other(control_plane: ControlPlane,
     control_plane.outage(Outage(capacity_type="spot", zone=lost))
     try:
         control_plane.kubectl("delete", "nodeclaims", *model.node_claims(), "--wait=false")
-        eventually("a node in the other zone", lambda: {labels[ZONE] for labels in model.node_labels()} not in (set(), {lost}))
+        assert eventually("a node in the other zone", lambda: {labels[ZONE] for labels in model.node_labels()} not in (set(), {lost}))
         model.ready(2)
     finally:
         control_plane.outage()
@@ -191,7 +191,7 @@ def test_forebays_image_acts_as_its_service_account(control_plane: ControlPlane,
     spec = {"restartPolicy": "OnFailure", "containers": [one]}
     control_plane.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
     user = f"system:serviceaccount:{namespace}:default"
-    eventually("it is refused", lambda: user in pods.log(namespace, "sweep", "sweep"), 15)
+    assert eventually("it is refused", lambda: user in pods.log(namespace, "sweep", "sweep"), 15)
     kinds = "nodepools.karpenter.sh,customresourcedefinitions.apiextensions.k8s.io"
     control_plane.kubectl("create", "clusterrole", namespace, "--verb=get,list,delete", f"--resource={kinds}")
     control_plane.kubectl("create", "clusterrolebinding", namespace, f"--clusterrole={namespace}", f"--user={user}")

@@ -37,7 +37,7 @@ class Node:
         allocatable = (self._plane.api.get(self.path) or {})["status"]["allocatable"]
         return {key.removeprefix("nvidia.com/"): count for key, count in allocatable.items() if key.startswith("nvidia.com/")}
 
-    def reaches(self, state: str) -> None:
+    def expect_state(self, state: str) -> None:
         eventually(f"{self.name} is {state}", lambda: self.state() == state, 15)
 
 
@@ -61,9 +61,9 @@ def node(control_plane: ControlPlane, mig_manager: MigManager) -> Iterator[Node]
 
 def test_layout_is_applied_and_devices_follow(node: Node) -> None:
     node.ask("halves")
-    node.reaches("pending")
+    node.expect_state("pending")
     assert node.labels()[PLUGIN] == PAUSED and PRODUCT not in node.labels()
-    node.reaches("success")
+    node.expect_state("success")
     assert node.labels()[PLUGIN] == "true" and node.labels()[PRODUCT] == "NVIDIA-H100-80GB-HBM3"
     eventually("four partitions", lambda: node.gpus() == {"gpu": "0", "mig-3g.40gb": "4"}, 5)
     node.ask("mixed")
@@ -72,11 +72,11 @@ def test_layout_is_applied_and_devices_follow(node: Node) -> None:
 
 def test_failure_and_a_configuration_that_is_not_there(node: Node, mig_manager: MigManager) -> None:
     node.ask("absent")
-    node.reaches("failed")
+    node.expect_state("failed")
     mig_manager.faults[node.name] = Fault.FAIL
     node.ask("halves")
-    node.reaches("pending")
-    node.reaches("failed")
+    node.expect_state("pending")
+    node.expect_state("failed")
     assert node.gpus() == {"gpu": "2"}
 
 
@@ -85,11 +85,11 @@ def test_gpu_in_use_makes_it_fail(node: Node, control_plane: ControlPlane, names
     spec = {"nodeName": node.name, "containers": [container]}
     control_plane.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "busy", "namespace": namespace}, "spec": spec})
     node.ask("halves")
-    node.reaches("pending")
-    node.reaches("failed")
+    node.expect_state("pending")
+    node.expect_state("failed")
     control_plane.kubectl("delete", "pod", "busy", "-n", namespace)
     node.ask("all-disabled")
-    node.reaches("success")
+    node.expect_state("success")
     node.ask("halves")
     eventually("four partitions", lambda: node.gpus().get("mig-3g.40gb") == "4", 15)
 
@@ -97,10 +97,10 @@ def test_gpu_in_use_makes_it_fail(node: Node, control_plane: ControlPlane, names
 def test_operand_that_does_not_leave_keeps_it_pending(node: Node, mig_manager: MigManager) -> None:
     mig_manager.faults[node.name] = Fault.STICK
     node.ask("halves")
-    node.reaches("pending")
+    node.expect_state("pending")
     mig_manager.faults.clear()
     node.ask("all-disabled")
-    node.reaches("success")
+    node.expect_state("success")
     node.ask("halves")
     eventually("four partitions", lambda: node.gpus().get("mig-3g.40gb") == "4", 15)
 
@@ -108,5 +108,5 @@ def test_operand_that_does_not_leave_keeps_it_pending(node: Node, mig_manager: M
 def test_success_without_devices(node: Node, mig_manager: MigManager) -> None:
     mig_manager.faults[node.name] = Fault.NO_DEVICES
     node.ask("halves")
-    node.reaches("success")
+    node.expect_state("success")
     eventually("no devices", lambda: node.gpus() == {}, 5)
