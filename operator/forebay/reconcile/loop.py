@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from forebay.adapters import cluster as kinds
@@ -23,6 +24,24 @@ from forebay.reconcile.world import World
 
 WORKERS = 8
 
+
+def _node(obj: Object) -> Any:
+    return node_view(obj, (obj["metadata"].get("labels") or {}).get(LABEL_POOL, ""))
+
+
+def _asked(obj: Object) -> Any:
+    """What a user asked for: not the status, which is ours."""
+    meta = obj["metadata"]
+    return meta["uid"], meta.get("generation"), meta.get("deletionTimestamp")
+
+
+_FINGERPRINTS: dict[Kind, Callable[[Object], Any]] = {
+    kinds.NODES: _node,
+    kinds.INFERENCE_POOLS: _asked,
+    kinds.ROUTING_POLICIES: _asked,
+    kinds.BATCH_CLASSES: _asked,
+}
+
 _log = logging.getLogger(__name__)
 
 
@@ -32,7 +51,7 @@ class Loop:
     def __init__(self, world: World, view: ObjectView) -> None:
         self.world, self.view = world, view
         self.queue: WorkQueue[Key] = WorkQueue(self._work)
-        self._nodes: dict[str, Any] = {}
+        self._seen: dict[tuple[Kind, str, str], Any] = {}
 
     def learn(self, kind: Kind, obj: Object) -> None:
         """Takes in an object's state without acting on it yet."""
@@ -45,20 +64,22 @@ class Loop:
             self.view.remove(kind, obj)
         else:
             self.view.put(kind, obj)
-        if kind == kinds.NODES and not self._node_matters(obj, deleted):
+        if not self._matters(kind, obj, deleted):
             return
         for key in keys | set(concerned(kind, obj, self.view)):
             self.queue.add(key)
 
-    def _node_matters(self, obj: Object, deleted: bool) -> bool:
-        """Whether anything that decisions look at changed: nodes are touched every few seconds by their own heartbeat."""
-        name = obj["metadata"]["name"]
-        seen = None if deleted else node_view(obj, (obj["metadata"].get("labels") or {}).get(LABEL_POOL, ""))
-        if seen is None:
-            return self._nodes.pop(name, None) is not None
-        if self._nodes.get(name) == seen:
+    def _matters(self, kind: Kind, obj: Object, deleted: bool) -> bool:
+        """Whether anything that decisions look at changed: nodes have a heartbeat, and our own status writes come back as changes."""
+        if kind not in _FINGERPRINTS:
+            return True
+        place = kind, obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
+        if deleted:
+            return self._seen.pop(place, None) is not None
+        seen = _FINGERPRINTS[kind](obj)
+        if self._seen.get(place) == seen:
             return False
-        self._nodes[name] = seen
+        self._seen[place] = seen
         return True
 
     async def _work(self, key: Key) -> float | None:
