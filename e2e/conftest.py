@@ -100,7 +100,10 @@ def operator(control_plane: ControlPlane, crds: None, pods: Pods) -> Release:
 
 @pytest.fixture
 def forebay(control_plane: ControlPlane, operator: Release, namespace: str) -> Iterator[Forebay]:
-    """A namespace in which the three resources work; its pools and policies are deleted at the end."""
-    yield Forebay(control_plane, namespace)
+    """A namespace in which the three resources work. Its pools and policies end with it, and classes that begin with its name."""
+    yield Forebay(control_plane, operator, namespace)
+    mine = [name for name in control_plane.kubectl("get", "batchclasses", "-o", "name").split() if f"/{namespace}-" in name]
+    if mine:
+        control_plane.kubectl("delete", *mine, "--wait=false")
     for kind in ("routingpolicies", "inferencepools.forebay.dev"):
         control_plane.kubectl("delete", kind, "--all", "-n", namespace, "--wait=false")

@@ -13,6 +13,7 @@ from typing import Any
 from e2e import resources
 from e2e.controlplane.client import Object
 from e2e.controlplane.cluster import ControlPlane
+from e2e.release import Release
 from e2e.waiting import eventually
 
 GATEWAY_PORT = 8080
@@ -23,10 +24,14 @@ class Forebay:
     """One namespace with its pools and its gateway."""
 
     plane: ControlPlane
+    operator: Release
     namespace: str
 
     def apply(self, *objects: Object) -> None:
         self.plane.apply(*objects)
+
+    def kubectl(self, *arguments: str) -> str:
+        return self.plane.kubectl(*arguments, "-n", self.namespace)
 
     def pool(self, name: str = "chat") -> Object:
         return self.plane.api.get(f"/apis/forebay.dev/v1alpha1/namespaces/{self.namespace}/inferencepools/{name}") or {}
@@ -35,10 +40,21 @@ class Forebay:
         found: Object = self.pool(name).get("status", {})
         return found
 
-    def condition(self, kind: str, type_: str, name: str, plural: str = "inferencepools") -> Object:
-        path = f"/apis/forebay.dev/v1alpha1/namespaces/{self.namespace}/{plural}/{name}"
+    def scale(self, name: str = "chat") -> Object:
+        """The pool's `scale` subresource."""
+        return self.plane.api.get(f"/apis/forebay.dev/v1alpha1/namespaces/{self.namespace}/inferencepools/{name}/scale") or {}
+
+    def condition(self, plural: str, type_: str, name: str) -> Object:
+        """One condition of an object, empty where it has none of that type."""
+        place = "" if plural == "batchclasses" else f"namespaces/{self.namespace}/"
+        path = f"/apis/forebay.dev/v1alpha1/{place}{plural}/{name}"
         listed = ((self.plane.api.get(path) or {}).get("status") or {}).get("conditions", [])
         return next((c for c in listed if c["type"] == type_), {})
+
+    def events(self, name: str) -> dict[str, str]:
+        """Reasons of the Events about a namespaced object, each with its newest message."""
+        found = self.plane.api.items(f"/api/v1/namespaces/{self.namespace}/events?fieldSelector=involvedObject.name%3D{name}")
+        return {event["reason"]: event["message"] for event in sorted(found, key=lambda event: str(event["eventTime"]))}
 
     def wait(self, resource: str, condition: str = "Ready", timeout_s: int = 90) -> None:
         self.plane.kubectl("wait", resource, "-n", self.namespace, f"--for=condition={condition}", f"--timeout={timeout_s}s")

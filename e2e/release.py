@@ -91,6 +91,10 @@ class Release:
         for pid in self.processes():
             os.kill(pid, signal.SIGKILL)
 
+    def writes(self) -> list[Object]:
+        """Audit events of what it wrote or tried to, oldest first."""
+        return self._plane.audit(ACCOUNT)
+
     def log(self) -> str:
         """What all operators of this run have written, decision records included."""
         logs = sorted(self._pods.folder.glob(f"{NAMESPACE}_{DEPLOYMENT}-*/operator.log*"), key=lambda path: path.stat().st_mtime)
