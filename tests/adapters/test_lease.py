@@ -66,6 +66,9 @@ class Candidate:
             self.outcome = "lost"
 
     async def end(self) -> None:
+        """Ends the candidate; its line must not hang, for then only the clock would end its last request."""
+        if self.line.state == "hangs":
+            self.line.state = "down"
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
 
@@ -86,10 +89,12 @@ def play(script: Callable[[MemoryCluster, ManualClock, Candidate, Candidate], An
         await settle()
         second = Candidate(cluster, clock, "second")
         await settle()
-        assert first.leads and not second.leads
-        await script(cluster, clock, first, second)
-        for candidate in (first, second):
-            await candidate.end()
+        try:
+            assert first.leads and not second.leads
+            await script(cluster, clock, first, second)
+        finally:
+            for candidate in (first, second):
+                await candidate.end()
 
     asyncio.run(run())
 
@@ -228,21 +233,23 @@ def test_two_never_lead_at_once(script: list[tuple[int, str, float]]) -> None:
         cluster = MemoryCluster(clock)
         candidates = [Candidate(cluster, clock, f"candidate-{number}") for number in range(3)]
         everyone = list(candidates)
-        for number, state, seconds in script:
-            candidates[number].line.state = state
-            await clock.advance(seconds)
-            for index, candidate in enumerate(candidates):
-                if candidate.outcome == "lost":
-                    candidates[index] = Candidate(cluster, clock, f"again-{len(everyone)}")
-                    everyone.append(candidates[index])
-        for candidate in candidates:
-            candidate.line.state = "up"
-        await clock.advance(40)
-        assert sum(candidate.leads for candidate in candidates) == 1, "and one leads in the end"
-        spans = sorted(span for candidate in everyone for span in candidate.spans)
-        assert all(before[1] <= after[0] for before, after in pairwise(spans))
-        for candidate in everyone:
-            await candidate.end()
+        try:
+            for number, state, seconds in script:
+                candidates[number].line.state = state
+                await clock.advance(seconds)
+                for index, candidate in enumerate(candidates):
+                    if candidate.outcome == "lost":
+                        candidates[index] = Candidate(cluster, clock, f"again-{len(everyone)}")
+                        everyone.append(candidates[index])
+            for candidate in candidates:
+                candidate.line.state = "up"
+            await clock.advance(40)
+            assert sum(candidate.leads for candidate in candidates) == 1, "and one leads in the end"
+            spans = sorted(span for candidate in everyone for span in candidate.spans)
+            assert all(before[1] <= after[0] for before, after in pairwise(spans))
+        finally:
+            for candidate in everyone:
+                await candidate.end()
 
     asyncio.run(run())
 
