@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -15,6 +17,7 @@ from e2e.controlplane.client import Object
 from e2e.controlplane.cluster import ControlPlane
 from e2e.release import Release
 from e2e.waiting import eventually
+from forebay.dataplane.outcome import TAIL_BYTES, Outcome, outcome, stream_is_whole
 
 GATEWAY_PORT = 8080
 
@@ -32,6 +35,17 @@ class Forebay:
 
     def kubectl(self, *arguments: str) -> str:
         return self.plane.kubectl(*arguments, "-n", self.namespace)
+
+    def forebay(self, command: str, *arguments: str) -> str:
+        """What a command of Forebay's prints about this namespace.
+
+        Raises:
+            subprocess.CalledProcessError: it ended with another code than 0.
+        """
+        words = [sys.executable, "-m", "forebay", command, *arguments]
+        if command != "replay":
+            words += ["--namespace", self.namespace, "--kubeconfig", str(self.plane.kubeconfig)]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
     def pool(self, name: str = "chat") -> Object:
         return self.plane.api.get(f"/apis/forebay.dev/v1alpha1/namespaces/{self.namespace}/inferencepools/{name}") or {}
@@ -103,7 +117,7 @@ class Load:
     Args:
         gateway: address of the gateway.
         rps: requests per second.
-        tokens: output tokens of each.
+        tokens: output tokens of each; may be changed under way.
     """
 
     gateway: str
@@ -158,11 +172,9 @@ def send(gateway: str, tokens: int, model: str = "support-chat", key: str = reso
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         connection.request("POST", "/v1/chat/completions", json.dumps(chat(model, tokens, stream=True)), headers)
         answer = connection.getresponse()
-        if 400 <= answer.status < 500 or answer.status == 503:
-            return f"refused {answer.status}"
-        body = answer.read()
-        return "finished" if answer.status == 200 and body.rstrip().endswith(b"data: [DONE]") else "lost"
+        became = outcome(answer.status, whole=stream_is_whole(answer.read()[-TAIL_BYTES:]))
+        return f"{became} {answer.status}" if became is Outcome.REFUSED else str(became)
     except (OSError, http.client.HTTPException):
-        return "lost"
+        return str(Outcome.LOST)
     finally:
         connection.close()

@@ -10,11 +10,11 @@ from typing import Protocol
 import orjson
 
 from forebay.dataplane.gateway.config import Pool
+from forebay.dataplane.outcome import TAIL_BYTES, stream_is_whole
 
 EVENT_STREAM = b"text/event-stream"
 
 _TAIL_BYTES = 4096
-_DONE = re.compile(rb"data: ?\[DONE\]\s*\Z")
 _ERROR_EVENT = re.compile(rb'(?:\A|\n)data: ?\{\s*"error"[^\n]*\s*\Z')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _PROMPT = re.compile(rb'"prompt_tokens"\s*:\s*(\d{1,15})')
@@ -58,7 +58,7 @@ class Tail:
 
     @property
     def complete(self) -> bool:
-        return _DONE.search(self._tail[-64:]) is not None
+        return stream_is_whole(self._tail[-TAIL_BYTES:])
 
     @property
     def failed(self) -> bool:

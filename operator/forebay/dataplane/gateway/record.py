@@ -9,6 +9,7 @@ import orjson
 
 from forebay.dataplane.gateway import metrics
 from forebay.dataplane.gateway.answer import Answer
+from forebay.dataplane.outcome import Outcome, is_accepted, outcome
 
 _requests = metrics.Children(metrics.REQUESTS)
 _lost = metrics.Children(metrics.LOST)
@@ -56,13 +57,11 @@ class Record:
 
     @property
     def accepted(self) -> bool:
-        """Answered neither 4xx (429 is one) nor 503."""
-        return not 400 <= self.status < 500 and self.status != 503
+        return is_accepted(self.status)
 
     @property
     def lost(self) -> bool:
-        """Accepted, and not finished."""
-        return self.accepted and (self.broken or self.status >= 500)
+        return outcome(self.status, whole=not self.broken) is Outcome.LOST
 
     @property
     def pool(self) -> str:
