@@ -1,7 +1,8 @@
 """One contract, two clusters: the one in memory, and a real API server (etcd and kube-apiserver, nothing else) where its binaries are.
 
-Binaries are looked for in $FOREBAY_TOOLS, then in ~/.cache/forebay-cp. Without them the real half is skipped, unless $FOREBAY_TOOLS
-promised them: then it fails. `pytest tests/adapters -m real_cluster` runs that half alone.
+Its programs are looked for where `make e2e` puts them ($FOREBAY_E2E_TOOLS, which it sets; $FOREBAY_TOOLS; ~/.cache/forebay/tools), in
+$KUBEBUILDER_ASSETS and in ~/.cache/forebay-cp. Without them the real half is skipped, unless $FOREBAY_E2E_TOOLS promised them: then it
+fails. `pytest tests/adapters -m real_cluster` runs that half alone.
 """
 
 from __future__ import annotations
@@ -51,14 +52,19 @@ async def _on_real(kubeconfig: Path, check: Check) -> None:
 
 def find_tools() -> Path:
     """The folder with etcd and kube-apiserver; skips where there is none."""
-    promised = os.environ.get("FOREBAY_TOOLS")
-    folder = Path(promised) if promised else Path.home() / ".cache" / "forebay-cp"
-    missing = [name for name in ("etcd", "kube-apiserver") if not os.access(folder / name, os.X_OK)]
-    if missing and promised:
-        pytest.fail(f"$FOREBAY_TOOLS={promised} lacks {' and '.join(missing)}")
-    if missing:
-        pytest.skip(f"no {' and '.join(missing)} in {folder}: `make e2e` builds them, or set $FOREBAY_TOOLS")
-    return folder
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    if promised := os.environ.get("FOREBAY_E2E_TOOLS"):
+        folders = [Path(promised, "bin")]
+    else:
+        roots = [Path(os.environ[name]) for name in ("FOREBAY_TOOLS", "KUBEBUILDER_ASSETS") if os.environ.get(name)]
+        roots += [cache / "forebay" / "tools", cache / "forebay-cp"]
+        folders = [folder for root in roots for folder in (root, *sorted(root.glob("set-*/bin")))]
+    for folder in folders:
+        if all(os.access(folder / name, os.X_OK) for name in ("etcd", "kube-apiserver")):
+            return folder
+    if promised:
+        pytest.fail(f"$FOREBAY_E2E_TOOLS={promised} has no bin/etcd and bin/kube-apiserver")
+    pytest.skip("no etcd and kube-apiserver found: `make e2e` builds them, or set $KUBEBUILDER_ASSETS")
 
 
 @pytest.fixture(scope="session")
