@@ -41,6 +41,7 @@ class Reason(StrEnum):
     OBJECTIVE_BELOW_SERVICE_TIME = "ObjectiveBelowServiceTime"
     NO_PROFILE = "NoProfile"
     NO_OBJECTIVE = "NoObjective"
+    MAX_REPLICAS = "MaxReplicas"
     REPLICAS_READY = "ReplicasReady"
     REPLICAS_PENDING = "ReplicasPending"
     NO_REPLICAS = "NoReplicas"
@@ -67,6 +68,38 @@ class Reason(StrEnum):
     CONFIG_LOADED = "ConfigLoaded"
     CONFIG_PENDING = "ConfigPending"
     APPLY_FAILED = "ApplyFailed"
+
+
+CONDITIONS: dict[Type, str] = {
+    Type.ACCEPTED: "the object can be worked with; False says which other object or field stands against it",
+    Type.RESOLVED_REFS: "every class and pool it names exists and may be used; for a BatchClass: some pool serves it",
+    Type.READY: "as many replicas answer as are wanted: the one to wait for",
+    Type.PROGRAMMED: "every gateway replica has loaded the configuration that holds this policy",
+    Type.CAPACITY_PROVISIONED: "every replica has a node; False also where Karpenter is asked for and not installed",
+    Type.SLO_FEASIBLE: "an idle replica meets every objective; False says the best figure that can be reached",
+    Type.METRICS_FRESH: "demand was measured within the last three intervals; otherwise the pool is held and never shrunk",
+    Type.BUDGET_RESPECTED: "nodes.limits hold; reason Limited says that more replicas are wanted than they allow",
+    Type.PARTITIONED: "every node of the pool's own shows the MIG layout; False names the node that is changing, failed or stuck",
+    Type.FIELD_CONFLICT: "another field manager owns a field that Forebay needs; the message names both",
+    Type.PAUSED: "nothing is touched, because of scaling.paused or mode Recommend",
+}
+"""What each condition says when it is True."""
+
+EVENTS: dict[str, str] = {
+    "ScaledUp": "the pool grew; the message has the figures",
+    "ScaledDown": "the pool shrank after its window",
+    "RecommendedUp": "mode Recommend: it would have grown",
+    "RecommendedDown": "mode Recommend: it would have shrunk",
+    "Interrupted": "a replica's node is about to go or gone; it is unrouted and replaced",
+    "SpotUnavailable": "spot replicas did not come in time; on-demand stands in",
+    "Limited": "nodes.limits allow fewer replicas than are wanted",
+    "PriceUnknown": "limits.usdPerHour cannot be checked, so the pool does not grow",
+    "ObjectiveBelowServiceTime": "no profile can meet an objective",
+    "PartitioningFailed": "mig-manager answered failed for a node",
+    "PartitioningStuck": "a node's layout did not change in time",
+    "InvalidSpec": "the object cannot be read; nothing is done with it",
+}
+"""Reasons of Events."""
 
 
 class Condition(K8sModel):

@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "explain": "say why a pool has the size it has",
     "replay": "plan recorded decisions again and show the difference",
     "crds": "print the CustomResourceDefinitions",
+    "docs": "write the reference pages that are generated from the code",
 }
 
 EXIT_USAGE = 64
