@@ -57,7 +57,7 @@ def find_tools() -> Path:
         folders = [Path(promised, "bin")]
     else:
         roots = [Path(os.environ[name]) for name in ("FOREBAY_TOOLS", "KUBEBUILDER_ASSETS") if os.environ.get(name)]
-        roots += [cache / "forebay" / "tools", cache / "forebay-cp"]
+        roots += [cache / "forebay" / "tools"]
         folders = [folder for root in roots for folder in (root, *sorted(root.glob("set-*/bin")))]
     for folder in folders:
         if all(os.access(folder / name, os.X_OK) for name in ("etcd", "kube-apiserver")):

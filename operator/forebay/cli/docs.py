@@ -64,7 +64,7 @@ def _rows(registry: Any) -> str:
 def conditions_page() -> str:
     from forebay.api.conditions import CONDITIONS, EVENTS
 
-    head = "# Conditions and Events\n\nGenerated from the code by `make docs`. Reasons are stable words: alerts and scripts may match on them.\n"
+    head = "# Conditions and Events\n\nGenerated from the code by `make docs`. Reasons are stable words: alerts may match on them.\n"
     return (
         head
         + _table("Conditions", ("condition", "True means"), CONDITIONS.items())
