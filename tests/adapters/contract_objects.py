@@ -6,10 +6,13 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from forebay.adapters.cluster import Cluster, Object
+from forebay.adapters.cluster import Cluster, Kind, Object
 
 Check = Callable[[Cluster, str], Awaitable[None]]
 """A contract: gets a cluster and the name of a namespace of its own."""
+
+Run = Callable[[Check], None]
+"""What the `run` fixture gives: runs a contract on one of the clusters."""
 
 
 def unique(prefix: str = "x") -> str:
@@ -70,3 +73,13 @@ def status_of(obj: Object, **status: Any) -> Object:
 
 def a_condition(type_: str, status: str = "True", **changes: Any) -> Object:
     return {"type": type_, "status": status, "reason": "Because", "message": "", "lastTransitionTime": "2024-01-01T00:00:00Z", **changes}
+
+
+async def found(cluster: Cluster, kind: Kind, ns: str | None, name: str) -> Object:
+    obj = await cluster.get(kind, ns, name)
+    assert obj is not None
+    return obj
+
+
+def version(obj: Object) -> str:
+    return str(obj["metadata"]["resourceVersion"])
