@@ -59,7 +59,9 @@ class Images:
     """
 
     def __init__(self, entrypoint: Sequence[str]) -> None:
-        self._command = ["unshare", "-m", "sh", str(ROOT / "e2e" / "pod_entry.sh"), SERVICE_ACCOUNT, *entrypoint]
+        # By way of the machine's root, which no mount of a pod stands for: a checkout may well lie under /tmp.
+        script = f"/proc/self/root{ROOT}/e2e/pod_entry.sh"
+        self._command = ["unshare", "-m", "sh", script, SERVICE_ACCOUNT, *entrypoint]
 
     def __call__(self, image: str) -> Sequence[str] | None:
         name = image.partition("@")[0].rpartition("/")[2].partition(":")[0]

@@ -212,10 +212,11 @@ class PodProcess:
             raise ConfigError(f"container {spec['name']} mounts a volume {error} that the pod does not declare") from error
         mounts.link()
         own = variables(spec, self.object.latest, self._place, self._lookup)
-        env = {**self._host.environment, "HOSTNAME": self.object.name, **own}
+        # Only the container's own variables speak of its mounts: the host's PATH may well lead through a folder such as /tmp.
+        mounted = {name: rewrite(value, mounts) for name, value in own.items()}
         return Launch(
             argv=[rewrite(word, mounts) for word in command_line(spec, own, self._host.entrypoint)],
-            env={name: rewrite(value, mounts) for name, value in env.items()},
+            env={**self._host.environment, "HOSTNAME": self.object.name, **mounted},
             cwd=Path(rewrite(spec["workingDir"], mounts)) if spec.get("workingDir") else self.folder,
             log=self.folder / f"{spec['name']}.log",
             mounts=mounts,
