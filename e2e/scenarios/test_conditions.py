@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
@@ -86,11 +87,10 @@ def test_objective_that_cannot_be_met_names_what_can(forebay: Forebay) -> None:
     batch_class = f"{forebay.namespace}-eager"
     forebay.apply(resources.batch_class(batch_class, objectives=within("5ms")), without_nodes(forebay.namespace, classes=[batch_class]))
     message = says(forebay, "SloFeasible", "ObjectiveBelowServiceTime")
-    assert message.startswith("timeToFirstToken 5ms cannot be met: one idle h100/full replica needs ")
-    best = message.partition(" replica needs ")[2].partition(". Raise the target to ")
-    assert best[2].startswith(f"{best[0]}, shorten requests, or add a faster accelerator")
+    best = re.search(r" 5ms cannot be met: one idle h100/full replica needs (\S+) for 256 input and 128 output tokens\. ", message)
+    assert best and f"Raise the target to {best[1]}, shorten requests, or add a faster accelerator" in message
     assert "ObjectiveBelowServiceTime" in forebay.events("chat")
-    forebay.apply(resources.batch_class(batch_class, objectives=within(best[0])))
+    forebay.apply(resources.batch_class(batch_class, objectives=within(best[1])))
     says(forebay, "SloFeasible", "Feasible")
 
 
@@ -164,7 +164,6 @@ def test_limit_in_dollars_stops_growth_where_a_price_is_missing(forebay: Forebay
     forebay.apply(resources.batch_class(batch_class), pool)
     assert "set usdPerHour of h100" in says(forebay, "BudgetRespected", "PriceUnknown")
     assert status(forebay, "BudgetRespected") == "Unknown" and forebay.replicas() == []
-    assert forebay.status()["rate"] == {"usdPerHour": "unknown"}
     assert "PriceUnknown" in forebay.events("chat")
 
 
