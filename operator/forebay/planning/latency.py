@@ -31,8 +31,11 @@ def _after_wait(state: Occupancy, own: Work, steps: float, target_s: float, plac
     """Adds the wait for a place. Whoever finds one misses with probability `placed`; who does not has a full replica before it."""
     if state.waits <= 0.0:
         return placed
-    full = state.places
-    full_s = own.prompt_s + steps * (state.base_s + state.work.decode_s * full + state.work.prompt_s * state.prompts(full))
+    work, full = state.work, state.places
+    if state.pipelined:
+        full_s = 2.5 * (state.base_s + full * work.prompt_s)
+    else:
+        full_s = own.prompt_s + steps * (state.base_s + work.decode_s * full + work.prompt_s * state.prompts(full))
     return (1.0 - state.waits) * placed + state.wait_miss(target_s - full_s)
 
 
@@ -66,12 +69,13 @@ def _joining(state: Occupancy, own: Work, decoding: float, target_s: float) -> f
     dispersion = (state.bursts.dispersion + work.prompt_cv2) / lump
     nobody = exp(-decoding)
     missed = seen = 0.0
-    for count, weight in count_points(prompts / lump, dispersion):
+    # Rare long steps are met often, so they must not be cut off.
+    for count, weight in count_points(prompts / lump, dispersion, 0.03 * NEGLIGIBLE):
         if count == 0.0:
             # A step that decodes nothing has a prompt.
             weight *= 1.0 - nobody
         step_s = plain_s + work.prompt_s * lump * count
-        if weight * step_s > NEGLIGIBLE * mean_s:
+        if weight * step_s > 0.1 * NEGLIGIBLE * mean_s:
             seen += weight * step_s
             next_s = plain_s + work.decode_s * count * lump
             missed += weight * step_s * _next_step(state, own, max(step_s, state.window_s), mean_s, next_s, target_s)
@@ -80,16 +84,30 @@ def _joining(state: Occupancy, own: Work, decoding: float, target_s: float) -> f
 
 def _next_step(state: Occupancy, own: Work, step_s: float, mean_s: float, next_s: float, target_s: float) -> float:
     """P(miss) of a request that arrives anywhere in a step of `step_s`; the next one, without prompts, takes `next_s`."""
+    if not state.pipelined:
+        return _in_step(state, own, step_s, mean_s, target_s - next_s)
+    # The sidecar has a batch ready before the engine is free: who comes after it was formed waits for that one too.
+    formed = 1.0 - exp(-state.rate * max(0.0, step_s - state.window_s))
+    slack_s = target_s - next_s
+    at_once, later = (_in_step(state, own, step_s, mean_s, slack) for slack in (slack_s, slack_s - mean_s))
+    return (1.0 - formed) * at_once + formed * later
+
+
+def _in_step(state: Occupancy, own: Work, step_s: float, mean_s: float, slack_s: float) -> float:
+    """P(what is left of a step, the own prompt and those of whoever comes along together take more than the slack)."""
     work = state.work
     company = state.rate * (state.share * step_s + (1.0 - state.share) * max(mean_s, state.window_s) * state.near)
-    slack_s, each_s, missed = target_s - next_s, work.prompt_s, 0.0
+    # The hole that a router fills was left when the step began, the sooner the more arrive: the start of a step is met more often.
+    shift = 0.5 * (1.0 - state.share) * (1.0 - exp(-state.rate * mean_s))
+    least_s, range_s = shift * step_s, (1.0 - shift) * step_s
+    each_s, missed = work.prompt_s, 0.0
     if own.prompt_cv2 + work.prompt_cv2 < 1e-9:
         for count, weight in count_points(company, 1.0):
             late_s = step_s - slack_s + own.prompt_s + count * each_s
             if late_s > 0.0:
-                missed += weight * (late_s / step_s if late_s < step_s else 1.0)
+                missed += weight * (late_s / range_s if late_s < range_s else 1.0)
         return missed
-    near_s, far_s = (slack_s - place * step_s for place in _PLACES)
+    near_s, far_s = (slack_s - least_s - place * range_s for place in _PLACES)
     own2, each2 = own.prompt_s**2 * own.prompt_cv2, each_s * each_s * work.prompt_cv2
     for count, weight in count_points(company, 1.0):
         mean = own.prompt_s + count * each_s

@@ -8,7 +8,7 @@ all that is asked of it has a closed form. Model, symbols, sources and limits: d
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, sqrt
+from math import exp
 
 from forebay.api.inference_pool import Task
 from forebay.planning.tails import Points, gamma_points, gamma_tail, negative_binomial
@@ -89,7 +89,9 @@ class Occupancy:
         arriving = self.rate * (self.base_s + work.decode_s * decoding)
         if work.decodes <= 0.0:
             return arriving / (1.0 - self.rate * work.prompt_s)
-        return max(0.05 * arriving, self._carried(arriving) + self.bursts.slope * (decoding - self.fluid))
+        return max(
+            0.05 * arriving, arriving + self.rate * work.prompt_s * self.fluid / work.decodes + self.bursts.slope * (decoding - self.fluid)
+        )
 
     def prompts_over(self, steps: float, decoding: float) -> float:
         """Mean number of prompts in the first steps of an answer, with so many decoding: what came with it echoes soon, not late."""
@@ -151,6 +153,12 @@ def _idle(engine: EngineProfile, work: Work, rate: float, share: float) -> float
     return 0.0
 
 
+def _joined(engine: EngineProfile, work: Work, rate: float, idle: float) -> float:
+    """The rate at which a busy replica gets company: lower than its own where arrivals find an idle one instead."""
+    busy = min(1.0, rate * ((work.decodes + 1.0) * engine.base_s + work.total_s))
+    return rate * min(1.0, (1.0 - idle) / busy) if busy > 0.0 else 0.0
+
+
 def _in_flight(engine: EngineProfile, work: Work, rate: float, share: float, window_s: float) -> tuple[float, float]:
     """Mean number in flight on a replica, and as an arrival finds it where the router sends it."""
     steps_s, load = (work.decodes + 1.0) * engine.base_s, rate * work.total_s
@@ -183,9 +191,9 @@ def occupancy(
     if rate >= service_rate(engine, work):
         return None
     share = max(1.0 - efficiency * (1.0 - 1.0 / replicas), 1.0 / MOST_POOLED)
-    burst = bursts(work, rate * work.prompt_s * sqrt(share))
     flight, met = _in_flight(engine, work, rate, share, window_s)
     idle = _idle(engine, work, rate, share) if rate > 0.0 else 1.0
+    burst = bursts(work, _joined(engine, work, rate, idle) * work.prompt_s)
     near = min(1.0, max(met, 1.0 - idle) / flight) if flight > 0.0 else 1.0
     even, single, dispersion = _decoding(engine, work, rate, burst)
     level = max(even, rate * work.decodes * (engine.base_s + work.decode_s))

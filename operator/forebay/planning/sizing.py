@@ -12,7 +12,7 @@ from math import ceil, floor, inf, log10
 from forebay.planning.latency import miss
 from forebay.planning.queueing import EngineProfile, Load, Metric, Occupancy, Promise, Work, mixed, occupancy, service_rate, work_of
 
-MOST_UTILISED = 0.95
+MOST_UTILISED = 0.9
 """Share of its throughput that a replica may be loaded with: nearer to all of it queues outgrow any promise, and any measurement."""
 
 TURNED_AWAY = 0.01

@@ -43,7 +43,7 @@ def gamma_points(mean: float, variance: float) -> Points:
     return [(max(0.0, shifted * max(0.0, 1.0 - cv2 / 9.0 + z * root) ** 3 - 0.5), weight) for z, weight in NODES]
 
 
-def count_points(mean: float, dispersion: float) -> Points:
+def count_points(mean: float, dispersion: float, negligible: float = NEGLIGIBLE) -> Points:
     """A negative binomial count; `dispersion` is variance over mean, and 1 or less makes it Poisson."""
     if mean <= 0.0:
         return [(0.0, 1.0)]
@@ -56,7 +56,7 @@ def count_points(mean: float, dispersion: float) -> Points:
         grow, first, weight = 0.0, mean, exp(-mean)
     points: Points = []
     left, value = 1.0, 0.0
-    while left - weight > NEGLIGIBLE and value < 100.0:
+    while left - weight > negligible and value < 100.0:
         points.append((value, weight))
         left -= weight
         weight *= (first + grow * value) / (value + 1.0)
