@@ -1,0 +1,1 @@
+"""What several benches need: processes that are measured, load, and tables."""
