@@ -11,7 +11,6 @@ import gc
 import json
 import logging
 import os
-import resource
 import sys
 import time
 from contextlib import suppress
@@ -91,7 +90,6 @@ async def _watched(seconds: float) -> dict[str, Any]:
     return {
         "rss_mib": rss,
         "rss_after_gc_mib": _rss_mib(),
-        "rss_most_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "reconciles": count,
         "failed": _reconciles("error"),
         "cpu_ms_per_reconcile": cpu / count * 1e3 if count else None,

@@ -1,0 +1,79 @@
+"""`python -m bench` as a person and a script call it. Figures are not judged: only that they come, in the shape that was promised."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bench.__main__ import main, names
+from bench.support.table import digits, quantile, table
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_list_names_every_bench_with_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == names()
+    assert {"gateway", "sidecar", "plan", "operator-memory"} <= set(names())
+    assert all(len(line.split()) > 3 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["pln"], "there is no bench 'pln': there are"),
+        ([], "name a bench, or say --all"),
+        (["plan", "--all"], "name a bench, or say --all"),
+        (["plan", "--pools", "10,none"], "'none' is not a whole number"),
+        (["plan", "--rounds", "0"], "'0' is not a whole number"),
+        (["plan", "--seconds", "nan"], "'nan' is not between 0 and 3600 seconds"),
+        (["plan", "--peers", "envoy"], "'envoy' is not one of nginx, litellm, none"),
+        (["plan", "--fast"], "unrecognized arguments: --fast"),
+    ],
+)
+def test_wrong_usage_says_what_would_be_right(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 64
+    assert said in capsys.readouterr().err
+
+
+def test_json_is_one_line_of_named_rows() -> None:
+    argv = [sys.executable, "-m", "bench", "plan", "--json", "--pools", "3"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    result = json.loads(line)
+    assert result["bench"] == "plan"
+    assert len(result["rows"]) > 1
+    for row in result["rows"]:
+        assert row["name"] and row["pools"] == 3
+        assert row["total_s"] > 0 and row["p50_ms"] <= row["p95_ms"] <= row["max_ms"]
+
+
+def test_without_json_it_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--pools", "2"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("plan: ")
+    assert out[1].split() == ["name", "pools", "total_s", "cpu_s", "p50_ms", "p95_ms", "max_ms"]
+
+
+def test_load_over_sockets_counts_what_the_gateway_answered() -> None:
+    argv = [sys.executable, "-m", "bench", "gateway", "--json", "--rounds", "1", "--seconds", "0.5", "--peers", "none"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = {row["name"]: row for row in json.loads(done.stdout)["rows"]}
+    assert set(rows) == {"forebay, straight", "forebay, miss", "forebay, exact hit"}
+    assert all(row["requests"] > 0 and row["failed"] == 0 and row["cpu_us"] > 0 for row in rows.values())
+
+
+def test_a_table_aligns_and_leaves_blank_what_a_row_lacks() -> None:
+    rows = [{"name": "a", "cpu_us": 1.5}, {"name": "longer", "absent": "why"}]
+    assert table(rows).splitlines() == ["name    cpu_us  absent", "a          1.5        ", "longer             why"]
+
+
+def test_statistics() -> None:
+    assert [quantile([3.0, 1.0, 2.0], share) for share in (0.0, 0.5, 0.95, 1.0)] == [1.0, 2.0, 3.0, 3.0]
+    assert [digits(value) for value in (1234.5, 0.0012345, 0.0)] == [1230.0, 0.00123, 0.0]
