@@ -53,3 +53,14 @@ class DecisionsInMemory:
 
     def write(self, record: dict[str, Any]) -> None:
         self.records.append(record)
+
+
+class BothDecisions:
+    """Writes to two places."""
+
+    def __init__(self, one: DecisionLog, other: DecisionLog) -> None:
+        self._logs = one, other
+
+    def write(self, record: dict[str, Any]) -> None:
+        for log in self._logs:
+            log.write(record)

@@ -71,7 +71,10 @@ class PrometheusMetrics:
             for metric in _GAUGES
             for row in self._query(f"sum by (batch_class) ({metric}{select})")
         }
-        hashes = {row["metric"].get("hash", ""): int(float(row["value"][1])) for row in self._query(f"count by (hash) ({scrape.CONFIG_INFO}{select})")}
+        hashes = {
+            row["metric"].get("hash", ""): int(float(row["value"][1]))
+            for row in self._query(f"count by (hash) ({scrape.CONFIG_INFO}{select})")
+        }
         names = sorted({series[1] for series in (*total, *gauges) if series[1]})
         return Demand(
             measured_at=min(now, float(newest[0]["value"][1])),

@@ -76,7 +76,7 @@ CONDITIONS: dict[Type, str] = {
     Type.READY: "as many replicas answer as are wanted: the one to wait for",
     Type.PROGRAMMED: "every gateway replica has loaded the configuration that holds this policy",
     Type.CAPACITY_PROVISIONED: "every replica has a node; False also where Karpenter is asked for and not installed",
-    Type.SLO_FEASIBLE: "an idle replica meets every objective; False says the best figure that can be reached",
+    Type.SLO_FEASIBLE: "every objective can be met; False says the best figure that can be reached, or that maxReplicas are too few",
     Type.METRICS_FRESH: "demand was measured within the last three intervals; otherwise the pool is held and never shrunk",
     Type.BUDGET_RESPECTED: "nodes.limits hold; reason Limited says that more replicas are wanted than they allow",
     Type.PARTITIONED: "every node of the pool's own shows the MIG layout; False names the node that is changing, failed or stuck",
@@ -98,6 +98,8 @@ EVENTS: dict[str, str] = {
     "PartitioningFailed": "mig-manager answered failed for a node",
     "PartitioningStuck": "a node's layout did not change in time",
     "InvalidSpec": "the object cannot be read; nothing is done with it",
+    "ApplyFailed": "the API server refuses an object that is needed; the message has its words",
+    "MaxReplicas": "maxReplicas are not enough for an objective",
 }
 """Reasons of Events."""
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from forebay.api.batch_class import BatchClass
 from forebay.api.inference_pool import InferencePool
-from forebay.api.meta import API_VERSION, GROUP, VERSION, K8sModel, format_duration
+from forebay.api.meta import API_VERSION, GROUP, NAME_PATTERN, VERSION, K8sModel, format_duration
 from forebay.api.routing_policy import RoutingPolicy
 
 _KEPT = frozenset(
@@ -57,6 +57,7 @@ AGE = column("Age", ".metadata.creationTimestamp", "date")
 KINDS: dict[type[K8sModel], dict[str, Any]] = {
     BatchClass: {
         "scope": "Cluster",
+        "name": NAME_PATTERN,
         "short": "fclass",
         "columns": [
             column("Tier", ".spec.tier"),
@@ -68,6 +69,8 @@ KINDS: dict[type[K8sModel], dict[str, Any]] = {
     },
     InferencePool: {
         "scope": "Namespaced",
+        # It becomes the name of a Service, which begins with a letter, and a label's value.
+        "name": r"^[a-z]([-a-z0-9]*[a-z0-9])?$",
         "short": "fpool",
         "scale": {
             "specReplicasPath": ".spec.scaling.minReplicas",
@@ -173,6 +176,13 @@ def _without_defaults(node: Any) -> Any:
     return node
 
 
+def _metadata(name_pattern: str | None) -> dict[str, Any]:
+    """What an object may be called; of its metadata a CRD can restrict nothing else."""
+    if name_pattern is None:
+        return {"type": "object"}
+    return {"type": "object", "properties": {"name": {"type": "string", "maxLength": 63, "pattern": name_pattern}}}
+
+
 def render(kind: type[K8sModel]) -> dict[str, Any]:
     """The CustomResourceDefinition of one kind."""
     facts = KINDS[kind]
@@ -187,7 +197,7 @@ def render(kind: type[K8sModel]) -> dict[str, Any]:
         "properties": {
             "apiVersion": {"type": "string", "description": f"Version of the schema, {API_VERSION}."},
             "kind": {"type": "string", "description": f"Kind of the object, {name}."},
-            "metadata": {"type": "object"},
+            "metadata": _metadata(facts.get("name")),
             "spec": schema_of(kind.model_fields["spec"].annotation),  # type: ignore[arg-type]
             "status": _without_defaults(schema_of(kind.model_fields["status"].annotation)),  # type: ignore[arg-type]
         },

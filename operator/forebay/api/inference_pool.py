@@ -5,10 +5,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from forebay.api.conditions import Condition
 from forebay.api.meta import NAME_PATTERN, Duration, K8sModel, Name, ObjectMeta, cel, listmap, rules
+from forebay.api.pod_template import checked
 
 FULL = "full"
 """The partition that means a whole GPU."""
@@ -56,6 +57,7 @@ class Server(K8sModel):
     ] = 8000
     template: Annotated[
         dict[str, Any],
+        AfterValidator(checked),
         Field(
             description="Pod template of one replica. Forebay adds the batching sidecar, node selection and the variant's GPU resource.",
             json_schema_extra={
@@ -192,7 +194,7 @@ class Spot(K8sModel):
         float, Field(ge=0, le=1, description="Largest share of replicas on spot. A class's maxSpotShare can lower it.")
     ] = 1.0
     return_after: Annotated[
-        Duration, Field(description="How long spot is left alone after it was reclaimed or did not come, before it is tried again.")
+        Duration, Field(description="How long no more spot is asked for after some did not come, before it is tried again.")
     ] = 1800.0
 
 

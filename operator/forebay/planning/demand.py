@@ -6,6 +6,7 @@ drained within the same time. The larger of the two counts. A trend may raise th
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from forebay.api.inference_pool import Task
@@ -15,7 +16,7 @@ from forebay.planning.snapshot import ClassDemand, Demand, DemandPoint, Memory, 
 TREND_WINDOW_S = 180.0
 MAX_TREND = 2.0
 MIN_POINTS = 4
-MAX_POINTS = 64
+MIN_SPACING_S = TREND_WINDOW_S / 60
 DEFAULT_LEAD_S = 60.0
 MIN_DRAIN_S = 10.0
 FIRST_SHAPE = Shape(input_tokens=256, output_tokens=128)
@@ -40,19 +41,30 @@ def lead_time_s(memory: Memory) -> float:
     return times[min(len(times) - 1, int(0.9 * len(times)))] if times else DEFAULT_LEAD_S
 
 
-def remembered(memory: Memory, demand: Demand) -> tuple[dict[str, tuple[DemandPoint, ...]], dict[str, Shape]]:
-    """History and request shapes with this measurement added."""
-    history, shapes = dict(memory.history), dict(memory.shapes)
+def remembered(memory: Memory, demand: Demand, classes: Collection[str]) -> tuple[dict[str, tuple[DemandPoint, ...]], dict[str, Shape]]:
+    """History and request shapes with this measurement added; only of these classes, whatever else was measured."""
+    history = {name: points for name, points in memory.history.items() if name in classes}
+    shapes = {name: shape for name, shape in memory.shapes.items() if name in classes}
     for name, measured in demand.classes.items():
-        points = [p for p in history.get(name, ()) if demand.measured_at - TREND_WINDOW_S <= p.at < demand.measured_at]
-        points.append(DemandPoint(at=demand.measured_at, requests_per_s=round(measured.requests_per_s, 6)))
-        history[name] = tuple(points[-MAX_POINTS:])
+        if name not in classes:
+            continue
+        history[name] = _history(
+            history.get(name, ()), DemandPoint(at=demand.measured_at, requests_per_s=round(measured.requests_per_s, 6))
+        )
         if measured.completed_per_s > 0:
             shapes[name] = Shape(
                 input_tokens=round(measured.input_tokens_per_s / measured.completed_per_s, 3),
                 output_tokens=round(measured.output_tokens_per_s / measured.completed_per_s, 3),
             )
     return history, shapes
+
+
+def _history(points: tuple[DemandPoint, ...], newest: DemandPoint) -> tuple[DemandPoint, ...]:
+    """The points of the trend's window. Many looks within a short time count as one, so that the points always span the window."""
+    kept = [p for p in points if newest.at - TREND_WINDOW_S <= p.at < newest.at]
+    if len(kept) > 1 and kept[-1].at - kept[-2].at < MIN_SPACING_S:
+        kept.pop()
+    return (*kept, newest)
 
 
 def trend_per_s(points: tuple[DemandPoint, ...]) -> float:
@@ -81,17 +93,19 @@ def _class_load(
 
 
 def loads(snapshot: Snapshot, history: dict[str, tuple[DemandPoint, ...]], shapes: dict[str, Shape]) -> list[ClassLoad]:
-    """The load of every class that the pool serves and that is known, in the pool's order."""
+    """The load of every class that the pool serves and that is known, in the pool's order; none of it while nothing was measured."""
     demand = snapshot.demand
-    if demand is None:
-        return []
     lead_s = lead_time_s(snapshot.memory)
     first = FIRST_SHAPE if snapshot.spec.model.task == Task.CHAT else Shape(input_tokens=FIRST_SHAPE.input_tokens, output_tokens=0)
     result = []
     for name in snapshot.spec.classes:
         if name not in snapshot.classes:
             continue
+        shape = shapes.get(name, first)
+        if demand is None:
+            result.append(ClassLoad(name, Load(0.0, shape.input_tokens, shape.output_tokens), f"class {name}: nothing was measured yet"))
+            continue
         drain_s = max(MIN_DRAIN_S, min(lead_s, snapshot.classes[name].queue.max_wait))
         measured = demand.classes.get(name, ClassDemand())
-        result.append(_class_load(name, measured, history.get(name, ()), shapes.get(name, first), lead_s, drain_s))
+        result.append(_class_load(name, measured, history.get(name, ()), shape, lead_s, drain_s))
     return result

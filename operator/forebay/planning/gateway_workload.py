@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from forebay.api.canonical import bounded_name, canonical
+from forebay.api.canonical import bounded_name, canonical, short_hash
 from forebay.api.meta import API_VERSION
 from forebay.planning.variants import LABEL_PART_OF, PART_OF
 
@@ -25,9 +25,14 @@ GRACE_S = 60
 Object = dict[str, Any]
 
 
+def gateway_name(name: str) -> str:
+    """The name of a gateway's objects, its Service among them."""
+    return bounded_name("forebay-gateway", name)
+
+
 def gateway_objects(snapshot: GatewaySnapshot, served: list[PolicyView], document: Object) -> list[Object]:
     """The objects in the order in which they need each other."""
-    name = bounded_name("forebay-gateway", snapshot.name)
+    name = gateway_name(snapshot.name)
     meta = _metadata(snapshot, name)
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}
     config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"gateway.json": canonical(document).decode()}}
@@ -47,7 +52,7 @@ def _metadata(snapshot: GatewaySnapshot, name: str) -> Object:
 
 def _access(snapshot: GatewaySnapshot, name: str, namespace: str) -> list[Object]:
     """Read access to EndpointSlices of one namespace: all that a gateway may read."""
-    full = bounded_name(name, snapshot.namespace) if namespace != snapshot.namespace else name
+    full = f"{name}.{snapshot.namespace}" if namespace != snapshot.namespace else name
     meta = {**_metadata(snapshot, full), "namespace": namespace}
     if namespace != snapshot.namespace:
         del meta["ownerReferences"]
@@ -81,7 +86,8 @@ def _keys(served: list[PolicyView]) -> tuple[list[Object], list[Object]]:
     volumes, mounts = [], []
     for policy in served:
         for tenant in policy.spec.tenants:
-            name = bounded_name("keys", policy.name, tenant.name)
+            # Hyphens in both names could make two pairs look alike when joined.
+            name = f"keys-{short_hash([policy.name, tenant.name])}"
             volumes.append(
                 {"name": name, "secret": {"secretName": tenant.api_keys_from.secret_ref, "optional": True, "defaultMode": 0o440}}
             )

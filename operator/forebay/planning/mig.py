@@ -73,15 +73,31 @@ def _begin(node: NodeView, config: str) -> Action:
     return _patch(node, body, f"cordon {node.name} before its layout changes to {config}")
 
 
-def _finish(node: NodeView) -> Action:
+def _finish(node: NodeView, why: str) -> Action:
     body = {"metadata": {"annotations": {ANNOTATION_CORDONED: None}}, "spec": {"unschedulable": None}}
-    return _patch(node, body, f"uncordon {node.name}: its layout is applied")
+    return _patch(node, body, f"uncordon {node.name}: {why}")
+
+
+def _ours(node: NodeView) -> bool:
+    """Whether it was cordoned for a change of layout, and not by somebody else."""
+    return ANNOTATION_CORDONED in node.annotations
 
 
 def drain(pod: PodView, namespace: str) -> tuple[Action, ...]:
     """Evicts one replica; unrouting comes with every doomed replica."""
     ref = Ref(api_version="v1", kind="Pod", namespace=namespace, name=pod.name)
     return (Action(verb="evict", ref=ref, reason="its GPU is partitioned anew"),)
+
+
+def _ask(node: NodeView, config: str) -> tuple[Action, ...]:
+    """Asks mig-manager, unless it was asked already: it answers only to a change.
+
+    The state is cleared with it: what an earlier layout came to must not be taken for the answer to this one.
+    """
+    if node.labels.get(LABEL_CONFIG) == config:
+        return ()
+    body = {"metadata": {"labels": {LABEL_CONFIG: config, LABEL_STATE: None}}}
+    return (_patch(node, body, f"ask mig-manager for {config} on {node.name}"),)
 
 
 def _step(snapshot: Snapshot, node: NodeView, config: str, known: Partitioning | None) -> tuple[tuple[Action, ...], Partitioning]:
@@ -96,11 +112,12 @@ def _step(snapshot: Snapshot, node: NodeView, config: str, known: Partitioning |
         if pods:
             actions = tuple(a for pod in pods if not pod.deleting for a in drain(pod, snapshot.pool.namespace))
             return actions, progress.model_copy(update={"phase": "Stuck"}) if late else progress
-        label = _patch(node, {"metadata": {"labels": {LABEL_CONFIG: config}}}, f"ask mig-manager for {config} on {node.name}")
-        return (label,), Partitioning(config=config, phase="Applying", since=snapshot.now)
+        return _ask(node, config), Partitioning(config=config, phase="Applying", since=snapshot.now)
     if state == "failed" and node.labels.get(LABEL_CONFIG) == config:
         return (), progress.model_copy(update={"phase": "Failed"})
-    return (), progress.model_copy(update={"phase": "Stuck"}) if late else progress
+    # A look right after the label was written may not show it yet.
+    asked = () if snapshot.now - progress.since < snapshot.settings.interval_s else _ask(node, config)
+    return asked, progress.model_copy(update={"phase": "Stuck"}) if late else progress
 
 
 def _verdict(status: str, reason: Reason, message: str) -> Verdict:
@@ -118,11 +135,11 @@ def _halted(node: NodeView, progress: Partitioning) -> Verdict:
 def repartition(snapshot: Snapshot) -> Repartition:
     """The next step towards the layout on all of the pool's own nodes."""
     spec: InferencePoolSpec = snapshot.spec
-    if spec.partitioning.mode != PartitioningMode.STATIC:
-        return Repartition()
-    layout, config = spec.partitioning.layout, config_name(spec.partitioning.layout)
     own = sorted((n for n in snapshot.nodes if n.own and not n.deleting), key=lambda n: n.name)
-    done = tuple(_finish(n) for n in own if applied(n, layout) and n.annotations.get(ANNOTATION_CORDONED))
+    if spec.partitioning.mode != PartitioningMode.STATIC:
+        return Repartition(tuple(_finish(n, "layouts are no longer asked for") for n in own if _ours(n)))
+    layout, config = spec.partitioning.layout, config_name(spec.partitioning.layout)
+    done = tuple(_finish(n, "its layout is applied") for n in own if applied(n, layout) and _ours(n))
     waiting = [n for n in own if not applied(n, layout)]
     if not waiting:
         message = (
@@ -133,8 +150,13 @@ def repartition(snapshot: Snapshot) -> Repartition:
         return Repartition(
             done, {}, _verdict("True" if own else "Unknown", Reason.LAYOUT_APPLIED if own else Reason.NOT_PARTITIONED, message)
         )
-    progress = {k: v for k, v in snapshot.memory.partitioning.items() if v.config == config and k in {n.name for n in waiting}}
-    node = next((n for n in waiting if n.name in progress), waiting[0])
+    free = [n for n in waiting if _ours(n) or not n.unschedulable]
+    if not free:
+        message = f"node {waiting[0].name} is cordoned by somebody else: it is partitioned once it is uncordoned"
+        return Repartition(done, {}, _verdict("False", Reason.REPARTITIONING, message))
+    progress = {k: v for k, v in snapshot.memory.partitioning.items() if v.config == config and k in {n.name for n in free}}
+    # A node that is out of service already goes first, so that never two are.
+    node = min(free, key=lambda n: (n.name not in progress, not _ours(n)))
     known = progress.get(node.name)
     if known and known.phase in ("Failed", "Stuck"):
         return Repartition(done, progress, _halted(node, known))

@@ -1,21 +1,24 @@
 """Which replicas stand on spot and which on on-demand nodes, within limits that are never exceeded.
 
 Spot that is about to go is replaced at once beside what still runs; spot that does not come is made up by on-demand until it is tried
-again. On-demand that stands in for spot goes only when spot is ready (make before break).
+again. On-demand that stands in for spot goes only when spot is ready, and replicas of a variant that is no longer wanted go one by one as
+the wanted become ready (make before break), unless the limits leave no room for both.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from forebay.api.conditions import Reason, Type
-from forebay.api.inference_pool import Accelerator, Backend, InferencePoolSpec, Profile
 from forebay.planning.decision import Verdict
 from forebay.planning.demand import lead_time_s
 from forebay.planning.interruption import interruption
-from forebay.planning.snapshot import ON_DEMAND, SPOT, CapacityType, PodView, Snapshot
-from forebay.planning.variants import Variant
+from forebay.planning.limits import NOTHING, Bill, bill
+from forebay.planning.snapshot import ON_DEMAND, SPOT, CapacityType, DeploymentView, PodView, Snapshot
+from forebay.planning.variants import Variant, existing_variant
+from forebay.planning.workload import MAX_SURGE
 
 MIN_PATIENCE_S = 60.0
 
@@ -26,11 +29,64 @@ class Split:
 
     on_demand: int
     spot: int
-    hold_until: float
-    why: tuple[str, ...]
+
+    @property
+    def total(self) -> int:
+        return self.on_demand + self.spot
 
     def of(self, capacity_type: CapacityType) -> int:
         return self.spot if capacity_type == SPOT else self.on_demand
+
+
+def doomed(snapshot: Snapshot) -> dict[str, str]:
+    """Pods that are about to lose their node, or have, with the reason."""
+    known = {node.name for node in snapshot.nodes}
+    going = {node.name: why for node in snapshot.nodes if (why := interruption(node))}
+    result = {}
+    for pod in snapshot.pods:
+        if pod.node in going:
+            result[pod.name] = going[pod.node]
+        elif pod.ready and pod.node and pod.node not in known:
+            # A pod that is not ready may be on a node that is too new to be known.
+            result[pod.name] = "the node is gone"
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """What there is of the wanted variants, counted once. Replicas that are doomed or being deleted count only as such."""
+
+    doomed: dict[CapacityType, int]
+    spot_arrived: int
+    spot_ready: int
+    spot_overdue: int
+    on_demand: int
+    ready: int
+
+
+def patience_s(snapshot: Snapshot) -> float:
+    """How long a spot replica may take to be ready before on-demand stands in."""
+    return max(MIN_PATIENCE_S, 2 * lead_time_s(snapshot.memory)) if snapshot.memory.start_times_s else 2 * MIN_PATIENCE_S
+
+
+def supply(snapshot: Snapshot, variants: tuple[Variant, ...]) -> Supply:
+    """Counts pods and Deployments of these variants."""
+    names, lost, started = {v.name for v in variants}, doomed(snapshot), set(snapshot.memory.started_pods)
+    pods = [p for p in snapshot.pods if p.variant in names and not p.deleting]
+    alive = [p for p in pods if p.name not in lost]
+    spot = [p for p in alive if p.capacity_type == SPOT]
+
+    def arrived(pod: PodView) -> bool:
+        return pod.ready or pod.name in started
+
+    return Supply(
+        doomed={ct: sum(p.capacity_type == ct and p.name in lost for p in pods) for ct in (ON_DEMAND, SPOT)},
+        spot_arrived=sum(map(arrived, spot)),
+        spot_ready=sum(p.ready for p in spot),
+        spot_overdue=sum(not arrived(p) and snapshot.now - p.created_at > patience_s(snapshot) for p in spot),
+        on_demand=sum(d.replicas for d in snapshot.deployments if d.variant in names and d.capacity_type == ON_DEMAND),
+        ready=sum(p.ready for p in alive),
+    )
 
 
 def spot_share(snapshot: Snapshot) -> tuple[float, str]:
@@ -40,158 +96,170 @@ def spot_share(snapshot: Snapshot) -> tuple[float, str]:
     return min(shares, key=lambda s: s[0])
 
 
-def doomed(snapshot: Snapshot) -> dict[str, str]:
-    """Pods that are about to lose their node, with the reason."""
-    going = {node.name: why for node in snapshot.nodes if (why := interruption(node))}
-    known = {node.name for node in snapshot.nodes}
-    result = {pod.name: going[pod.node] for pod in snapshot.pods if pod.node in going}
-    gone = {pod.name: "the node is gone" for pod in snapshot.pods if pod.node and known and pod.node not in known}
-    return {**gone, **result}
+def spot_held_until(snapshot: Snapshot, there: Supply) -> float:
+    """Until when no more spot is asked for; a moment that has passed where it may be."""
+    spot = snapshot.spec.capacity.spot
+    if not spot.enabled:
+        return 0.0
+    held = snapshot.memory.spot_hold_until
+    return max(held, snapshot.now + spot.return_after) if there.spot_overdue else held
 
 
-def _alive(pods: tuple[PodView, ...], capacity_type: CapacityType, lost: dict[str, str]) -> list[PodView]:
-    return [p for p in pods if p.capacity_type == capacity_type and not p.deleting and p.name not in lost]
-
-
-def patience_s(snapshot: Snapshot) -> float:
-    """How long a spot replica may take to be ready before on-demand stands in."""
-    return max(MIN_PATIENCE_S, 2 * lead_time_s(snapshot.memory)) if snapshot.memory.start_times_s else 2 * MIN_PATIENCE_S
-
-
-def split(snapshot: Snapshot, replicas: int) -> Split:
+def split(snapshot: Snapshot, there: Supply, replicas: int) -> Split:
     """Divides the replicas between capacity types."""
-    spec = snapshot.spec
-    if not spec.capacity.spot.enabled:
-        lost = len([p for p in snapshot.pods if p.name in (d := doomed(snapshot)) and not p.deleting and d])
-        return Split(replicas + lost, 0, 0.0, _doomed_why(snapshot))
-    share, bound = spot_share(snapshot)
-    base = min(spec.capacity.on_demand.base_replicas, replicas)
-    spot = min(math.floor(replicas * share + 1e-9), replicas - base)
-    lost_pods = doomed(snapshot)
-    alive = _alive(snapshot.pods, SPOT, lost_pods)
-    ready = sum(p.ready for p in alive)
-    overdue = [p for p in alive if not p.ready and snapshot.now - p.created_at > patience_s(snapshot)]
-    hold_until = snapshot.memory.spot_hold_until
-    why = [f"spot share {share:g} by {bound}, base {base}: {replicas - spot} on-demand + {spot} spot", *_doomed_why(snapshot)]
-    if overdue:
-        hold_until = max(hold_until, snapshot.now + spec.capacity.spot.return_after)
-        why.append(f"{len(overdue)} spot replicas did not come within {patience_s(snapshot):.0f} s: on-demand stands in")
-    if hold_until > snapshot.now:
-        spot = min(spot, ready)
-        why.append(f"spot is tried again in {hold_until - snapshot.now:.0f} s")
-    standing_in = sum(d.replicas for d in snapshot.deployments if d.capacity_type == ON_DEMAND)
-    on_demand = max(replicas - spot, min(standing_in, replicas - min(ready, spot)))
-    lost_by = {
-        ct: sum(1 for p in snapshot.pods if p.name in lost_pods and p.capacity_type == ct and not p.deleting) for ct in (ON_DEMAND, SPOT)
-    }
-    return Split(on_demand + lost_by[ON_DEMAND], spot + lost_by[SPOT], hold_until, tuple(why))
-
-
-def _doomed_why(snapshot: Snapshot) -> tuple[str, ...]:
-    return tuple(f"replica {name} is replaced now: {why}" for name, why in sorted(doomed(snapshot).items()))
-
-
-def nodes_needed(accelerator: Accelerator, profile: Profile, replicas: int, partitions_per_gpu: int) -> int:
-    """Whole nodes that carry this many replicas."""
-    units = accelerator.gpus_per_node * partitions_per_gpu
-    per_node = units // profile.gpus if profile.gpus else replicas
-    return math.ceil(replicas / per_node) if per_node else replicas
-
-
-@dataclass(frozen=True, slots=True)
-class Bill:
-    """What a split takes: GPUs of whole nodes, and dollars per hour (None where a price is missing)."""
-
-    gpus: int
-    usd_per_hour: float | None
-
-
-def bill(spec: InferencePoolSpec, accelerator: Accelerator, profile: Profile, on_demand: int, spot: int) -> Bill:
-    """GPUs and price of the nodes behind a split."""
-    per_gpu = spec.partitioning.layout.get(profile.partition, 1)
-    gpus, usd = 0, 0.0
-    known = True
-    for capacity_type, replicas in ((ON_DEMAND, on_demand), (SPOT, spot)):
-        nodes = nodes_needed(accelerator, profile, replicas, per_gpu)
-        share = 1.0 if spec.capacity.nodes.backend == Backend.KARPENTER else _used(accelerator, profile, replicas, nodes, per_gpu)
-        gpus += round(nodes * accelerator.gpus_per_node * share) if profile.gpus else 0
-        price = Variant(capacity_type, accelerator, profile).usd_per_node_hour
-        if replicas and price is None:
-            known = False
-        usd += nodes * share * (price or 0.0)
-    return Bill(gpus, round(usd, 6) if known else None)
-
-
-def _used(accelerator: Accelerator, profile: Profile, replicas: int, nodes: int, per_gpu: int) -> float:
-    """Share of existing nodes that the replicas take: only that is the pool's."""
-    if not nodes or not profile.gpus:
-        return 1.0
-    return math.ceil(replicas * profile.gpus / per_gpu) / (nodes * accelerator.gpus_per_node)
+    capacity, spot = snapshot.spec.capacity, 0
+    if capacity.spot.enabled:
+        base = min(capacity.on_demand.base_replicas, replicas)
+        spot = min(math.floor(replicas * spot_share(snapshot)[0] + 1e-9), replicas - base)
+        if spot_held_until(snapshot, there) > snapshot.now:
+            spot = min(spot, there.spot_arrived)
+    on_demand = max(replicas - spot, min(there.on_demand, replicas - min(there.spot_ready, spot)))
+    # No more than there should be is replaced: where new replicas land on doomed nodes too, this ends it.
+    return Split(on_demand + min(there.doomed[ON_DEMAND], replicas), spot + min(there.doomed[SPOT], replicas))
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A split that respects the limits."""
+    """A split that respects the limits.
+
+    `old` holds the replicas to keep of Deployments that are no longer wanted, `surge` how many more of a capacity type a new template may
+    bring up beside the old ones, `bill` what all of it takes.
+    """
 
     split: Split
     replicas: int
-    bill: Bill | None
+    spot_hold_until: float
+    bill: Bill
     verdict: Verdict
+    old: dict[str, int] = field(default_factory=dict)
+    surge: dict[CapacityType, int] = field(default_factory=dict)
+    why: tuple[str, ...] = ()
 
 
-def place(snapshot: Snapshot, replicas: int, chosen: tuple[Accelerator, Profile] | None, current: int) -> Placed:
-    """The split for this many replicas, or for as many as the limits allow."""
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What a decision may use: the wanted variants, and Deployments of others that are still there."""
+
+    snapshot: Snapshot
+    variants: tuple[Variant, ...]
+    there: Supply
+    leftovers: tuple[DeploymentView, ...]
+
+    def bill(self, of: Split, old: int = 0) -> Bill:
+        spec = self.snapshot.spec
+        total = sum((bill(spec, v, of.of(v.capacity_type)) for v in self.variants), NOTHING)
+        kept = self.kept(old)
+        return sum((bill(spec, existing_variant(spec, d, self.variants[0]), kept[d.name]) for d in self.leftovers), total)
+
+    def kept(self, old: int) -> dict[str, int]:
+        """So many replicas of the leftovers, one Deployment after the other."""
+        result = {}
+        for deployment in self.leftovers:
+            result[deployment.name] = min(deployment.replicas, old)
+            old -= result[deployment.name]
+        return result
+
+    def fits(self, of: Split, old: int) -> bool:
+        return self.bill(of, old).within(self.snapshot.spec.capacity.nodes.limits)
+
+
+def place(snapshot: Snapshot, replicas: int, variants: tuple[Variant, ...], rolling: frozenset[str] = frozenset()) -> Placed:
+    """The split for this many replicas, or for as many as the limits allow. `rolling` names variants whose template is being replaced."""
+    there, names = supply(snapshot, variants), {v.name for v in variants}
+    room = _Room(snapshot, variants, there, tuple(d for d in snapshot.deployments if d.variant not in names))
+    old = min(sum(d.replicas for d in room.leftovers), max(0, replicas - there.ready))
+    if room.bill(Split(1, int(len(variants) > 1))).unknown(snapshot.spec.capacity.nodes.limits):
+        count, result, verdict = _frozen(room, replicas, old)
+    else:
+        old = _beside(room, old)
+        count, result, verdict = _within(room, replicas, old)
+    surge = _surge(room, result, old, rolling)
+    why = _why(snapshot, there, count, result)
+    hold = spot_held_until(snapshot, there)
+    return Placed(result, count, hold, room.bill(result, old), verdict, room.kept(old), surge, why)
+
+
+def _beside(room: _Room, old: int) -> int:
+    """Replicas that are no longer wanted and may stay: as many as leave room for one that is wanted, if the limits allow it at all."""
+    one = _lighter(split(room.snapshot, room.there, 1), 1)[-1]
+    first = one if room.fits(one, 0) else Split(0, 0)
+    while old and not room.fits(first, old):
+        old -= 1
+    return old
+
+
+def _frozen(room: _Room, replicas: int, old: int) -> tuple[int, Split, Verdict]:
+    """What cannot be held against a limit does not grow: neither the count nor what is there of it."""
+    snapshot, accelerator = room.snapshot, room.variants[0].accelerator
+    existing = sum(d.replicas for d in snapshot.deployments if d not in room.leftovers)
     limits = snapshot.spec.capacity.nodes.limits
-    bounded = limits.gpus is not None or limits.usd_per_hour is not None
-    if chosen is None or not bounded:
-        result = split(snapshot, replicas)
-        spent = bill(snapshot.spec, *chosen, result.on_demand, result.spot) if chosen else None
-        return Placed(
-            result,
-            replicas,
-            spent,
-            _budget("True", Reason.WITHIN_LIMITS, "no limits are set" if not bounded else "no profile to count with"),
-        )
-    return _within(snapshot, replicas, chosen, current)
+    name = accelerator.name if accelerator else "an accelerator: list it"
+    message = f"nodes.limits cannot be checked: set usdPerHour of {name}. Until then the pool does not grow"
+    verdict = _budget("Unknown", Reason.PRICE_UNKNOWN, message)
+    for count in range(min(replicas, existing), 0, -1):
+        for result in _lighter(split(snapshot, room.there, count), count):
+            gpus = room.bill(result, old).gpus
+            if result.total <= existing and (limits.gpus is None or (gpus is not None and gpus <= limits.gpus)):
+                return count, result, verdict
+    return 0, Split(0, 0), verdict
 
 
-def _budget(status: str, reason: Reason, message: str) -> Verdict:
-    return Verdict(type=Type.BUDGET_RESPECTED, status=status, reason=reason, message=message)
-
-
-def _within(snapshot: Snapshot, replicas: int, chosen: tuple[Accelerator, Profile], current: int) -> Placed:
+def _within(room: _Room, replicas: int, old: int) -> tuple[int, Split, Verdict]:
     """Fewer and fewer until the limits hold: first replacements beside what is doomed, then replicas."""
-    limits = snapshot.spec.capacity.nodes.limits
-    text = ", ".join(
-        f"{name} {value:g}" for name, value in (("gpus", limits.gpus), ("usdPerHour", limits.usd_per_hour)) if value is not None
-    )
-    unknown = (
-        limits.usd_per_hour is not None and bill(snapshot.spec, *chosen, 1, int(snapshot.spec.capacity.spot.enabled)).usd_per_hour is None
-    )
-    most = min(replicas, current) if unknown else replicas
-    for count in range(most, -1, -1):
-        full = split(snapshot, count)
-        for result in _lighter(full, count):
-            spent = bill(snapshot.spec, *chosen, result.on_demand, result.spot)
-            if limits.gpus is not None and spent.gpus > limits.gpus:
-                continue
-            if limits.usd_per_hour is not None and spent.usd_per_hour is not None and spent.usd_per_hour > limits.usd_per_hour:
-                continue
-            if unknown:
-                message = f"limits.usdPerHour cannot be checked: set usdPerHour of {chosen[0].name}. Until then the pool does not grow"
-                return Placed(result, count, spent, _budget("Unknown", Reason.PRICE_UNKNOWN, message))
-            if count < replicas or result != full:
-                message = f"{replicas} replicas are wanted; limits ({text}) allow {count}. Raise nodes.limits, or accept missed objectives"
-                return Placed(result, count, spent, _budget("True", Reason.LIMITED, message))
-            return Placed(result, count, spent, _budget("True", Reason.WITHIN_LIMITS, f"within {text}"))
+    limits = room.snapshot.spec.capacity.nodes.limits
+    set_ = [f"{name} {value:g}" for name, value in (("gpus", limits.gpus), ("usdPerHour", limits.usd_per_hour)) if value is not None]
+    text = ", ".join(set_)
+    for count in range(replicas, -1, -1):
+        full = split(room.snapshot, room.there, count)
+        result = next((r for r in _lighter(full, count) if room.fits(r, old)), None)
+        if result is None:
+            continue
+        if count < replicas:
+            message = f"{replicas} replicas are wanted; limits ({text}) allow {count}. Raise nodes.limits, or accept missed objectives"
+        elif result != full:
+            message = f"limits ({text}) leave no room beside replicas that are about to go: they are replaced once they are gone"
+        else:
+            return count, result, _budget("True", Reason.WITHIN_LIMITS, f"within {text}" if text else "no limits are set")
+        return count, result, _budget("True", Reason.LIMITED, message)
     raise AssertionError("no replicas at all cost nothing, which every limit allows")
+
+
+def _budget(status: Literal["True", "Unknown"], reason: Reason, message: str) -> Verdict:
+    return Verdict(type=Type.BUDGET_RESPECTED, status=status, reason=reason, message=message)
 
 
 def _lighter(full: Split, replicas: int) -> list[Split]:
     """The split, and the same without replacements beside what is doomed."""
-    surplus = full.on_demand + full.spot - replicas
+    surplus = full.total - replicas
     if surplus <= 0:
         return [full]
     spot = max(0, full.spot - surplus)
-    on_demand = full.on_demand - (surplus - (full.spot - spot))
-    return [full, Split(on_demand, spot, full.hold_until, full.why)]
+    return [full, Split(replicas - spot, spot)]
+
+
+def _surge(room: _Room, of: Split, old: int, rolling: frozenset[str]) -> dict[CapacityType, int]:
+    """Replicas that new templates may bring up beside the old ones; none where the limits leave no room."""
+    surge = {v.capacity_type: math.ceil(MAX_SURGE * of.of(v.capacity_type)) for v in room.variants if v.name in rolling}
+    more = Split(of.on_demand + surge.get(ON_DEMAND, 0), of.spot + surge.get(SPOT, 0))
+    return surge if room.fits(more, old) else {}
+
+
+def _why(snapshot: Snapshot, there: Supply, replicas: int, result: Split) -> tuple[str, ...]:
+    why, capacity = [], snapshot.spec.capacity
+    if capacity.spot.enabled:
+        share, bound = spot_share(snapshot)
+        base = min(capacity.on_demand.base_replicas, replicas)
+        why.append(f"spot share {share:g} by {bound}, base {base}: {result.on_demand} on-demand + {result.spot} spot")
+        if there.spot_overdue:
+            why.append(f"{there.spot_overdue} spot replicas did not come within {patience_s(snapshot):.0f} s: on-demand stands in")
+        if (held := spot_held_until(snapshot, there) - snapshot.now) > 0:
+            why.append(f"spot is tried again in {held:.0f} s")
+    reasons: dict[str, list[str]] = {}
+    for name, reason in sorted(doomed(snapshot).items()):
+        reasons.setdefault(reason, []).append(name)
+    return (*why, *(f"replaced now: {named(names)}: {reason}" for reason, names in reasons.items()))
+
+
+def named(names: list[str], most: int = 3) -> str:
+    """The first few of many names."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

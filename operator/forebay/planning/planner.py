@@ -8,19 +8,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forebay.api.inference_pool import Accelerator, Backend, Mode
+from forebay.api.inference_pool import Mode
 from forebay.planning import mig, nodes, workload
 from forebay.planning.decision import Action, Plan, Ref, apply
-from forebay.planning.demand import ClassLoad, loads, remembered
+from forebay.planning.demand import loads, remembered
+from forebay.planning.hold import Held, hold
 from forebay.planning.placement import Placed, doomed, place
 from forebay.planning.sidecar_config import compile_sidecar
-from forebay.planning.snapshot import DeploymentView, Memory, PodView, Snapshot
+from forebay.planning.snapshot import DeploymentView, Memory, Partitioning, PodView, Snapshot
 from forebay.planning.status import Facts, report
-from forebay.planning.target import Held, Sized, hold, size, unloaded
-from forebay.planning.variants import LABEL_ROUTED, Variant, capacity_types
+from forebay.planning.target import Sized, choice_name, size, unloaded
+from forebay.planning.variants import LABEL_ROUTED, Variant, wanted_variants
 
 MAX_START_TIMES = 20
-MAX_STARTED_PODS = 200
+MAX_START_S = 1800.0
+"""A replica that was ready later than this after it was made has not started slowly: it was ready before, and became so again."""
+MAX_STARTED_PODS = 1000
+MAX_WHY = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,39 +36,28 @@ class Chosen:
     placed: Placed
     targets: dict[str, tuple[Variant, int]]
 
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        return tuple(variant for variant, _ in self.targets.values())
+
 
 def plan(snapshot: Snapshot) -> Plan:
     """Decides what one pool should look like now."""
-    memory = _observed(snapshot)
-    snapshot = snapshot.model_copy(update={"memory": memory})
-    known = loads(snapshot, memory.history, memory.shapes)
-    chosen = _choose(snapshot, known)
+    snapshot = snapshot.model_copy(update={"memory": _observed(snapshot)})
+    chosen = _choose(snapshot)
     moves = mig.repartition(snapshot)
     document = compile_sidecar(snapshot.pool, snapshot.spec, snapshot.classes)
-    actions = _actions(snapshot, chosen, document) + _unroute(snapshot, moves) + moves.actions
-    remembered_next = chosen.held.memory.model_copy(
-        update={
-            "target": chosen.placed.replicas,
-            "spot_hold_until": chosen.placed.split.hold_until,
-            "partitioning": moves.progress,
-        }
-    )
     dry = snapshot.spec.mode == Mode.RECOMMEND or snapshot.spec.scaling.paused
     facts = Facts(snapshot, chosen.sized, chosen.held, chosen.placed, chosen.targets, moves.verdict, document)
     status, verdicts, notes = report(facts)
     return Plan(
-        actions=() if dry else actions,
+        actions=() if dry else _actions(snapshot, chosen, document) + _unroute(snapshot, moves) + moves.actions,
         status=status,
         verdicts=verdicts,
         notes=notes,
-        memory=remembered_next if not dry else remembered_next.model_copy(update={"partitioning": snapshot.memory.partitioning}),
+        memory=_remembered(snapshot, chosen, snapshot.memory.partitioning if dry else moves.progress),
         requeue_after_s=snapshot.settings.interval_s,
-        why=(
-            *chosen.sized.why,
-            *chosen.held.why,
-            *chosen.placed.split.why,
-            f"{chosen.placed.verdict.reason}: {chosen.placed.verdict.message}",
-        ),
+        why=_why(snapshot, chosen),
         replicas=chosen.placed.replicas,
         dry=dry,
     )
@@ -72,81 +65,98 @@ def plan(snapshot: Snapshot) -> Plan:
 
 def _observed(snapshot: Snapshot) -> Memory:
     """The memory with what this snapshot adds: a demand point, request shapes, start times of replicas that became ready."""
-    memory = snapshot.memory
-    new = [p for p in snapshot.pods if p.ready and p.ready_at is not None and p.name not in memory.started_pods]
-    started = (*memory.started_pods, *(p.name for p in new))[-MAX_STARTED_PODS:]
-    times = (*memory.start_times_s, *(round(p.ready_at - p.created_at, 1) for p in new if p.ready_at is not None))[-MAX_START_TIMES:]
-    update: dict[str, object] = {"started_pods": started, "start_times_s": times}
+    memory, existing = snapshot.memory, {p.name for p in snapshot.pods}
+    known = tuple(name for name in memory.started_pods if name in existing)
+    new = [p for p in snapshot.pods if p.ready and p.ready_at is not None and p.name not in known][: MAX_STARTED_PODS - len(known)]
+    times = (round(p.ready_at - p.created_at, 1) for p in new if p.ready_at is not None)
+    update: dict[str, object] = {
+        "started_pods": (*known, *(p.name for p in new)),
+        "start_times_s": (*memory.start_times_s, *(t for t in times if 0 <= t <= MAX_START_S))[-MAX_START_TIMES:],
+    }
     if snapshot.demand is not None and snapshot.fresh:
-        update["history"], update["shapes"] = remembered(memory, snapshot.demand)
+        update["history"], update["shapes"] = remembered(memory, snapshot.demand, snapshot.spec.classes)
     return memory.model_copy(update=update)
 
 
-def _choose(snapshot: Snapshot, known: list[ClassLoad]) -> Chosen:
+def _remembered(snapshot: Snapshot, chosen: Chosen, partitioning: dict[str, Partitioning]) -> Memory:
+    return chosen.held.memory.model_copy(
+        update={
+            "target": chosen.held.replicas,
+            "placed": chosen.placed.replicas,
+            "profile": choice_name(chosen.sized.profile) if chosen.sized.profile else "",
+            "better_since": chosen.sized.better_since if snapshot.fresh else None,
+            "spot_hold_until": chosen.placed.spot_hold_until,
+            "partitioning": partitioning,
+        }
+    )
+
+
+def _why(snapshot: Snapshot, chosen: Chosen) -> tuple[str, ...]:
+    """The sentences that lead to the decision. What the load would ask for is left out where there is no fresh load."""
+    sized = chosen.sized.why if snapshot.fresh else ()
+    verdict = chosen.placed.verdict
+    return (*sized, *chosen.held.why, *chosen.placed.why, f"{verdict.reason}: {verdict.message}")[:MAX_WHY]
+
+
+def _choose(snapshot: Snapshot) -> Chosen:
     current = snapshot.memory.target or sum(d.replicas for d in snapshot.deployments)
-    fresh = known if snapshot.fresh else unloaded(snapshot, known)
-    sized = size(snapshot, fresh)
+    known = loads(snapshot, snapshot.memory.history, snapshot.memory.shapes)
+    sized = size(snapshot, known if snapshot.fresh else unloaded(known))
     held = hold(snapshot, sized.replicas, current)
-    placed = place(snapshot, held.replicas, sized.profile, current)
-    return Chosen(sized, held, placed, _targets(snapshot, sized, placed))
+    variants = wanted_variants(snapshot.spec, sized.profile)
+    placed = place(snapshot, held.replicas, variants, _rolling(snapshot, variants))
+    targets = {workload.deployment_name(snapshot.pool.name, v): (v, placed.split.of(v.capacity_type)) for v in variants}
+    return Chosen(sized, held, placed, targets)
 
 
-def _targets(snapshot: Snapshot, sized: Sized, placed: Placed) -> dict[str, tuple[Variant, int]]:
-    """Deployment name to variant and replicas, for every capacity type of the chosen profile."""
-    accelerator, profile = sized.profile if sized.profile else (_only_accelerator(snapshot), None)
-    targets = {}
-    for capacity_type in capacity_types(snapshot.spec):
-        variant = Variant(capacity_type, accelerator, profile)
-        targets[workload.deployment_name(snapshot.pool.name, variant)] = (variant, placed.split.of(capacity_type))
-    return targets
-
-
-def _only_accelerator(snapshot: Snapshot) -> Accelerator | None:
-    listed = snapshot.spec.capacity.accelerators
-    return listed[0] if listed else None
+def _rolling(snapshot: Snapshot, variants: tuple[Variant, ...]) -> frozenset[str]:
+    """Variants whose replicas have, or are about to get, a new template."""
+    existing = {d.variant: d for d in snapshot.deployments}
+    both = [(existing[v.name], v) for v in variants if v.name in existing]
+    return frozenset(v.name for d, v in both if d.rolling or d.template_hash != workload.template_hash(snapshot.spec, v))
 
 
 def _actions(snapshot: Snapshot, chosen: Chosen, document: dict[str, object] | None) -> tuple[Action, ...]:
     """The pool's objects in the order in which they need each other. Nothing is started while no class is known."""
     if document is None:
         return ()
-    pool, spec = snapshot.pool, snapshot.spec
+    pool = snapshot.pool
     actions = [apply(workload.config_map(pool, document)), apply(workload.service(pool))]
-    if snapshot.backend_installed and spec.capacity.nodes.backend == Backend.KARPENTER:
-        wanted = nodes.node_pools(pool, spec, chosen.sized.profile, chosen.placed.split)
-        actions += [apply(obj, "bounds of what the plan needs") for obj in wanted]
-        names = {obj["metadata"]["name"] for obj in wanted}
-        actions += [_delete("karpenter.sh/v1", "NodePool", None, p.name) for p in snapshot.node_pools if p.name not in names]
+    wanted = nodes.node_pools(snapshot, chosen.variants, chosen.placed)
+    actions += [apply(obj, "bounds of what the plan needs") for obj in wanted]
     existing = {d.name: d for d in snapshot.deployments}
-    for name, (variant, replicas) in chosen.targets.items():
-        actions += _workload(snapshot, existing.get(name), variant, replicas)
-    return tuple(actions + _leftovers(snapshot, chosen))
+    for name in chosen.targets:
+        actions += _workload(snapshot, chosen, existing.get(name), name)
+    for name, replicas in chosen.placed.old.items():
+        actions += _leaving(snapshot, existing[name], replicas)
+    actions += [_delete("karpenter.sh/v1", "NodePool", None, p.name) for p in nodes.unwanted(snapshot, wanted)]
+    return tuple(actions)
 
 
-def _workload(snapshot: Snapshot, existing: DeploymentView | None, variant: Variant, replicas: int) -> list[Action]:
+def _workload(snapshot: Snapshot, chosen: Chosen, existing: DeploymentView | None, name: str) -> list[Action]:
     """Creates, rolls or scales one variant. A template is applied only when the pool's own part of it changed."""
+    variant, replicas = chosen.targets[name]
     if existing is None and replicas == 0:
         return []
     if existing is None or existing.template_hash != workload.template_hash(snapshot.spec, variant):
-        own_nodes = snapshot.backend_installed and snapshot.spec.capacity.nodes.backend == Backend.KARPENTER
-        obj = workload.deployment(snapshot.pool, snapshot.spec, variant, replicas, snapshot.settings, own_nodes)
+        own_nodes, surges = nodes.makes_nodes(snapshot, chosen.variants), existing is None or variant.capacity_type in chosen.placed.surge
+        obj = workload.deployment(snapshot.pool, snapshot.spec, variant, replicas, snapshot.settings, own_nodes=own_nodes, surges=surges)
         return [apply(obj, "the pool's template is new")]
     if existing.replicas == replicas:
         return []
-    return [_scale(snapshot, existing.name, replicas, f"{existing.replicas} → {replicas}")]
+    return [_scale(snapshot, existing, replicas)]
 
 
-def _leftovers(snapshot: Snapshot, chosen: Chosen) -> list[Action]:
-    """Deployments of variants that the pool no longer wants: kept until the wanted replicas are ready, then deleted."""
-    ready = sum(d.ready for d in snapshot.deployments if d.name in chosen.targets)
-    enough = ready >= min(chosen.placed.replicas, sum(replicas for _, replicas in chosen.targets.values()))
-    old = [d for d in snapshot.deployments if d.name not in chosen.targets]
-    return [_delete("apps/v1", "Deployment", snapshot.pool.namespace, d.name) for d in old] if enough else []
+def _leaving(snapshot: Snapshot, deployment: DeploymentView, replicas: int) -> list[Action]:
+    """A Deployment of a variant that is no longer wanted shrinks as the wanted ones become ready, and is then deleted."""
+    if replicas == 0:
+        return [_delete("apps/v1", "Deployment", snapshot.pool.namespace, deployment.name)]
+    return [_scale(snapshot, deployment, replicas)] if replicas != deployment.replicas else []
 
 
-def _scale(snapshot: Snapshot, name: str, replicas: int, reason: str) -> Action:
-    ref = Ref(api_version="apps/v1", kind="Deployment", namespace=snapshot.pool.namespace, name=name)
-    return Action(verb="scale", ref=ref, body={"spec": {"replicas": replicas}}, reason=reason)
+def _scale(snapshot: Snapshot, deployment: DeploymentView, replicas: int) -> Action:
+    ref = Ref(api_version="apps/v1", kind="Deployment", namespace=snapshot.pool.namespace, name=deployment.name)
+    return Action(verb="scale", ref=ref, body={"spec": {"replicas": replicas}}, reason=f"{deployment.replicas} → {replicas}")
 
 
 def _delete(api_version: str, kind: str, namespace: str | None, name: str) -> Action:
@@ -154,12 +164,16 @@ def _delete(api_version: str, kind: str, namespace: str | None, name: str) -> Ac
 
 
 def _unroute(snapshot: Snapshot, moves: mig.Repartition) -> tuple[Action, ...]:
-    """Takes replicas that are about to go out of the Service, and puts those back whose node stays after all."""
+    """Takes replicas that are about to go out of the Service, and puts those back whose node stays after all.
+
+    The last that answer stay in it, whatever notice their node has: nobody else could take their requests.
+    """
     draining = {node for node, progress in moves.progress.items() if progress.phase in ("Draining", "Applying")}
     going = doomed(snapshot)
+    others = any(p.ready and not p.deleting and p.name not in going and p.node not in draining for p in snapshot.pods)
 
     def leaves(pod: PodView) -> bool:
-        return pod.name in going or pod.node in draining
+        return pod.node in draining or (pod.name in going and (others or not pod.ready))
 
     changed = [p for p in snapshot.pods if not p.deleting and p.routed == leaves(p)]
     return tuple(_route(snapshot, pod, not leaves(pod)) for pod in changed)

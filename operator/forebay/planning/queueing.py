@@ -149,7 +149,7 @@ def _idle(engine: EngineProfile, work: Work, rate: float, share: float) -> float
         term *= growth
         above += term
         if growth < 1.0 and term < _TINY * above:
-            return (below + enough - first) / (below + above)
+            return min(1.0, (below + enough - first) / (below + above))
     return 0.0
 
 

@@ -118,8 +118,8 @@ def _allows(pool: PoolView, namespace: str, labels: dict[str, str]) -> bool:
     allowed = pool.spec.allowed_policies.namespaces
     if pool.namespace == namespace or allowed.from_ == From.ALL:
         return True
-    if allowed.from_ == From.SELECTOR:
-        return all(labels.get(key) == value for key, value in (allowed.match_labels or {}).items())
+    if allowed.from_ == From.SELECTOR and allowed.match_labels is not None:
+        return all(labels.get(key) == value for key, value in allowed.match_labels.items())
     return False
 
 

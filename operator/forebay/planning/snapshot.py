@@ -26,7 +26,7 @@ class PoolIdentity(K8sModel):
 
 
 class DeploymentView(K8sModel):
-    """A Deployment of the pool: one variant."""
+    """A Deployment of the pool: one variant. It is `rolling` while replicas of an earlier template are left."""
 
     name: str
     variant: str
@@ -35,6 +35,7 @@ class DeploymentView(K8sModel):
     partition: str = FULL
     replicas: int
     ready: int = 0
+    rolling: bool = False
     template_hash: str = ""
 
 
@@ -77,7 +78,6 @@ class NodePoolView(K8sModel):
     """A Karpenter NodePool that carries the pool's UID."""
 
     name: str
-    gpus_limit: str = ""
 
 
 class ClassDemand(K8sModel):
@@ -134,7 +134,10 @@ class Partitioning(K8sModel):
 
 
 class Memory(K8sModel):
-    """What the planner carries from one decision to the next; persisted over restarts."""
+    """What the planner carries from one decision to the next; persisted over restarts.
+
+    `target` is the count that was decided, `placed` what the limits let through of it.
+    """
 
     history: dict[str, tuple[DemandPoint, ...]] = {}
     shapes: dict[str, Shape] = {}
@@ -144,6 +147,9 @@ class Memory(K8sModel):
     started_pods: tuple[str, ...] = ()
     spot_hold_until: float = 0.0
     target: int = 0
+    placed: int = 0
+    profile: str = ""
+    better_since: float | None = None
     partitioning: dict[str, Partitioning] = {}
 
 
@@ -174,7 +180,6 @@ class Snapshot(K8sModel):
     demand: Demand | None = None
     memory: Memory = Memory()
     settings: Settings
-    failed_writes: tuple[str, ...] = ()
 
     @property
     def fresh(self) -> bool:

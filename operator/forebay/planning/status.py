@@ -18,9 +18,10 @@ from forebay.api.inference_pool import (
 )
 from forebay.api.meta import format_duration
 from forebay.planning.decision import Note, Verdict
-from forebay.planning.placement import Placed, doomed
+from forebay.planning.hold import Held
+from forebay.planning.placement import Placed, doomed, named
 from forebay.planning.snapshot import SPOT, ClassDemand, Snapshot
-from forebay.planning.target import Held, Sized
+from forebay.planning.target import Sized
 from forebay.planning.variants import LABEL_POOL, Variant
 
 Report = tuple[InferencePoolStatus, tuple[Verdict, ...], tuple[Note, ...]]
@@ -114,7 +115,6 @@ def _verdicts(facts: Facts) -> tuple[Verdict, ...]:
         facts.placed.verdict,
         _provisioned(facts),
         _paused(facts),
-        _conflict(facts),
     ]
     if facts.partitioned is not None:
         listed.append(facts.partitioned)
@@ -154,8 +154,10 @@ def _provisioned(facts: Facts) -> Verdict:
         return _verdict(Type.CAPACITY_PROVISIONED, False, Reason.BACKEND_MISSING, message)
     waiting = [p.name for p in snapshot.pods if not p.deleting and not p.node]
     if waiting:
-        return _verdict(Type.CAPACITY_PROVISIONED, False, Reason.PROVISIONING, f"{len(waiting)} replicas wait for a node")
-    if snapshot.spec.capacity.nodes.backend == Backend.NONE:
+        unasked = snapshot.spec.capacity.nodes.backend == Backend.KARPENTER and not snapshot.spec.capacity.accelerators
+        hint = "; Karpenter is asked for none, for capacity.accelerators is empty" if unasked else ""
+        return _verdict(Type.CAPACITY_PROVISIONED, False, Reason.PROVISIONING, f"{len(waiting)} replicas wait for a node{hint}")
+    if snapshot.spec.capacity.nodes.backend == Backend.NONE or not snapshot.spec.capacity.accelerators:
         return _verdict(Type.CAPACITY_PROVISIONED, True, Reason.EXISTING_NODES, "every replica has a node")
     return _verdict(Type.CAPACITY_PROVISIONED, True, Reason.PROVISIONED, "every replica has a node")
 
@@ -168,9 +170,10 @@ def _paused(facts: Facts) -> Verdict:
     return _verdict(Type.PAUSED, False, Reason.NOT_PAUSED, "the plan is carried out")
 
 
-def _conflict(facts: Facts) -> Verdict:
-    if facts.snapshot.failed_writes:
-        return _verdict(Type.FIELD_CONFLICT, True, Reason.CONFLICT, "; ".join(facts.snapshot.failed_writes))
+def conflict_verdict(conflicts: tuple[str, ...]) -> Verdict:
+    """Whether another manager owns fields that are needed, given one sentence for each write that was refused for that."""
+    if conflicts:
+        return _verdict(Type.FIELD_CONFLICT, True, Reason.CONFLICT, named(list(conflicts), 8))
     return _verdict(Type.FIELD_CONFLICT, False, Reason.NO_CONFLICT, "no other manager owns a field that is needed")
 
 
@@ -189,23 +192,25 @@ def _ready(facts: Facts) -> Verdict:
         return _verdict(
             Type.READY, ready >= snapshot.spec.scaling.min_replicas, Reason.REPLICAS_PENDING, f"{ready} of {wanted} replicas answer"
         )
+    if not wanted:
+        return _verdict(Type.READY, False, Reason.NO_REPLICAS, "there are no replicas, for nodes.limits allow none: see BudgetRespected")
     return _verdict(Type.READY, False, Reason.NO_REPLICAS, f"none of {wanted} replicas answers yet")
 
 
 def _notes(facts: Facts) -> tuple[Note, ...]:
     """Events: what changed since the last decision, and what a person should look at."""
     snapshot, notes = facts.snapshot, []
-    before, after = snapshot.memory.target, facts.placed.replicas
+    before, after = snapshot.memory.placed, facts.placed.replicas
     prefix = "Recommended" if snapshot.spec.mode == Mode.RECOMMEND else "Scaled"
     if after != before and not snapshot.spec.scaling.paused:
         direction = "Up" if after > before else "Down"
-        why = next((w for w in facts.sized.why if "replicas" in w), facts.sized.why[0] if facts.sized.why else "")
+        reasons = facts.sized.why if snapshot.fresh else facts.held.why
+        why = next((w for w in reasons if "replicas" in w), reasons[0] if reasons else "")
         notes.append(Note(reason=f"{prefix}{direction}", message=f"{before} → {after} replicas: {why}"))
-    for name, why in sorted(doomed(snapshot).items()):
-        if any(p.name == name and p.routed and not p.deleting for p in snapshot.pods):
-            notes.append(Note(type="Warning", reason="Interrupted", message=f"replica {name} is replaced: {why}"))
-    if facts.placed.split.hold_until > snapshot.memory.spot_hold_until and snapshot.spec.capacity.spot.enabled:
-        pending = sum(p.capacity_type == SPOT and not p.ready for p in snapshot.pods)
+    for reason, names in _interrupted(snapshot).items():
+        notes.append(Note(type="Warning", reason="Interrupted", message=f"{reason}: replaced are {named(names)}"))
+    if snapshot.memory.spot_hold_until <= snapshot.now < facts.placed.spot_hold_until:
+        pending = sum(p.capacity_type == SPOT and not p.ready and not p.deleting for p in snapshot.pods)
         notes.append(Note(type="Warning", reason="SpotUnavailable", message=f"{pending} spot replicas did not come: on-demand stands in"))
     if facts.sized.feasible.status == "False":
         notes.append(Note(type="Warning", reason=facts.sized.feasible.reason, message=facts.sized.feasible.message))
@@ -214,3 +219,13 @@ def _notes(facts: Facts) -> tuple[Note, ...]:
     if facts.partitioned is not None and facts.partitioned.reason in (Reason.PARTITIONING_FAILED, Reason.PARTITIONING_STUCK):
         notes.append(Note(type="Warning", reason=facts.partitioned.reason, message=facts.partitioned.message))
     return tuple(notes)
+
+
+def _interrupted(snapshot: Snapshot) -> dict[str, list[str]]:
+    """Replicas that are found to be going now, by reason. One that was unrouted already was found before."""
+    routed = {p.name for p in snapshot.pods if p.routed and not p.deleting}
+    found: dict[str, list[str]] = {}
+    for name, why in sorted(doomed(snapshot).items()):
+        if name in routed:
+            found.setdefault(why, []).append(name)
+    return found

@@ -1,35 +1,41 @@
-"""How many replicas a pool needs, on which profile, and what that decision rests on.
+"""How many replicas a pool's load asks for, on which profile, and what that rests on.
 
-Up at once, down only after less has been enough for a whole window that covers a replica's measured start time, and never on stale
-measurements: what was last decided is held then.
+The first listed profile that can hold every objective is taken. A pool that had to move to a later one moves back only after the earlier
+one would have done for a whole window: request shapes wander, and loaded models are dear to move.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from forebay.api.batch_class import BatchClassSpec, Objective
 from forebay.api.conditions import Reason, Type
-from forebay.api.inference_pool import Accelerator, Profile, Task
+from forebay.api.inference_pool import Accelerator, InferencePoolSpec, Profile, Task
 from forebay.api.meta import format_duration
 from forebay.planning.decision import Verdict
-from forebay.planning.demand import ClassLoad, lead_time_s
+from forebay.planning.demand import ClassLoad
+from forebay.planning.hold import window_s
 from forebay.planning.queueing import Load, Metric, Promise
-from forebay.planning.sizing import Demanded, Infeasible, replicas_for
-from forebay.planning.snapshot import Memory, Recommendation, Snapshot
+from forebay.planning.sizing import Demanded, Infeasible, Sizing, replicas_for
+from forebay.planning.snapshot import Snapshot
 from forebay.planning.variants import engine_profile, preferred_profile
 
-MAX_RECOMMENDATIONS = 128
+Choice = tuple[Accelerator, Profile]
 
 
 @dataclass(frozen=True, slots=True)
 class Sized:
-    """The replica count that the load asks for, before any bound but the pool's own, and its profile."""
+    """The replica count that the load asks for, within the pool's own bounds, and its profile.
+
+    `better_since` is when an earlier profile than this began to do, where one does.
+    """
 
     replicas: int
-    profile: tuple[Accelerator, Profile] | None
+    profile: Choice | None
     feasible: Verdict
     why: tuple[str, ...]
+    better_since: float | None = None
 
 
 def promises(spec: BatchClassSpec) -> tuple[Promise, ...]:
@@ -44,103 +50,109 @@ def promises(spec: BatchClassSpec) -> tuple[Promise, ...]:
     return tuple(Promise(metric=metric, quantile=o.quantile, target_s=o.target) for metric, o in listed if o is not None)
 
 
-def demanded(snapshot: Snapshot, loads: list[ClassLoad]) -> tuple[Demanded, ...]:
+def demanded(snapshot: Snapshot, loads: list[ClassLoad], *, promised: bool = True) -> tuple[Demanded, ...]:
+    """The classes' loads with what is promised to them, or without."""
     batches = snapshot.spec.model.task == Task.EMBEDDINGS
     return tuple(
         Demanded(
             load=item.load,
-            promises=promises(snapshot.classes[item.name]),
+            promises=promises(snapshot.classes[item.name]) if promised else (),
             max_wait_s=snapshot.classes[item.name].queue.max_wait,
             batch_window_s=snapshot.classes[item.name].batching.window if batches else 0.0,
+            name=item.name,
         )
         for item in loads
     )
 
 
-def _verdict(ok: bool, reason: Reason, message: str) -> Verdict:
-    return Verdict(type=Type.SLO_FEASIBLE, status="True" if ok else "False", reason=reason, message=message)
+def unloaded(loads: list[ClassLoad]) -> list[ClassLoad]:
+    """The same classes with no load: what feasibility is checked with while nothing is measured."""
+    return [ClassLoad(x.name, Load(0.0, x.load.input_tokens, x.load.output_tokens), x.why) for x in loads]
+
+
+def choice_name(choice: Choice) -> str:
+    return f"{choice[0].name}/{choice[1].partition}"
 
 
 def size(snapshot: Snapshot, loads: list[ClassLoad]) -> Sized:
-    """Replicas that hold every class's tail objective, on the first listed profile that can."""
+    """Replicas that hold every class's tail objective."""
     spec = snapshot.spec
-    floor, ceiling = spec.scaling.min_replicas, spec.scaling.max_replicas
     choices = preferred_profile(spec)
     if not choices:
         message = "the pool has no profile, so it stays at minReplicas: add profiles, one per accelerator"
-        return Sized(floor, None, Verdict(type=Type.SLO_FEASIBLE, status="Unknown", reason=Reason.NO_PROFILE, message=message), (message,))
+        return Sized(spec.scaling.min_replicas, None, _verdict("Unknown", Reason.NO_PROFILE, message), (message,))
     wanted = demanded(snapshot, loads)
-    misses: list[tuple[Infeasible, Accelerator, Profile]] = []
-    for accelerator, profile in choices:
+    used = next((c for c in choices if choice_name(c) == _in_use(snapshot)), None)
+    misses: list[tuple[Infeasible, Choice]] = []
+    for best in choices:
         try:
-            sizing = replicas_for(wanted, engine_profile(spec, profile), max_replicas=ceiling)
+            sizing = _sizing(spec, wanted, best)
         except Infeasible as miss:
-            misses.append((miss, accelerator, profile))
+            misses.append((miss, best))
             continue
-        replicas = min(max(sizing.replicas, floor), ceiling)
-        name = f"{accelerator.name}/{profile.partition}"
-        why = f"{name}: {sizing.replicas} replicas by {sizing.binding}, one holds {sizing.per_replica_rps:.3g} requests/s"
-        message = f"every objective can be met on {name}"
-        return Sized(replicas, (accelerator, profile), _verdict(True, Reason.FEASIBLE, message), (*(x.why for x in loads), why))
-    return _infeasible(snapshot, loads, misses)
+        later = used is not None and choices.index(used) > choices.index(best)
+        return _unless_too_soon(snapshot, loads, best, sizing, used if later else None)
+    return _infeasible(snapshot, loads, misses, used)
 
 
-def _infeasible(snapshot: Snapshot, loads: list[ClassLoad], misses: list[tuple[Infeasible, Accelerator, Profile]]) -> Sized:
-    """Nothing can meet the objectives: the pool is sized for throughput on its first profile, and says what would be reachable."""
+def _in_use(snapshot: Snapshot) -> str:
+    """The profile of the last decision; where that is not remembered, of most replicas."""
+    most = max(snapshot.deployments, key=lambda d: d.replicas, default=None)
+    return snapshot.memory.profile or (f"{most.accelerator}/{most.partition}" if most else "")
+
+
+def _sizing(spec: InferencePoolSpec, wanted: tuple[Demanded, ...], choice: Choice) -> Sizing:
+    return replicas_for(wanted, engine_profile(spec, choice[1]), max_replicas=spec.scaling.max_replicas)
+
+
+def _unless_too_soon(snapshot: Snapshot, loads: list[ClassLoad], best: Choice, sizing: Sizing, used: Choice | None) -> Sized:
+    """The best profile; or for a while still the one in use, where the pool has moved to a less preferred one that still does."""
+    if used is None:
+        return _sized(snapshot, loads, best, sizing)
+    since = snapshot.memory.better_since if snapshot.fresh and snapshot.memory.better_since is not None else snapshot.now
+    waits_s = window_s(snapshot)
+    if snapshot.now - since >= waits_s:
+        return _sized(snapshot, loads, best, sizing)
+    try:
+        own = _sizing(snapshot.spec, demanded(snapshot, loads), used)
+    except Infeasible:
+        return _sized(snapshot, loads, best, sizing)
+    note = f"{choice_name(best)} is preferred and must do for {format_duration(waits_s)} before the pool moves to it"
+    return _sized(snapshot, loads, used, own, since, note)
+
+
+def _sized(
+    snapshot: Snapshot, loads: list[ClassLoad], choice: Choice, sizing: Sizing, better_since: float | None = None, note: str = ""
+) -> Sized:
+    name, scaling = choice_name(choice), snapshot.spec.scaling
+    replicas = min(max(sizing.replicas, scaling.min_replicas), scaling.max_replicas)
+    why = f"{name}: {sizing.replicas} replicas by {sizing.binding}, one holds {sizing.per_replica_rps:.3g} requests/s"
+    if sizing.capped:
+        message = f"{sizing.binding} needs more than maxReplicas {scaling.max_replicas} on {name}: raise scaling.maxReplicas"
+        feasible = _verdict("False", Reason.MAX_REPLICAS, message)
+    elif loads and not any(promises(snapshot.classes[x.name]) for x in loads):
+        feasible = _verdict("True", Reason.NO_OBJECTIVE, f"no class promises a latency: sized for throughput on {name}")
+    else:
+        feasible = _verdict("True", Reason.FEASIBLE, f"every objective can be met on {name}")
+    return Sized(replicas, choice, feasible, (*(x.why for x in loads), why, *([note] if note else [])), better_since)
+
+
+def _infeasible(snapshot: Snapshot, loads: list[ClassLoad], misses: list[tuple[Infeasible, Choice]], used: Choice | None) -> Sized:
+    """Nothing can meet the objectives: the pool is sized for throughput, where it is or on what comes nearest, and says what can be met."""
     spec = snapshot.spec
-    miss, accelerator, profile = min(misses, key=lambda m: m[0].best_target_s / m[0].target_s)
-    best = format_duration(float(f"{miss.best_target_s:.3g}"))
+    miss, nearest = min(misses, key=lambda m: m[0].best_target_s / m[0].target_s)
+    best, load = format_duration(miss.best_target_s), next(x.load for x in loads if x.name == miss.name)
     message = (
-        f"{miss.metric} {format_duration(miss.target_s)} cannot be met:"
-        f" one idle {accelerator.name}/{profile.partition} replica needs {best}."
+        f"class {miss.name}: {miss.metric} {format_duration(miss.target_s)} cannot be met: one idle {choice_name(nearest)} replica needs"
+        f" {best} for {load.input_tokens:.0f} input and {load.output_tokens:.0f} output tokens."
         f" Raise the target to {best}, shorten requests, or add a faster accelerator."
     )
-    plain = tuple(
-        Demanded(load=d.load, promises=(), max_wait_s=d.max_wait_s, batch_window_s=d.batch_window_s) for d in demanded(snapshot, loads)
-    )
-    first = preferred_profile(spec)[0]
-    sizing = replicas_for(plain, engine_profile(spec, first[1]), max_replicas=spec.scaling.max_replicas)
+    choice = used or nearest
+    sizing = _sizing(spec, demanded(snapshot, loads, promised=False), choice)
     replicas = min(max(sizing.replicas, spec.scaling.min_replicas), spec.scaling.max_replicas)
-    why = (*(x.why for x in loads), message, f"sized for throughput instead: {replicas} replicas")
-    return Sized(replicas, first, _verdict(False, Reason.OBJECTIVE_BELOW_SERVICE_TIME, message), why)
+    why = (*(x.why for x in loads), message, f"sized for throughput instead: {replicas} replicas of {choice_name(choice)}")
+    return Sized(replicas, choice, _verdict("False", Reason.OBJECTIVE_BELOW_SERVICE_TIME, message), why)
 
 
-def unloaded(snapshot: Snapshot, shapes_known: list[ClassLoad]) -> list[ClassLoad]:
-    """The same classes with no load: what feasibility is checked with while nothing is asked."""
-    return [ClassLoad(x.name, Load(0.0, x.load.input_tokens, x.load.output_tokens), x.why) for x in shapes_known]
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """The replica count to have now, and the memory that leads to it."""
-
-    replicas: int
-    memory: Memory
-    why: tuple[str, ...]
-
-
-def _recommended(memory: Memory, now: float, replicas: int, window_s: float) -> tuple[Recommendation, ...]:
-    """Past recommendations that still bind: none is older than the window, none is outdone by a younger one."""
-    kept = [r for r in memory.recommendations if now - r.at <= window_s and r.replicas > replicas]
-    return (*kept, Recommendation(at=now, replicas=replicas))[-MAX_RECOMMENDATIONS:]
-
-
-def hold(snapshot: Snapshot, wanted: int, current: int) -> Held:
-    """Up at once; down to the most that was wanted in the window, once the window is full."""
-    memory, now = snapshot.memory, snapshot.now
-    floor, ceiling = snapshot.spec.scaling.min_replicas, snapshot.spec.scaling.max_replicas
-    if not snapshot.fresh:
-        kept = min(max(current, floor), ceiling)
-        why = "nothing fresh was measured: the pool is held as it is" if current else "nothing was measured yet: minReplicas"
-        return Held(kept, memory.model_copy(update={"observed_since": None, "recommendations": ()}), (why,))
-    window_s = max(snapshot.spec.scaling.scale_down.stabilization, lead_time_s(memory) if memory.start_times_s else 0.0)
-    since = memory.observed_since if memory.observed_since is not None else now
-    recommendations = _recommended(memory, now, wanted, window_s)
-    most = max(r.replicas for r in recommendations)
-    full = now - since >= window_s
-    replicas = wanted if wanted >= current else min(current, most) if full else current
-    replicas = min(max(replicas, floor), ceiling)
-    notes: tuple[str, ...] = ()
-    if wanted < replicas:
-        notes = (f"{replicas} held: fewer ({wanted}) must be enough for {format_duration(window_s)} before any is given back",)
-    return Held(replicas, memory.model_copy(update={"observed_since": since, "recommendations": recommendations}), notes)
+def _verdict(status: Literal["True", "False", "Unknown"], reason: Reason, message: str) -> Verdict:
+    return Verdict(type=Type.SLO_FEASIBLE, status=status, reason=reason, message=message)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from forebay.api.canonical import bounded_name
-from forebay.api.inference_pool import FULL, Accelerator, Backend, InferencePoolSpec, Profile
+from forebay.api.inference_pool import FULL, Accelerator, InferencePoolSpec, Profile
 from forebay.planning.queueing import EngineProfile
-from forebay.planning.snapshot import ON_DEMAND, SPOT, CapacityType
+from forebay.planning.snapshot import ON_DEMAND, SPOT, CapacityType, DeploymentView
 
 LABEL_POOL = "forebay.dev/pool"
 LABEL_VARIANT = "forebay.dev/variant"
 LABEL_ROUTED = "forebay.dev/routed"
 LABEL_CAPACITY_TYPE = "karpenter.sh/capacity-type"
+LABEL_NODE_POOL = "karpenter.sh/nodepool"
 LABEL_OWNER_UID = "forebay.dev/owner-uid"
 LABEL_OWNER_NAMESPACE = "forebay.dev/owner-namespace"
 LABEL_PART_OF = "app.kubernetes.io/part-of"
@@ -55,13 +56,20 @@ def preferred_profile(spec: InferencePoolSpec) -> list[tuple[Accelerator, Profil
     return [(acc, profile) for acc in spec.capacity.accelerators for profile in spec.profiles if profile.accelerator == acc.name]
 
 
-def capacity_types(spec: InferencePoolSpec) -> tuple[CapacityType, ...]:
-    return (ON_DEMAND, SPOT) if spec.capacity.spot.enabled else (ON_DEMAND,)
+def wanted_variants(spec: InferencePoolSpec, choice: tuple[Accelerator, Profile] | None) -> tuple[Variant, ...]:
+    """The variants that a pool should have on this profile, one per capacity type; without a profile on its first accelerator."""
+    accelerator, profile = choice or (next(iter(spec.capacity.accelerators), None), None)
+    types = (ON_DEMAND, SPOT) if spec.capacity.spot.enabled else (ON_DEMAND,)
+    return tuple(Variant(capacity_type, accelerator, profile) for capacity_type in types)
 
 
-def selects_capacity_type(spec: InferencePoolSpec) -> bool:
-    """Whether pods must name their capacity type: not where all nodes are alike and exist already."""
-    return spec.capacity.spot.enabled or spec.capacity.nodes.backend == Backend.KARPENTER
+def existing_variant(spec: InferencePoolSpec, deployment: DeploymentView, like: Variant) -> Variant:
+    """The variant of a Deployment that is no longer wanted; where its accelerator is no longer listed, `like` stands in for it."""
+    accelerator = next((a for a in spec.capacity.accelerators if a.name == deployment.accelerator), None)
+    if accelerator is None:
+        return Variant(deployment.capacity_type, like.accelerator, like.profile)
+    same = [p for p in spec.profiles if p.accelerator == accelerator.name and p.partition == deployment.partition]
+    return Variant(deployment.capacity_type, accelerator, same[0] if same else None)
 
 
 def engine_profile(spec: InferencePoolSpec, profile: Profile) -> EngineProfile:

@@ -12,7 +12,7 @@ from typing import Any
 from forebay.api.canonical import bounded_name, canonical, short_hash
 from forebay.api.inference_pool import FULL, InferencePoolSpec
 from forebay.api.meta import API_VERSION
-from forebay.planning.snapshot import PoolIdentity, Settings
+from forebay.planning.snapshot import SPOT, PoolIdentity, Settings
 from forebay.planning.variants import (
     LABEL_CAPACITY_TYPE,
     LABEL_PART_OF,
@@ -22,7 +22,6 @@ from forebay.planning.variants import (
     PART_OF,
     Variant,
     qualified,
-    selects_capacity_type,
 )
 
 SIDECAR_PORT = 9400
@@ -32,6 +31,8 @@ ANNOTATION_TEMPLATE = "forebay.dev/template-hash"
 ANNOTATION_ACCELERATOR = "forebay.dev/accelerator"
 ANNOTATION_PARTITION = "forebay.dev/partition"
 DEFAULT_GRACE_S = 60
+MAX_SURGE = 0.25
+"""Share of a variant's replicas that a new template brings up beside the old ones. Kubernetes rounds it up."""
 GRACE_MARGIN_S = 5
 
 
@@ -81,11 +82,13 @@ def service(pool: PoolIdentity) -> dict[str, Any]:
 
 
 def template_hash(spec: InferencePoolSpec, variant: Variant) -> str:
-    """Hash of the pool's own part of a pod template: what a user changed, never what Forebay adds."""
-    selection = [r.model_dump(mode="json") for r in variant.accelerator.requirements] if variant.accelerator else []
-    return short_hash(
-        [spec.server.model_dump(mode="json"), variant.name, variant.partition, variant.gpus, selection, selects_capacity_type(spec)]
-    )
+    """Hash of the pool's own part of a pod template: what a user changed, never what Forebay adds.
+
+    Everything is named: a field that a later version of the API adds must not restart pods that do not use it.
+    """
+    capacity = spec.capacity
+    nodes = [_requirements(variant), variant.partition, variant.gpus, capacity.spot.enabled, capacity.nodes.backend.value]
+    return short_hash([spec.server.template, spec.server.port, variant.name, *nodes])
 
 
 def _drain_token(pool: PoolIdentity) -> str:
@@ -124,13 +127,30 @@ def _gpu_resource(variant: Variant) -> dict[str, str]:
     return {resource: str(variant.gpus)}
 
 
-def _node_affinity(pod: dict[str, Any], variant: Variant) -> None:
-    """Adds the accelerator's requirements to every term the user's template already has."""
-    expressions = (
-        [r.model_dump(mode="json", by_alias=True, exclude_defaults=True) for r in variant.accelerator.requirements]
-        if variant.accelerator
-        else []
-    )
+def _ask_for(server: dict[str, Any], resource: dict[str, str]) -> None:
+    """The variant's GPUs in place of those that the user's template asks for."""
+    asked = server.get("resources", {})
+    kept = {kind: _not_nvidia(asked[kind]) for kind in ("limits", "requests") if kind in asked}
+    server["resources"] = {**asked, **kept, "limits": {**kept.get("limits", {}), **resource}}
+
+
+def _not_nvidia(amounts: dict[str, Any]) -> dict[str, Any]:
+    return {name: amount for name, amount in amounts.items() if not name.startswith("nvidia.com/")}
+
+
+def _requirements(variant: Variant) -> list[dict[str, Any]]:
+    listed = variant.accelerator.requirements if variant.accelerator else []
+    return [r.model_dump(mode="json", by_alias=True, exclude_defaults=True) for r in listed]
+
+
+def _node_affinity(pod: dict[str, Any], spec: InferencePoolSpec, variant: Variant) -> None:
+    """Adds the accelerator's requirements and the capacity type to every term the user's template already has.
+
+    On-demand is whatever is not spot: so are reserved nodes, and nodes that nobody labelled.
+    """
+    expressions = _requirements(variant)
+    if spec.capacity.spot.enabled:
+        expressions.append({"key": LABEL_CAPACITY_TYPE, "operator": "In" if variant.capacity_type == SPOT else "NotIn", "values": [SPOT]})
     if not expressions:
         return
     required = (
@@ -147,20 +167,16 @@ def pod_template(pool: PoolIdentity, spec: InferencePoolSpec, variant: Variant, 
     grace_s = pod.setdefault("terminationGracePeriodSeconds", DEFAULT_GRACE_S)
     pod["initContainers"] = [_sidecar(pool, spec, settings, grace_s), *pod.get("initContainers", [])]
     pod["volumes"] = [*pod.get("volumes", []), {"name": SIDECAR_NAME, "configMap": {"name": config_name(pool.name)}}]
-    server = pod["containers"][0]
     if resource := _gpu_resource(variant):
-        limits = {k: v for k, v in server.get("resources", {}).get("limits", {}).items() if not k.startswith("nvidia.com/")}
-        server["resources"] = {**server.get("resources", {}), "limits": {**limits, **resource}}
+        _ask_for(pod["containers"][0], resource)
     for container in pod["containers"]:
         # Kubernetes stops native sidecars last, so without this the server would go first and break its streams.
         container.setdefault("lifecycle", {}).setdefault(
             "preStop", {"httpGet": {"path": f"/drain?token={_drain_token(pool)}", "port": SIDECAR_PORT}}
         )
-    if selects_capacity_type(spec):
-        pod["nodeSelector"] = {**pod.get("nodeSelector", {}), LABEL_CAPACITY_TYPE: variant.capacity_type}
     if own_nodes or variant.partition != FULL:
         pod["nodeSelector"] = {**pod.get("nodeSelector", {}), LABEL_POOL: qualified(pool.namespace, pool.name)}
-    _node_affinity(pod, variant)
+    _node_affinity(pod, spec, variant)
     meta = template.get("metadata", {})
     template["metadata"] = {
         **meta,
@@ -180,9 +196,21 @@ def _selector(pool: PoolIdentity, variant: Variant) -> dict[str, str]:
 
 
 def deployment(
-    pool: PoolIdentity, spec: InferencePoolSpec, variant: Variant, replicas: int, settings: Settings, own_nodes: bool
+    pool: PoolIdentity,
+    spec: InferencePoolSpec,
+    variant: Variant,
+    replicas: int,
+    settings: Settings,
+    *,
+    own_nodes: bool,
+    surges: bool = True,
 ) -> dict[str, Any]:
-    """The Deployment of one variant. With `own_nodes` its pods stand only on nodes that carry the pool's label."""
+    """The Deployment of one variant.
+
+    With `own_nodes` its pods stand only on nodes that carry the pool's label. A new template comes up beside the old one where it `surges`;
+    where there is no room for that, one replica after the other is replaced.
+    """
+    rolling = {"maxSurge": f"{MAX_SURGE:.0%}", "maxUnavailable": 0} if surges else {"maxSurge": 0, "maxUnavailable": 1}
     annotations = {
         ANNOTATION_TEMPLATE: template_hash(spec, variant),
         ANNOTATION_ACCELERATOR: variant.accelerator.name if variant.accelerator else "",
@@ -197,7 +225,7 @@ def deployment(
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": _selector(pool, variant)},
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": rolling},
             "template": pod_template(pool, spec, variant, settings, own_nodes),
         },
     }

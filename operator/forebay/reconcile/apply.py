@@ -6,7 +6,19 @@ import logging
 import re
 from dataclasses import dataclass
 
-from forebay.adapters.cluster import DEPLOYMENTS, FIELD_MANAGER, NODE_POOLS, Cluster, Conflict, Kind, NotFound, Object, kind_of
+from forebay.adapters.cluster import (
+    DEPLOYMENTS,
+    FIELD_MANAGER,
+    NODE_POOLS,
+    Cluster,
+    ClusterError,
+    Conflict,
+    Kind,
+    NotFound,
+    Object,
+    Unavailable,
+    kind_of,
+)
 from forebay.api.canonical import short_hash
 from forebay.planning.decision import Action, Ref
 from forebay.reconcile.view import View
@@ -14,15 +26,23 @@ from forebay.reconcile.world import Applied
 
 _log = logging.getLogger(__name__)
 APPLY_AGAIN_S = 60.0
+MAX_SENTENCE = 1000
 _MANAGERS = re.compile(r'conflict with "([^"]+)"')
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a plan's actions."""
+    """What became of a plan's actions: those that were done, one sentence for each field conflict, and what ended the round early."""
 
-    done: int
+    done: tuple[Action, ...] = ()
     conflicts: tuple[str, ...] = ()
+    error: ClusterError | None = None
+    refusal: str = ""
+
+    def raise_error(self) -> None:
+        """Brings what ended the round before the queue, which tries again."""
+        if self.error is not None:
+            raise self.error
 
 
 def kind_for(ref: Ref) -> Kind:
@@ -46,34 +66,34 @@ def _place(ref: Ref) -> str:
     return f"{ref.kind}/{ref.namespace or ''}/{ref.name}"
 
 
-def remember(actions: tuple[Action, ...], outcome: Outcome, applied: Applied, now: float) -> None:
-    """Notes what was applied; an object that was deleted, or that met a conflict, is applied again at the next chance."""
-    for action in actions:
-        if action.verb == "apply" and not outcome.conflicts:
+def remember(outcome: Outcome, applied: Applied, now: float) -> None:
+    """Notes what was applied and deleted. What met a conflict is applied again at the next chance."""
+    for action in outcome.done:
+        if action.verb == "apply":
             applied[_place(action.ref)] = (short_hash(action.body), now)
-        elif action.verb in ("apply", "delete"):
+        elif action.verb == "delete":
             applied.pop(_place(action.ref), None)
 
 
 async def apply(actions: tuple[Action, ...], cluster: Cluster) -> Outcome:
-    """Does one action after the other. A conflict with another manager is noted and the rest goes on; any other failure ends the round.
-
-    Raises:
-        ClusterError: a write failed for another reason; the queue brings the key back.
-    """
-    done, conflicts = 0, []
+    """Does one action after the other. A field of another manager is left to it and the rest goes on; any other failure ends the round."""
+    done: list[Action] = []
+    conflicts: list[str] = []
     for action in actions:
         try:
             await _one(action, cluster)
-            done += 1
-        except Conflict as error:
-            conflicts.append(f"{action.ref.kind} {action.ref.name}: {error}"[:1000])
-            _log.warning("%s %s %s: %s", action.verb, action.ref.kind, action.ref.name, error)
-        except NotFound:
-            if action.verb == "apply":
-                raise
-            _log.info("%s %s %s: it is gone already", action.verb, action.ref.kind, action.ref.name)
-    return Outcome(done, tuple(conflicts))
+            done.append(action)
+        except ClusterError as error:
+            what = f"{action.ref.kind} {action.ref.name}"
+            if isinstance(error, NotFound) and action.verb != "apply":
+                _log.info("%s %s: it is gone already", action.verb, what)
+            elif isinstance(error, Conflict) and _MANAGERS.search(str(error)):
+                conflicts.append(f"{what}: {error}"[:MAX_SENTENCE])
+                _log.warning("%s %s: %s", action.verb, what, error)
+            else:
+                refusal = "" if isinstance(error, Unavailable | Conflict) else f"{what}: {error}"[:MAX_SENTENCE]
+                return Outcome(tuple(done), tuple(conflicts), error, refusal)
+    return Outcome(tuple(done), tuple(conflicts))
 
 
 async def _one(action: Action, cluster: Cluster) -> None:

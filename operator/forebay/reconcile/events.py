@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 import logging
 from collections import OrderedDict
 
 from forebay.adapters import cluster as kinds
-from forebay.adapters.clock import Clock
+from forebay.adapters.clock import Clock, timestamp
 from forebay.adapters.cluster import Cluster, ClusterError, Object
 from forebay.planning.decision import Note
 
@@ -16,10 +15,6 @@ MAX_REMEMBERED = 10_000
 MAX_NOTE = 1024
 
 _log = logging.getLogger(__name__)
-
-
-def micro_time(epoch_s: float) -> str:
-    return datetime.datetime.fromtimestamp(epoch_s, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 class Recorder:
@@ -43,7 +38,7 @@ class Recorder:
             "apiVersion": kinds.EVENTS.api_version,
             "kind": kinds.EVENTS.name,
             "metadata": {"generateName": f"{meta['name']}-", "namespace": meta.get("namespace") or "default"},
-            "eventTime": micro_time(now),
+            "eventTime": timestamp(now, micros=True),
             "reportingController": "forebay.dev/operator",
             "reportingInstance": self._instance[:128],
             "type": note.type,

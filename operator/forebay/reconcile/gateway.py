@@ -7,16 +7,17 @@ import asyncio
 from pydantic import ValidationError
 
 from forebay.adapters import cluster as kinds
-from forebay.adapters.cluster import ClusterError, Object
+from forebay.adapters.cluster import Forbidden, Object
+from forebay.api.conditions import Type
 from forebay.api.inference_pool import InferencePoolSpec
 from forebay.api.routing_policy import RoutingPolicySpec
 from forebay.planning.gateway_workload import ADMIN_PORT
 from forebay.planning.routing import GatewayReplica, GatewaySnapshot, PolicyReport, PolicyView, PoolView, plan_gateway
-from forebay.reconcile.apply import apply, due, remember
+from forebay.reconcile.apply import Outcome, apply, due, remember
 from forebay.reconcile.keys import Key
 from forebay.reconcile.observe import classes
 from forebay.reconcile.pool import report_invalid
-from forebay.reconcile.report import conditions, write_status
+from forebay.reconcile.report import conditions, refusal_notes, verdicts_after, write_status
 from forebay.reconcile.world import World
 
 
@@ -29,10 +30,11 @@ async def reconcile_gateway(world: World, key: Key) -> float | None:
     snapshot = await gateway_snapshot(world, key, policies)
     plan = plan_gateway(snapshot)
     applied = world.gateways.setdefault((key.namespace, key.name), {})
-    actions = due(plan.actions, applied, world.view, snapshot.now)
-    remember(actions, await apply(actions, world.cluster), applied, snapshot.now)
+    outcome = await apply(due(plan.actions, applied, world.view, snapshot.now), world.cluster)
+    remember(outcome, applied, snapshot.now)
     for report in plan.reports:
-        await _report(world, policies[report.name], report)
+        await _report(world, policies[report.name], report, outcome)
+    outcome.raise_error()
     return plan.requeue_after_s
 
 
@@ -82,9 +84,10 @@ def _pools(world: World) -> tuple[PoolView, ...]:
 
 
 async def _namespace_labels(world: World, namespace: str) -> dict[str, dict[str, str]]:
+    """Labels of the policies' namespace. They open pools to it, so where they may not be read they open none."""
     try:
         obj = await world.cluster.get(kinds.NAMESPACES, None, namespace)
-    except ClusterError:
+    except Forbidden:
         return {}
     return {namespace: (obj or {}).get("metadata", {}).get("labels") or {}}
 
@@ -102,10 +105,13 @@ def _ready(pod: Object) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", []))
 
 
-async def _report(world: World, obj: Object, report: PolicyReport) -> None:
+async def _report(world: World, obj: Object, report: PolicyReport, outcome: Outcome) -> None:
+    verdicts = verdicts_after(report.verdicts, outcome, (Type.PROGRAMMED,))
     status = {
         "observedGeneration": report.generation,
         "configHash": report.config_hash,
-        "conditions": conditions(report.verdicts, obj, report.generation, world.clock.now()),
+        "conditions": conditions(verdicts, obj, report.generation, world.clock.now()),
     }
     await write_status(world, obj, status)
+    for note in refusal_notes(outcome):
+        await world.recorder.record(obj, note)

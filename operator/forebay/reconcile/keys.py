@@ -8,7 +8,7 @@ from typing import NamedTuple
 from forebay.adapters import cluster as kinds
 from forebay.adapters.cluster import Kind, Object
 from forebay.planning.gateway_workload import LABEL_GATEWAY
-from forebay.planning.variants import LABEL_POOL
+from forebay.planning.variants import LABEL_POOL, qualified
 from forebay.reconcile.view import View
 
 
@@ -53,7 +53,7 @@ def concerned(kind: Kind, obj: Object, view: View) -> Iterable[Key]:
     if kind == kinds.NODES:
         return _pools_on(name, labels, view)
     if kind == kinds.NODE_POOLS:
-        return [SWEEP, *_labelled(labels)]
+        return [SWEEP, *_labelled(labels, view)]
     if LABEL_GATEWAY in labels:
         return [Key("gateway", namespace, labels[LABEL_GATEWAY])]
     return [pool_key(namespace, labels[LABEL_POOL])] if LABEL_POOL in labels else []
@@ -61,10 +61,14 @@ def concerned(kind: Kind, obj: Object, view: View) -> Iterable[Key]:
 
 def _pools_on(node: str, labels: dict[str, str], view: View) -> set[Key]:
     hosted = {(p["metadata"]["namespace"], p["metadata"]["labels"][LABEL_POOL]) for p in view.pods_on(node)}
-    return {pool_key(*found) for found in hosted} | set(_labelled(labels))
+    return {pool_key(*found) for found in hosted} | set(_labelled(labels, view))
 
 
-def _labelled(labels: dict[str, str]) -> list[Key]:
-    """The pool that a cluster-scoped object belongs to by its `namespace.name` label."""
-    namespace, _, name = labels.get(LABEL_POOL, "").partition(".")
-    return [pool_key(namespace, name)] if name else []
+def _labelled(labels: dict[str, str], view: View) -> list[Key]:
+    """The pool that a cluster-scoped object belongs to by its `namespace.name` label, which is a hash where both are long."""
+    label = labels.get(LABEL_POOL, "")
+    namespace, _, name = label.partition(".")
+    if not name or view.get(kinds.INFERENCE_POOLS, namespace, name) is not None:
+        return [pool_key(namespace, name)] if name else []
+    places = ((p["metadata"]["namespace"], p["metadata"]["name"]) for p in view.all(kinds.INFERENCE_POOLS))
+    return [pool_key(*place) for place in places if qualified(*place) == label]

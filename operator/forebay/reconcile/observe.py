@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import datetime
-import json
 import logging
 from typing import Any
+
+from pydantic import ValidationError
 
 from forebay.adapters import cluster as kinds
 from forebay.adapters.cluster import Object
 from forebay.adapters.metrics import Target
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.canonical import bounded_name
-from forebay.api.inference_pool import FULL, Backend, InferencePoolSpec
+from forebay.api.inference_pool import FULL, InferencePoolSpec
 from forebay.planning.interruption import SIGNALS
 from forebay.planning.mig import ANNOTATION_CORDONED, LABEL_CONFIG, LABEL_STATE
 from forebay.planning.snapshot import (
@@ -28,7 +29,15 @@ from forebay.planning.snapshot import (
     Snapshot,
     Taint,
 )
-from forebay.planning.variants import LABEL_CAPACITY_TYPE, LABEL_OWNER_UID, LABEL_POOL, LABEL_ROUTED, LABEL_VARIANT, qualified
+from forebay.planning.variants import (
+    LABEL_CAPACITY_TYPE,
+    LABEL_NODE_POOL,
+    LABEL_OWNER_UID,
+    LABEL_POOL,
+    LABEL_ROUTED,
+    LABEL_VARIANT,
+    qualified,
+)
 from forebay.planning.workload import ANNOTATION_ACCELERATOR, ANNOTATION_PARTITION, ANNOTATION_TEMPLATE, SIDECAR_PORT
 from forebay.reconcile.keys import Key
 from forebay.reconcile.world import PoolRecord, World
@@ -36,7 +45,8 @@ from forebay.reconcile.world import PoolRecord, World
 MEMORY_KEY = "memory.json"
 
 _log = logging.getLogger(__name__)
-_NODE_LABELS = {LABEL_CONFIG, LABEL_STATE, LABEL_POOL, LABEL_CAPACITY_TYPE} | {s.key for s in SIGNALS if s.on == "label"}
+_OVER = ("Succeeded", "Failed")
+_NODE_LABELS = {LABEL_NODE_POOL, LABEL_CONFIG, LABEL_STATE, LABEL_POOL, LABEL_CAPACITY_TYPE} | {s.key for s in SIGNALS if s.on == "label"}
 
 
 def memory_name(pool: str) -> str:
@@ -54,19 +64,21 @@ def identity(obj: Object) -> PoolIdentity:
 
 
 def classes(world: World) -> dict[str, BatchClassSpec]:
-    """Every BatchClass that can be read."""
-    return {obj["metadata"]["name"]: BatchClassSpec.model_validate(obj["spec"]) for obj in world.view.all(kinds.BATCH_CLASSES)}
+    """Every BatchClass that can be read; of one that cannot its own reconcile says so."""
+    result = {}
+    for obj in world.view.all(kinds.BATCH_CLASSES):
+        try:
+            result[obj["metadata"]["name"]] = BatchClassSpec.model_validate(obj["spec"])
+        except ValidationError:
+            continue
+    return result
 
 
-async def pool_snapshot(world: World, key: Key, obj: Object) -> Snapshot:
-    """Everything that the next decision about the pool stands on.
-
-    Raises:
-        pydantic.ValidationError: the spec cannot be read.
-    """
-    spec = InferencePoolSpec.model_validate(obj["spec"])
-    record = await pool_record(world, key)
-    bodies = world.view.of_pool(kinds.PODS, key.namespace, key.name)
+async def pool_snapshot(world: World, key: Key, obj: Object, spec: InferencePoolSpec) -> Snapshot:
+    """Everything that the next decision about the pool stands on."""
+    deployments = [deployment_view(d) for d in world.view.of_pool(kinds.DEPLOYMENTS, key.namespace, key.name)]
+    record = await pool_record(world, key, obj["metadata"]["uid"], sum(d.replicas for d in deployments))
+    bodies = [b for b in world.view.of_pool(kinds.PODS, key.namespace, key.name) if b.get("status", {}).get("phase") not in _OVER]
     demand = await world.metrics.demand(key.namespace, key.name, [t for b in bodies if (t := target(b))], world.clock.now())
     known = classes(world)
     return Snapshot(
@@ -74,33 +86,40 @@ async def pool_snapshot(world: World, key: Key, obj: Object) -> Snapshot:
         pool=identity(obj),
         spec=spec,
         classes={name: known[name] for name in spec.classes if name in known},
-        deployments=tuple(
-            sorted((deployment_view(d) for d in world.view.of_pool(kinds.DEPLOYMENTS, key.namespace, key.name)), key=lambda d: d.name)
-        ),
+        deployments=tuple(sorted(deployments, key=lambda d: d.name)),
         pods=tuple(sorted((pod_view(b) for b in bodies), key=lambda p: p.name)),
         nodes=_nodes(world, key, bodies),
-        node_pools=_node_pools(world, obj["metadata"]["uid"], spec),
+        node_pools=_node_pools(world, key, obj["metadata"]["uid"]),
         backend_installed=world.backend_installed,
         demand=demand,
         memory=record.memory,
         settings=world.settings,
-        failed_writes=record.failed_writes,
     )
 
 
-async def pool_record(world: World, key: Key) -> PoolRecord:
-    """What is kept of the pool; after a restart its memory is read back once."""
+async def pool_record(world: World, key: Key, uid: str, deployed: int) -> PoolRecord:
+    """What is kept of the pool; after a restart its memory is read back once.
+
+    Nobody looked meanwhile, so the window before anything may shrink begins anew, and what is `deployed` is held for as long.
+    """
     place = (key.namespace, key.name)
-    if place not in world.pools:
-        memory = Memory()
-        saved = await world.cluster.get(kinds.CONFIG_MAPS, key.namespace, memory_name(key.name))
-        if saved is not None:
-            try:
-                memory = Memory.model_validate_json(saved.get("data", {}).get(MEMORY_KEY, "{}"))
-            except ValueError:
-                _log.warning("the saved memory of %s cannot be read and is started anew", key)
-        world.pools[place] = PoolRecord(memory=memory, saved=memory)
+    if place not in world.pools or world.pools[place].uid != uid:
+        saved = await _saved_memory(world, key, uid)
+        resumed = saved.model_copy(update={"observed_since": None, "target": max(saved.target, deployed)})
+        world.pools[place] = PoolRecord(uid=uid, memory=resumed, saved=saved)
     return world.pools[place]
+
+
+async def _saved_memory(world: World, key: Key, uid: str) -> Memory:
+    saved = await world.cluster.get(kinds.CONFIG_MAPS, key.namespace, memory_name(key.name))
+    owners = (saved or {}).get("metadata", {}).get("ownerReferences") or []
+    if saved is None or not any(owner.get("uid") == uid for owner in owners):
+        return Memory()
+    try:
+        return Memory.model_validate_json(saved.get("data", {}).get(MEMORY_KEY, "{}"))
+    except ValueError:
+        _log.warning("the saved memory of %s cannot be read and is started anew", key)
+        return Memory()
 
 
 def target(pod: Object) -> Target | None:
@@ -135,6 +154,7 @@ def deployment_view(obj: Object) -> DeploymentView:
         partition=notes.get(ANNOTATION_PARTITION) or FULL,
         replicas=obj["spec"].get("replicas", 1),
         ready=status.get("readyReplicas", 0),
+        rolling=status.get("updatedReplicas", 0) < status.get("replicas", 0),
         template_hash=notes.get(ANNOTATION_TEMPLATE, ""),
     )
 
@@ -175,22 +195,13 @@ def node_view(obj: Object, own: str) -> NodeView:
 
 def _nodes(world: World, key: Key, pods: list[Object]) -> tuple[NodeView, ...]:
     own = qualified(key.namespace, key.name)
-    hosts = {p["spec"].get("nodeName") for p in pods}
-    found = [
-        n
-        for n in world.view.all(kinds.NODES)
-        if n["metadata"]["name"] in hosts or (n["metadata"].get("labels") or {}).get(LABEL_POOL) == own
-    ]
-    return tuple(sorted((node_view(n, own) for n in found), key=lambda n: n.name))
+    hosts = {p["spec"].get("nodeName", "") for p in pods}
+    found = {n["metadata"]["name"]: n for n in world.view.of_pool(kinds.NODES, "", own)}
+    found |= {name: node for name in hosts if (node := world.view.get(kinds.NODES, None, name)) is not None}
+    return tuple(node_view(found[name], own) for name in sorted(found))
 
 
-def _node_pools(world: World, uid: str, spec: InferencePoolSpec) -> tuple[NodePoolView, ...]:
-    if not world.backend_installed or spec.capacity.nodes.backend != Backend.KARPENTER:
-        return ()
-    mine = [n for n in world.view.all(kinds.NODE_POOLS) if (n["metadata"].get("labels") or {}).get(LABEL_OWNER_UID) == uid]
-    return tuple(
-        sorted(
-            (NodePoolView(name=n["metadata"]["name"], gpus_limit=json.dumps(n["spec"].get("limits", {}), sort_keys=True)) for n in mine),
-            key=lambda n: n.name,
-        )
-    )
+def _node_pools(world: World, key: Key, uid: str) -> tuple[NodePoolView, ...]:
+    listed = world.view.of_pool(kinds.NODE_POOLS, "", qualified(key.namespace, key.name))
+    mine = [n["metadata"]["name"] for n in listed if n["metadata"]["labels"].get(LABEL_OWNER_UID) == uid]
+    return tuple(NodePoolView(name=name) for name in sorted(mine))

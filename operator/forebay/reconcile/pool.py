@@ -7,12 +7,13 @@ from pydantic import ValidationError
 from forebay.adapters import cluster as kinds
 from forebay.adapters.cluster import Object
 from forebay.api.conditions import Reason, Type
+from forebay.api.inference_pool import InferencePoolSpec
 from forebay.planning.decision import Note, Verdict
 from forebay.planning.planner import plan
 from forebay.reconcile.apply import apply, due, remember
 from forebay.reconcile.keys import Key
 from forebay.reconcile.observe import pool_snapshot
-from forebay.reconcile.report import conditions, report_pool, write_status
+from forebay.reconcile.report import conditions, memory_writes, report_pool, write_status
 from forebay.reconcile.world import World
 
 
@@ -24,24 +25,29 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
         world.metrics.forget(key.namespace, key.name)
         return None
     try:
-        snapshot = await pool_snapshot(world, key, obj)
+        spec = InferencePoolSpec.model_validate(obj["spec"])
     except ValidationError as error:
         await report_invalid(world, obj, error)
         return None
+    snapshot = await pool_snapshot(world, key, obj, spec)
     decision = plan(snapshot)
     record = world.pools[key.namespace, key.name]
+    saving = memory_writes(record, snapshot, decision)
     actions = due(decision.actions, record.applied, world.view, snapshot.now)
-    outcome = await apply(actions, world.cluster)
-    remember(actions, outcome, record.applied, snapshot.now)
-    record.failed_writes = outcome.conflicts
-    await report_pool(world, key, obj, snapshot, decision)
+    outcome = await apply((*actions, *saving), world.cluster)
+    remember(outcome, record.applied, snapshot.now)
+    await report_pool(world, key, obj, snapshot, decision, outcome)
+    outcome.raise_error()
+    if saving:
+        record.saved, record.saved_at = decision.memory, snapshot.now
     return decision.requeue_after_s
 
 
 async def report_invalid(world: World, obj: Object, error: ValidationError) -> None:
     """A spec that an API server with other CRDs let in: nothing is done, and the object says why."""
     first = error.errors()[0]
-    message = f"spec.{'.'.join(str(part) for part in first['loc'])}: {first['msg']}. Correct it, or install the CRDs of this version"
+    where, what = ".".join(("spec", *map(str, first["loc"]))), first["msg"].removeprefix("Value error, ")
+    message = f"{where}: {what}. Correct it, or install the CRDs of this version"
     verdicts = tuple(Verdict(type=t, status="False", reason=Reason.INVALID_SPEC, message=message) for t in (Type.ACCEPTED, Type.READY))
     generation = obj["metadata"].get("generation", 0)
     status = {**obj.get("status", {}), "observedGeneration": generation}

@@ -21,13 +21,14 @@ Applied = dict[str, tuple[str, float]]
 class PoolRecord:
     """What the process keeps of one pool between two reconciles."""
 
+    uid: str
     memory: Memory
     saved: Memory
     saved_at: float = 0.0
     decided: str = ""
     decided_at: str = ""
     recorded_at: float = 0.0
-    failed_writes: tuple[str, ...] = ()
+    shown_at: float = 0.0
     applied: Applied = field(default_factory=dict)
 
 

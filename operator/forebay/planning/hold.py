@@ -1,0 +1,75 @@
+"""When a pool may give capacity back.
+
+Up at once, down only after less has been enough for a whole window that covers a replica's measured start time. What was last decided is
+held while measurements are stale or partial, and for a window after the operator began to look.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from forebay.api.meta import format_duration
+from forebay.planning.demand import lead_time_s
+from forebay.planning.snapshot import Memory, Recommendation, Snapshot
+
+MAX_RECOMMENDATIONS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The replica count to have now, and the memory that leads to it."""
+
+    replicas: int
+    memory: Memory
+    why: tuple[str, ...]
+
+
+def window_s(snapshot: Snapshot) -> float:
+    """How long less must have been enough."""
+    memory = snapshot.memory
+    return max(snapshot.spec.scaling.scale_down.stabilization, lead_time_s(memory) if memory.start_times_s else 0.0)
+
+
+def hold(snapshot: Snapshot, wanted: int, current: int) -> Held:
+    """Up at once; down to the most that was wanted in the window, once the window is full."""
+    memory, now = snapshot.memory, snapshot.now
+    if blind := _blind(snapshot):
+        kept = _bounded(snapshot, current)
+        why = f"{blind}: the pool is held as it is" if current else f"{blind}: minReplicas"
+        return Held(kept, memory.model_copy(update={"observed_since": None, "recommendations": ()}), (why,))
+    notes: tuple[str, ...] = ()
+    measured, ready = snapshot.demand.replicas_reporting if snapshot.demand else 0, sum(p.ready and not p.deleting for p in snapshot.pods)
+    if measured < ready and wanted < current:
+        wanted, notes = current, (f"{measured} of {ready} replicas were measured: nothing is given back",)
+    window = window_s(snapshot)
+    since = memory.observed_since if memory.observed_since is not None else now
+    recommendations = _recommended(memory, now, wanted, window)
+    most = max(r.replicas for r in recommendations)
+    full = now - since >= window
+    replicas = _bounded(snapshot, wanted if wanted >= current else min(current, most) if full else current)
+    if wanted < replicas:
+        notes = (f"{replicas} held: fewer ({wanted}) must be enough for {format_duration(window)} before any is given back",)
+    return Held(replicas, memory.model_copy(update={"observed_since": since, "recommendations": recommendations}), notes)
+
+
+def _blind(snapshot: Snapshot) -> str:
+    """Why nothing can be said about the pool's load, or nothing."""
+    if not any(name in snapshot.classes for name in snapshot.spec.classes):
+        return "none of the pool's classes exists"
+    return "" if snapshot.fresh else "nothing fresh was measured"
+
+
+def _bounded(snapshot: Snapshot, replicas: int) -> int:
+    scaling = snapshot.spec.scaling
+    return min(max(replicas, scaling.min_replicas), scaling.max_replicas)
+
+
+def _recommended(memory: Memory, now: float, replicas: int, window: float) -> tuple[Recommendation, ...]:
+    """Past recommendations that still bind: none is older than the window, none is outdone by a younger one.
+
+    Where they are too many the newest is taken for as much as the one before it: too much is held for a while, never too little.
+    """
+    kept = [r for r in memory.recommendations if now - r.at <= window and r.replicas > replicas]
+    if len(kept) >= MAX_RECOMMENDATIONS:
+        replicas = kept.pop().replicas
+    return (*kept, Recommendation(at=now, replicas=replicas))
