@@ -101,7 +101,9 @@ def operator(control_plane: ControlPlane, crds: None, pods: Pods) -> Release:
 @pytest.fixture
 def forebay(control_plane: ControlPlane, operator: Release, namespace: str) -> Iterator[Forebay]:
     """A namespace in which the three resources work. Its pools and policies end with it, and classes that begin with its name."""
+    refusals = operator.refusals()
     yield Forebay(control_plane, operator, namespace)
+    assert operator.refusals() == refusals
     mine = [name for name in control_plane.kubectl("get", "batchclasses", "-o", "name").split() if f"/{namespace}-" in name]
     if mine:
         control_plane.kubectl("delete", *mine, "--wait=false")

@@ -88,6 +88,13 @@ class Forebay:
         mine = [i for i in items if (i["metadata"].get("labels") or {}).get("forebay.dev/owner-namespace") == self.namespace]
         return {i["metadata"]["name"]: i for i in mine}
 
+    def nodes(self) -> list[str]:
+        """Nodes that Karpenter made for pools of this namespace."""
+        return [n["metadata"]["name"] for n in self.plane.api.items("/api/v1/nodes?labelSelector=forebay.dev%2Fpool") if self._owns(n)]
+
+    def _owns(self, node: Object) -> bool:
+        return str(node["metadata"]["labels"]["forebay.dev/pool"]).startswith(f"{self.namespace}.")
+
     def gpu_bounds(self) -> dict[str, int]:
         """GPUs that the NodePools of each capacity type may have."""
         found: dict[str, int] = {}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -84,16 +83,22 @@ class Release:
 
     def processes(self) -> list[int]:
         """Process ids of the operators."""
-        return [pid for pod in self.pods() for pid in self._pods.processes(NAMESPACE, pod["metadata"]["name"])]
+        return [pid for pod in self.pods() for pid in self._processes(pod)]
 
-    def kill(self) -> None:
-        """SIGKILL to every operator; the kubelet starts them again."""
-        for pid in self.processes():
-            os.kill(pid, signal.SIGKILL)
+    def _processes(self, pod: Object) -> list[int]:
+        return list(self._pods.processes(NAMESPACE, pod["metadata"]["name"]))
+
+    def leaders(self) -> list[int]:
+        """Process ids of the operators that say of themselves that they lead."""
+        return [pid for pod in self.pods() if _leads(pod["status"].get("podIP")) for pid in self._processes(pod)]
 
     def writes(self) -> list[Object]:
         """Audit events of what it wrote or tried to, oldest first."""
         return self._plane.audit(ACCOUNT)
+
+    def refusals(self) -> list[str]:
+        """What it was not allowed to do, by its own log. A namespace that is being deleted takes nothing new, whoever asks."""
+        return [line for line in self.log().splitlines() if "forbidden" in line.lower() and "being terminated" not in line]
 
     def log(self) -> str:
         """What all operators of this run have written, decision records included."""
@@ -104,3 +109,11 @@ class Release:
         """Decision records about the pools of a namespace, oldest first."""
         found = [json.loads(line) for line in self.log().splitlines() if line.startswith('{"time":') and f'"pool":"{namespace}/' in line]
         return sorted((record for record in found if "snapshot" in record), key=lambda record: str(record["time"]))
+
+
+def _leads(address: str | None) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{address}:8081/metrics", timeout=2) as answer:
+            return b"\nforebay_operator_leader 1.0" in answer.read()
+    except OSError:
+        return False
