@@ -200,7 +200,7 @@ def _ready(facts: Facts) -> Verdict:
 def _notes(facts: Facts) -> tuple[Note, ...]:
     """Events: what changed since the last decision, and what a person should look at."""
     snapshot, notes = facts.snapshot, []
-    before, after = snapshot.memory.placed, facts.placed.replicas
+    before, after = snapshot.memory.placed or sum(d.replicas for d in snapshot.deployments), facts.placed.replicas
     prefix = "Recommended" if snapshot.spec.mode == Mode.RECOMMEND else "Scaled"
     if after != before and not snapshot.spec.scaling.paused:
         direction = "Up" if after > before else "Down"
