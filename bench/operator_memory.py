@@ -33,7 +33,7 @@ def _row(pools: int) -> dict[str, Any]:
     try:
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_LONGEST_S)
     except subprocess.TimeoutExpired as error:
-        raise ForebayError(f"{pools} pools were not reconciled twice within {_LONGEST_S:.0f} s") from error
+        raise ForebayError(f"{pools} pools were not all reconciled within {_LONGEST_S:.0f} s") from error
     if done.returncode:
         raise ForebayError(f"the loop with {pools} pools ended: {done.stderr[-2000:]}")
     figures = json.loads(done.stdout.splitlines()[-1])

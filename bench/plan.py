@@ -20,7 +20,7 @@ from forebay.reconcile.observe import deployment_view
 NAME = "plan"
 HELP = "time of planning every pool once, in one process"
 
-_STEPS = 5
+_STEPS = 3
 _STEP_S = 60.0
 _START = 1_800_000_000.0
 

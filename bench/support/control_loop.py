@@ -34,14 +34,14 @@ from forebay.reconcile.view import ObjectView
 from forebay.reconcile.world import World
 
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") / 1024
-_ROUNDS_BEFORE = 2
+_ROUNDS_BEFORE = 1
 
 
 class _MovingDemand:
-    """A `Metrics` whose day lasts two minutes."""
+    """A `Metrics` whose day lasts an hour."""
 
     async def demand(self, namespace: str, pool: str, targets: list[Target], now: float) -> Demand | None:
-        return a_demand(int(pool.rpartition("-")[2]), time.monotonic() / 5, now)
+        return a_demand(int(pool.rpartition("-")[2]), time.monotonic() / 150, now)
 
     def forget(self, namespace: str, pool: str) -> None:
         return
@@ -68,9 +68,10 @@ async def measure(pools: int, seconds: float) -> dict[str, Any]:
             settings=SETTINGS,
             backend_installed=True,
         )
-        tasks = [asyncio.create_task(follow(Loop(world, view), cluster)), asyncio.create_task(_make_ready(cluster))]
+        loop = Loop(world, view)
+        tasks = [asyncio.create_task(follow(loop, cluster)), asyncio.create_task(_make_ready(cluster))]
         try:
-            await _rounds(tasks, pools * _ROUNDS_BEFORE)
+            await _settled(tasks, loop, pools * _ROUNDS_BEFORE)
             figures = await _watched(seconds)
         finally:
             for task in tasks:
@@ -101,10 +102,10 @@ def _reconciles(result: str = "ok") -> int:
     return int(telemetry.REGISTRY.get_sample_value("forebay_operator_reconcile_total", {"what": "pool", "result": result}) or 0)
 
 
-async def _rounds(tasks: list[asyncio.Task[None]], reconciles: int) -> None:
-    """Waits for so many reconciles; a loop that ended meanwhile raises what ended it."""
-    while _reconciles() < reconciles:
-        done, _ = await asyncio.wait(tasks, timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
+async def _settled(tasks: list[asyncio.Task[None]], loop: Loop, reconciles: int) -> None:
+    """Waits for so many reconciles and a queue that ran empty; a task that ended meanwhile raises what ended it."""
+    while _reconciles() < reconciles or len(loop.queue):
+        done, _ = await asyncio.wait(tasks, timeout=0.02, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
 

@@ -16,7 +16,7 @@ CLASSES: dict[str, Object] = {
     "nightly": {"tier": "Deferred"},
 }
 CLASS_SPECS = {name: BatchClassSpec.model_validate(spec) for name, spec in CLASSES.items()}
-SETTINGS = Settings(sidecar_image="forebay:bench", interval_s=10.0)
+SETTINGS = Settings(sidecar_image="forebay:bench")
 
 _PRICES = {"h100": (55.0, 20.0), "a100": (32.0, 12.0), "l4": (6.4, 2.4)}
 _STEPS = {"h100": ("15ms", 32), "a100": ("22ms", 24), "l4": ("35ms", 8)}
