@@ -162,6 +162,11 @@ class Load:
             due += 1 / self.rps
             self._stop.wait(max(0.0, due - time.monotonic()))
 
+    @property
+    def in_flight(self) -> int:
+        """Requests that are under way."""
+        return sum(thread.is_alive() for thread in self._threads)
+
     def _one(self) -> None:
         outcome = send(self.gateway, self.tokens, self.model)
         with self._lock:
