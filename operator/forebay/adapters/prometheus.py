@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from typing import Any
 
 from prometheus_api_client import PrometheusConnect
@@ -43,7 +44,7 @@ class PrometheusMetrics:
     async def demand(self, namespace: str, pool: str, targets: list[Target], now: float) -> Demand | None:
         try:
             answer = await asyncio.to_thread(self._ask, namespace, pool, now)
-        except (PrometheusApiClientException, RequestException) as error:
+        except (PrometheusApiClientException, RequestException, LookupError, TypeError, ValueError) as error:
             _log.warning("Prometheus could not be asked: %s", error)
             answer = None
         if answer is not None:
@@ -51,8 +52,9 @@ class PrometheusMetrics:
         return self._answers.get((namespace, pool))
 
     def _query(self, promql: str) -> list[dict[str, Any]]:
-        result: list[dict[str, Any]] = self._prometheus.custom_query(promql, params={"timeout": f"{TIMEOUT_S}s"})
-        return result
+        """The rows of an answer that have a number."""
+        rows: list[dict[str, Any]] = self._prometheus.custom_query(promql, params={"timeout": f"{TIMEOUT_S}s"})
+        return [row for row in rows if math.isfinite(float(row["value"][1]))]
 
     def _ask(self, namespace: str, pool: str, now: float) -> Demand | None:
         select = f'{{namespace="{namespace}",forebay_pool="{pool}"}}'

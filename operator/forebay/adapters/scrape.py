@@ -2,12 +2,13 @@
 
 Counters are differenced per replica between two scrapes, and the differences are summed over a window. So a replica that went away keeps
 counting for what it did within the window, one that restarted counts from zero, and one seen for the first time counts from zero only if
-it became ready within the window.
+it became ready within the window. One scrape alone says nothing about rates: demand is unknown until the second.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from forebay.dataplane.http.client import Client, UpstreamError
 from forebay.planning.snapshot import ClassDemand, Demand
 
 WINDOW_S = 45.0
+MIN_SPACING_S = 1.0
 MAX_SCRAPES = 64
 SCRAPE_TIMEOUT_S = 3.0
 MAX_BODY_BYTES = 4 << 20
@@ -61,11 +63,23 @@ def parse(text: str) -> Reading:
             if sample.name == CONFIG_INFO and sample.value == 1:
                 reading.config_hash = sample.labels.get("hash", "")
             series = (sample.name, sample.labels.get("batch_class", ""), sample.labels.get(_FURTHER.get(sample.name, ""), ""))
+            if not _usable(series, sample.value):
+                continue
             if sample.name in _COUNTERS:
                 reading.counters[series] = reading.counters.get(series, 0.0) + sample.value
             elif sample.name in _GAUGES:
                 reading.gauges[series] = reading.gauges.get(series, 0.0) + sample.value
     return reading
+
+
+def _usable(series: Sample, value: float) -> bool:
+    """Whether a sample can be counted with: a number from 0, and of a histogram's bucket also its bound."""
+    if not (math.isfinite(value) and value >= 0):
+        return False
+    try:
+        return series[0] != TTFT_BUCKET or not math.isnan(float(series[2]))
+    except ValueError:
+        return False
 
 
 @dataclass(slots=True)
@@ -90,15 +104,23 @@ class ScrapedMetrics:
 
     async def demand(self, namespace: str, pool: str, targets: list[Target], now: float) -> Demand | None:
         kept = self._pools.setdefault((namespace, pool), _Pool())
+        silent_s = now - kept.added[-1][0] if kept.added else 0.0
+        if kept.added and 0 <= silent_s < MIN_SPACING_S:
+            return kept.answer
+        if silent_s > self._window_s:
+            kept.added.clear()
+            kept.last.clear()
         answers = await asyncio.gather(*(self._read(target) for target in targets))
         readings = {target.pod: (target, reading) for target, reading in zip(targets, answers, strict=True) if reading is not None}
         if not readings:
             return kept.answer
         kept.added.append((now, _difference(kept, readings, now - self._window_s)))
+        kept.last = {pod: counters for pod, counters in kept.last.items() if pod in {t.pod for t in targets}}
         # The oldest entry kept is the one that opens the window: what it added came before it.
         while len(kept.added) > 2 and kept.added[1][0] <= now - self._window_s:
             kept.added.popleft()
-        kept.answer = self._summary(kept, readings, now)
+        if len(kept.added) > 1:
+            kept.answer = self._summary(kept, readings, now)
         return kept.answer
 
     async def _read(self, target: Target) -> Reading | None:
@@ -148,8 +170,6 @@ def _difference(kept: _Pool, readings: dict[str, tuple[Target, Reading]], since:
             grown = value - before.get(series, 0.0)
             added[series] = added.get(series, 0.0) + (value if grown < 0 else grown)
         kept.last[pod] = reading.counters
-    for pod in set(kept.last) - set(readings):
-        del kept.last[pod]
     return added
 
 

@@ -18,7 +18,7 @@ from forebay.adapters.kube import KubeCluster
 from forebay.adapters.lease import LeaderLease, LeaseLost
 from forebay.adapters.loaded import LoadedByScrape
 from forebay.adapters.metrics import Metrics
-from forebay.adapters.scrape import ScrapedMetrics
+from forebay.adapters.scrape import WINDOW_S, ScrapedMetrics
 from forebay.dataplane.http.admin import admin
 from forebay.dataplane.http.client import Client
 from forebay.dataplane.http.run import run as run_until_stopped
@@ -179,7 +179,7 @@ def _metrics(options: Options, client: Client) -> Metrics:
         from forebay.adapters.prometheus import PrometheusMetrics
 
         return PrometheusMetrics(options.prometheus)
-    return ScrapedMetrics(client)
+    return ScrapedMetrics(client, window_s=max(WINDOW_S, 3 * options.interval))
 
 
 def _decisions(where: str) -> DecisionLog:
