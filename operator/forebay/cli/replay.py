@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 when every decision is the same, 2 when one differs."""
     replayed = differing = 0
-    for number, line in enumerate(_lines(args.file), 1):
+    for number, line in _lines(args.file):
         record = _record(args.file, number, line)
         if args.pool and record["pool"] != args.pool:
             continue
-        changes = replay(record)
+        changes = _replayed(args.file, number, record)
         replayed += 1
         differing += bool(changes)
         if args.json:
@@ -55,15 +58,26 @@ def differences(before: Any, after: Any, path: str = "plan") -> list[str]:
     return [] if before == after else [f"{path}: {json.dumps(before)} → {json.dumps(after)}"]
 
 
-def _lines(path: Path) -> list[str]:
-    import sys
+def _replayed(path: Path, number: int, record: dict[str, Any]) -> list[str]:
+    from pydantic import ValidationError
 
-    if str(path) == "-":
-        return [line for line in sys.stdin if line.strip()]
     try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return replay(record)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(("snapshot", *map(str, first["loc"])))
+        raise UsageError(f"{path}:{number}: {where}: {first['msg']}") from error
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines that are not blank, with their numbers."""
+    try:
+        with nullcontext(sys.stdin) if str(path) == "-" else path.open(encoding="utf-8") as file:
+            yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not text: {error}") from error
 
 
 def _record(path: Path, number: int, line: str) -> dict[str, Any]:
