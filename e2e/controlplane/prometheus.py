@@ -1,7 +1,7 @@
 """A real Prometheus that scrapes Forebay's pods, from the distribution.
 
-Distributions build it without discovery of pods, so a thread keeps a file of targets instead. Every series has the `namespace` and `pod`
-labels that prometheus-operator's PodMonitors give.
+Distributions build it without discovery of pods, so a thread keeps a file of targets instead. Every series has the labels that
+prometheus-operator gives it by the chart's PodMonitors: `namespace` and `pod`, and the name of the pool or gateway that the pod is of.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from e2e.controlplane.parts import Part
 METRICS_PORTS = (9400, 9401)
 """Of the sidecar and of the gateway."""
 
+_RELABELLED = {"forebay.dev/pool": "forebay_pool", "forebay.dev/gateway": "forebay_gateway"}
 _DISCOVERY_S = 0.5
 
 
@@ -103,6 +104,7 @@ def _targets_of(pod: Object) -> list[Object]:
     address = pod.get("status", {}).get("podIP")
     ports = [port["containerPort"] for one in [*spec.get("initContainers", []), *spec["containers"]] for port in one.get("ports", [])]
     labels = {"namespace": metadata["namespace"], "pod": metadata["name"]}
+    labels |= {label: name for key, label in _RELABELLED.items() if (name := (metadata.get("labels") or {}).get(key))}
     return [{"targets": [f"{address}:{port}"], "labels": labels} for port in ports if address and port in METRICS_PORTS]
 
 
