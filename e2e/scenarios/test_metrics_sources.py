@@ -10,6 +10,7 @@ from e2e import resources
 from e2e.controlplane.prometheus import Prometheus
 from e2e.forebay import Forebay, Load
 from e2e.waiting import eventually
+
 from forebay.adapters.prometheus import PrometheusMetrics
 from forebay.adapters.scrape import ScrapedMetrics
 from forebay.dataplane.http.client import Client
