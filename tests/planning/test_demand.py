@@ -1,0 +1,107 @@
+"""From what was measured to the load to provision for."""
+
+from __future__ import annotations
+
+from tests.planning.builders import NOW, a_class, a_snapshot, a_spec, demand
+
+from forebay.planning.demand import ClassLoad, lead_time_s, loads, remembered, trend_per_s
+from forebay.planning.snapshot import DemandPoint, Memory, Shape, Snapshot
+
+
+def points(*rates: float, every_s: float = 15.0) -> tuple[DemandPoint, ...]:
+    """One measurement after the other, the last one now."""
+    return tuple(DemandPoint(at=NOW - every_s * (len(rates) - 1 - i), requests_per_s=rate) for i, rate in enumerate(rates))
+
+
+def load(snapshot: Snapshot, *history: float) -> ClassLoad:
+    return loads(snapshot, {"interactive": points(*history)}, {"interactive": Shape(input_tokens=200, output_tokens=100)})[0]
+
+
+def test_rising_demand_is_looked_ahead_of_by_the_start_time() -> None:
+    snapshot = a_snapshot(demand=demand(rps=10), memory=Memory(start_times_s=(30.0,)))
+    ahead = load(snapshot, 4, 6, 8, 10).load.requests_per_s
+    assert abs(ahead - (10 + 30 * 2 / 15)) < 1e-6
+
+
+def test_falling_demand_counts_as_it_is() -> None:
+    assert load(a_snapshot(demand=demand(rps=4)), 10, 8, 6, 4).load.requests_per_s == 4
+
+
+def test_a_trend_at_most_doubles() -> None:
+    assert load(a_snapshot(demand=demand(rps=10)), 0, 0, 0, 10).load.requests_per_s == 20
+    assert load(a_snapshot(demand=demand(rps=0)), 0, 0, 0, 0).load.requests_per_s == 0
+
+
+def test_few_points_are_no_trend() -> None:
+    assert trend_per_s(points(1, 5, 9)) == 0
+    assert trend_per_s((DemandPoint(at=NOW, requests_per_s=1),) * 5) == 0
+
+
+def test_what_waits_is_drained_within_the_start_time() -> None:
+    snapshot = a_snapshot(demand=demand(rps=2, queued=60), memory=Memory(start_times_s=(20.0,)))
+    found = load(snapshot, 2, 2, 2, 2)
+    assert found.load.requests_per_s == 5
+    assert "forebay_sidecar_queue_depth 60 to drain in 20 s" in found.why
+
+
+def test_a_short_wait_shortens_the_drain() -> None:
+    classes = {"interactive": a_class(queue={"maxWait": "12s"})}
+    assert load(a_snapshot(demand=demand(queued=60), classes=classes)).load.requests_per_s == 5
+
+
+def test_the_decision_names_the_series() -> None:
+    why = load(a_snapshot(demand=demand(rps=3)), 3).why
+    assert "forebay_sidecar_arrivals_total 3 requests/s" in why
+    assert "forebay_sidecar_tokens_total 200 input and 100 output tokens per request" in why
+
+
+def test_a_class_that_was_never_asked_has_a_guessed_shape() -> None:
+    chat = loads(a_snapshot(), {}, {})[0].load
+    assert (chat.requests_per_s, chat.input_tokens, chat.output_tokens) == (0, 256, 128)
+    embeddings = loads(a_snapshot(spec=a_spec(model={"name": "m", "task": "Embeddings"})), {}, {})[0].load
+    assert embeddings.output_tokens == 0
+
+
+def test_classes_that_do_not_exist_have_no_load() -> None:
+    spec = a_spec(classes=["gone", "interactive"])
+    assert [x.name for x in loads(a_snapshot(spec=spec), {}, {})] == ["interactive"]
+
+
+def test_nothing_measured_is_said_so() -> None:
+    assert loads(a_snapshot(demand=None), {}, {})[0].why == "class interactive: nothing was measured yet"
+
+
+def test_shapes_are_remembered_while_nothing_is_completed() -> None:
+    first = remembered(Memory(), demand(rps=2, input_tokens=300, output_tokens=50), ["interactive"])[1]
+    assert first["interactive"] == Shape(input_tokens=300, output_tokens=50)
+    again = remembered(Memory(shapes=first), demand(rps=0), ["interactive"])[1]
+    assert again == first
+
+
+def test_only_the_pools_own_classes_are_remembered() -> None:
+    old = Memory(history={"former": points(1)}, shapes={"former": Shape(input_tokens=1, output_tokens=1)})
+    history, shapes = remembered(old, demand(rps=1), ["other"])
+    assert history == shapes == {}
+
+
+def test_history_spans_its_window_however_often_one_looks() -> None:
+    memory, look = Memory(), demand(rps=1)
+    for step in range(1000):
+        moment = look.model_copy(update={"measured_at": NOW + step * 0.5})
+        history, _ = remembered(memory, moment, ["interactive"])
+        memory = Memory(history=history)
+    kept = memory.history["interactive"]
+    assert len(kept) <= 64
+    assert kept[-1].at == NOW + 999 * 0.5
+    assert kept[-1].at - kept[0].at > 170
+
+
+def test_the_same_moment_is_one_point() -> None:
+    history, _ = remembered(Memory(history={"interactive": points(1, 2)}), demand(rps=5), ["interactive"])
+    assert [p.requests_per_s for p in history["interactive"]] == [1, 5]
+
+
+def test_lead_time_is_that_of_the_slow_ones() -> None:
+    assert lead_time_s(Memory()) == 60
+    assert lead_time_s(Memory(start_times_s=tuple(float(t) for t in range(1, 11)))) == 10
+    assert lead_time_s(Memory(start_times_s=(*(10.0,) * 19, 500.0))) == 10
