@@ -50,14 +50,17 @@ class InvalidLayout(ValueError):
 class MigManager(threading.Thread):
     """Serves every node whose capacity has `nvidia.com/gpu`, until `close`.
 
+    Args:
+        config_map: name of the ConfigMap with the layouts, as in the GPU operator's `migManager.config.name`.
+
     Attributes:
         faults: by node name; each stays until it is taken out.
     """
 
-    def __init__(self, api: Client, delay_s: float = 1.0) -> None:
+    def __init__(self, api: Client, delay_s: float = 1.0, config_map: str = CONFIG_MAP) -> None:
         super().__init__(name="mig-manager", daemon=True)
         self.faults: dict[str, Fault] = {}
-        self._api, self._delay_s = api, delay_s
+        self._api, self._delay_s, self._config_map = api, delay_s, config_map
         self._closed = threading.Event()
         self._layouts: dict[str, list[Layout | None]] = {}
         self._seen: dict[str, str] = {}
@@ -106,7 +109,7 @@ class MigManager(threading.Thread):
             self._publish(name, {} if fault is Fault.NO_DEVICES else devices(target))
 
     def _configuration(self) -> Mapping[str, Any]:
-        config_map = self._api.get(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{CONFIG_MAP}") or {}
+        config_map = self._api.get(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{self._config_map}") or {}
         document = yaml.safe_load(config_map.get("data", {}).get(KEY, "")) or {}
         configurations: Mapping[str, Any] = document.get("mig-configs", {})
         return configurations

@@ -145,6 +145,11 @@ class ArgoCD:
         rows = status.get("resources") or []
         return {f"{row['kind']}/{row['name']}": (row.get("status", ""), row.get("health", {}).get("status", "")) for row in rows}
 
+    def compared_after(self, name: str, moment: str) -> bool:
+        """Whether it has looked again after a moment, which is written as Kubernetes writes it."""
+        status = (self._plane.api.get(f"{_APPLICATIONS}/{name}") or {}).get("status", {})
+        return str(status.get("reconciledAt", "")) > moment
+
     def delete(self, name: str) -> None:
         """Deletes the Application and all it made."""
         self._plane.kubectl("delete", "application", name, "-n", NAMESPACE, "--timeout=60s")
