@@ -121,6 +121,7 @@ class ApiServer:
         self.authorizations: list[bytes | None] = []
         self._slices: dict[tuple[str, str], dict[str, Any]] = {}
         self._watchers: set[tuple[str, asyncio.Queue[dict[str, Any]]]] = set()
+        self._told: list[tuple[int, str, dict[str, Any]]] = []
         self._server: Server | None = None
         self.port = 0
 
@@ -154,9 +155,11 @@ class ApiServer:
     def _tell(self, service: str, kind: str, slice_: dict[str, Any]) -> None:
         self.version += 1
         slice_["metadata"]["resourceVersion"] = str(self.version)
+        event = {"type": kind, "object": json.loads(json.dumps(slice_))}
+        self._told.append((self.version, service, event))
         for watched, queue in self._watchers:
             if watched == service:
-                queue.put_nowait({"type": kind, "object": json.loads(json.dumps(slice_))})
+                queue.put_nowait(event)
 
     async def _handle(self, request: Request, response: Response) -> None:
         self.authorizations.append(request.header(b"authorization"))
@@ -174,9 +177,14 @@ class ApiServer:
         queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         if since < self.oldest:
             queue.put_nowait({"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old resource version"}})
+        else:
+            # What happened between the list and the watch is told too, as an API server does.
+            for version, owner, event in self._told:
+                if owner == service and version > since:
+                    queue.put_nowait(event)
+        self._watchers.add((service, queue))
         response.start(200, JSON)
         await response.write(b"\n")
-        self._watchers.add((service, queue))
         try:
             while True:
                 line = orjson.dumps(await queue.get()) + b"\n"
