@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data", type=Path, default=Path("../shared/data"), metavar="DIR", help="recorded traces, where a bench reads some"
     )
-    parser.add_argument("--seconds", type=_positive, default=2.0, metavar="S", help="length of one round of load (default: 2)")
+    parser.add_argument("--seconds", type=_positive, default=1.0, metavar="S", help="length of one round of load (default: 1)")
     parser.add_argument("--rounds", type=_whole, default=3, metavar="N", help="rounds, taken in turns; the median counts (default: 3)")
     parser.add_argument("--pools", type=_wholes, default=[100, 1000], metavar="N,N", help="pools to plan or to keep (default: 100,1000)")
     parser.add_argument(
