@@ -1,0 +1,118 @@
+"""When a pool may give capacity back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.planning.builders import NOW, a_snapshot, a_spec, demand, done, running, settled
+
+from forebay.planning.hold import MAX_RECOMMENDATIONS, hold
+from forebay.planning.planner import plan
+from forebay.planning.snapshot import Memory, Recommendation, Snapshot
+
+STABLE = 300.0
+
+
+def idle(memory: Memory, **fields: Any) -> Snapshot:
+    """Four replicas of which one would do."""
+    return a_snapshot(**running(4), memory=memory, **fields)
+
+
+def test_down_after_a_whole_window_of_less() -> None:
+    assert plan(idle(settled(4))).replicas == 1
+
+
+def test_not_down_before_the_window_is_over() -> None:
+    decision = plan(idle(Memory(target=4, observed_since=NOW - STABLE + 1)))
+    assert decision.replicas == 4
+    assert any("4 held: fewer (1) must be enough for 5m" in w for w in decision.why)
+
+
+def test_the_most_of_the_window_is_kept() -> None:
+    past = (Recommendation(at=NOW - 200, replicas=3), Recommendation(at=NOW - 100, replicas=2))
+    assert plan(idle(settled(4, recommendations=past))).replicas == 3
+    assert plan(idle(settled(4, recommendations=past)).model_copy(update={"now": NOW + 150, "demand": demand(age_s=-150)})).replicas == 2
+
+
+def test_the_window_covers_the_measured_start_time() -> None:
+    slow = Memory(target=4, observed_since=NOW - 400, start_times_s=(500.0,))
+    assert plan(idle(slow)).replicas == 4
+    assert plan(idle(slow.model_copy(update={"observed_since": NOW - 501}))).replicas == 1
+
+
+def test_one_dip_does_not_shrink_and_one_peak_holds_for_a_window() -> None:
+    memory, seen = settled(4), []
+    for step in range(30):
+        now = NOW + 15 * step
+        rps = 20 if step == 5 else 0
+        look = demand(rps=rps).model_copy(update={"measured_at": now})
+        decision = plan(idle(memory, demand=look).model_copy(update={"now": now}))
+        memory = decision.memory
+        seen.append(decision.replicas)
+    assert seen[0] == 1 and seen[5] > 1
+    assert set(seen[5:25]) == {seen[5]}
+    assert seen[-1] == 1
+
+
+def test_stale_measurements_hold() -> None:
+    decision = plan(idle(settled(4), demand=demand(rps=0, age_s=46)))
+    assert decision.replicas == 4 and decision.memory.observed_since is None
+    assert not [a for a in done(decision) if a[0] == "scale"]
+    assert decision.why[0].startswith("nothing fresh was measured")
+
+
+def test_stale_measurements_do_not_grow_either() -> None:
+    assert plan(idle(settled(4), demand=demand(rps=100, age_s=46))).replicas == 4
+
+
+def test_after_stale_measurements_the_window_begins_anew() -> None:
+    decision = plan(idle(Memory(target=4)))
+    assert decision.replicas == 4 and decision.memory.observed_since == NOW
+
+
+def test_nothing_measured_and_nothing_there_is_the_floor() -> None:
+    decision = plan(a_snapshot(demand=None, spec=a_spec(scaling={"minReplicas": 2, "maxReplicas": 5})))
+    assert decision.replicas == 2
+
+
+def test_a_lost_memory_is_made_up_from_what_is_deployed() -> None:
+    assert plan(idle(Memory())).replicas == 4
+    assert plan(idle(Memory(), demand=None)).replicas == 4
+
+
+def test_partial_measurements_shrink_nothing() -> None:
+    """Half the sidecars are too busy to answer, so half the load is seen."""
+    decision = plan(idle(settled(4), demand=demand(reporting=3)))
+    assert decision.replicas == 4
+    assert "3 of 4 replicas were measured: nothing is given back" in decision.why
+    later = plan(idle(decision.memory.model_copy(update={"observed_since": NOW - 3600}), demand=demand(reporting=4)))
+    assert later.replicas == 4
+
+
+def test_partial_measurements_may_grow_the_pool() -> None:
+    assert plan(idle(settled(4), demand=demand(rps=40, reporting=1))).replicas > 4
+
+
+def test_a_pool_whose_classes_are_deleted_is_held() -> None:
+    decision = plan(idle(settled(4), classes={}))
+    assert decision.memory.target == 4 and decision.actions == ()
+    assert "none of the pool's classes exists: the pool is held as it is" in decision.why
+
+
+def test_bounds_win_over_holding() -> None:
+    low = a_spec(scaling={"minReplicas": 1, "maxReplicas": 2})
+    assert plan(idle(settled(4), spec=low, demand=demand(age_s=1000))).replicas == 2
+
+
+@pytest.mark.parametrize("rounds", [MAX_RECOMMENDATIONS - 1, MAX_RECOMMENDATIONS + 50])
+def test_a_long_decline_forgets_nothing_that_binds(rounds: int) -> None:
+    spec = a_spec(scaling={"minReplicas": 1, "maxReplicas": 10_000, "scaleDown": {"stabilization": "1h"}})
+    memory = Memory(target=5000, observed_since=NOW - 7200)
+    for step in range(rounds):
+        at = NOW + step
+        snapshot = a_snapshot(spec=spec, memory=memory, demand=demand(age_s=-step)).model_copy(update={"now": at})
+        held = hold(snapshot, 5000 - step, memory.target)
+        assert held.replicas == 5000
+        memory = held.memory.model_copy(update={"target": held.replicas})
+    assert len(memory.recommendations) <= MAX_RECOMMENDATIONS
