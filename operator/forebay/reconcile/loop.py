@@ -16,7 +16,7 @@ from forebay.reconcile.batch_class import reconcile_class
 from forebay.reconcile.chores import sweep, write_mig_config
 from forebay.reconcile.gateway import reconcile_gateway
 from forebay.reconcile.keys import MIG_CONFIG, SWEEP, Key, concerned
-from forebay.reconcile.observe import node_view
+from forebay.reconcile.observe import deployment_view, node_view, pod_view
 from forebay.reconcile.pool import reconcile_pool
 from forebay.reconcile.queue import WorkQueue
 from forebay.reconcile.view import WATCHED, ObjectView
@@ -35,8 +35,21 @@ def _asked(obj: Object) -> Any:
     return meta["uid"], meta.get("generation"), meta.get("deletionTimestamp")
 
 
+def _pod(obj: Object) -> Any:
+    status = obj.get("status", {})
+    return pod_view(obj), status.get("podIP"), status.get("phase")
+
+
+def _node_pool(obj: Object) -> Any:
+    meta = obj["metadata"]
+    return meta["uid"], meta.get("generation"), meta.get("labels"), meta.get("deletionTimestamp")
+
+
 _FINGERPRINTS: dict[Kind, Callable[[Object], Any]] = {
     kinds.NODES: _node,
+    kinds.NODE_POOLS: _node_pool,
+    kinds.DEPLOYMENTS: deployment_view,
+    kinds.PODS: _pod,
     kinds.INFERENCE_POOLS: _asked,
     kinds.ROUTING_POLICIES: _asked,
     kinds.BATCH_CLASSES: _asked,
