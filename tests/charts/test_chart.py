@@ -114,8 +114,10 @@ def test_the_operator_understands_its_arguments() -> None:
 def test_the_lease_role_names_the_lease_that_the_operator_takes() -> None:
     from forebay.reconcile.run import LEASE_NAME
 
-    role = named(rendered(), "Role", "forebay-operator-lease")
-    assert [rule.get("resourceNames") for rule in role["rules"]] == [None, [LEASE_NAME]]
+    objects = rendered()
+    role = named(objects, "Role", "forebay-operator-lease")
+    assert [rule.get("resourceNames") for rule in role["rules"]] == [[LEASE_NAME]]
+    assert named(objects, "Lease", LEASE_NAME)["spec"] == {}
 
 
 def test_crds_are_those_of_the_models_and_are_kept() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import kopf
 
 from forebay.adapters import cluster as kinds
 from forebay.adapters.cluster import Kind
+from forebay.dataplane.http.run import on_signals
 from forebay.reconcile.loop import Loop
 from forebay.reconcile.view import OURS, WATCHED
 
@@ -32,7 +34,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.chunk_size = 500
     settings.watching.server_timeout, settings.watching.client_timeout = _SERVER_TIMEOUT_S, _CLIENT_TIMEOUT_S
     settings.networking.request_timeout, settings.networking.connect_timeout = 30, 10
-    settings.queueing.worker_limit = 32
+    settings.queueing.worker_limit, settings.queueing.exit_timeout = 32, 0.1
     for kind in (kinds.PODS, kinds.DEPLOYMENTS):
         selector = ",".join(f"{key}={value}" for key, value in OURS.items())
         settings.watching.label_selectors[kind.group, kind.api_version.rpartition("/")[2], kind.plural] = selector
@@ -67,8 +69,11 @@ def _service_account() -> kopf.ConnectionInfo:
     )
 
 
-async def run(loop: Loop, stop: asyncio.Event, ready: asyncio.Event, namespaces: list[str]) -> None:
-    """Watches until `stop` is set. `ready` is set when every index is filled and keys are being worked on."""
+async def run(loop: Loop, stop: asyncio.Event, ready: asyncio.Event, namespaces: list[str], signalled: Callable[[], None]) -> None:
+    """Watches until `stop` is set. `ready` is set when every index is filled and keys are being worked on.
+
+    kopf takes the process's signals and ends only its own part in answer; here they call `signalled` instead.
+    """
     registry = kopf.OperatorRegistry()
     watched = [kind for kind, _ in WATCHED] + ([kinds.NODE_POOLS] if loop.world.backend_installed else [])
     for kind in watched:
@@ -84,4 +89,14 @@ async def run(loop: Loop, stop: asyncio.Event, ready: asyncio.Event, namespaces:
         return kopf.login_with_kubeconfig(**kwargs) if os.environ.get("KUBECONFIG") else _service_account()
 
     where: dict[str, Any] = {"namespaces": namespaces} if namespaces else {"clusterwide": True}
-    await kopf.operator(registry=registry, stop_flag=stop, ready_flag=ready, standalone=True, **where)
+    tasks = await kopf.spawn_tasks(registry=registry, stop_flag=stop, ready_flag=ready, standalone=True, **where)
+    on_signals(signalled)
+    try:
+        # Not kopf's own way to wait: it takes every task of the process for one of its own, waits for them and cancels them.
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in ended:
+        task.result()

@@ -132,7 +132,7 @@ async def _work(options: Options, cluster: Cluster, client: Client, identity: st
     loop = Loop(world, view)
     ready = asyncio.Event()
     done = asyncio.Event()
-    watching = asyncio.create_task(handlers.run(loop, done, ready, list(options.namespace)))
+    watching = asyncio.create_task(handlers.run(loop, done, ready, list(options.namespace), stop.set))
     working = asyncio.create_task(_work_when(ready, loop, health))
     backend = asyncio.create_task(_backend_changed(cluster, installed))
     stopped = asyncio.create_task(stop.wait())

@@ -13,11 +13,16 @@ else:
     from uvloop import new_event_loop
 
 
+def on_signals(then: Callable[[], None]) -> None:
+    """SIGTERM and SIGINT call `then`, and nothing else that was to be called."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, then)
+
+
 def run(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
     """Runs `main(stop)` and returns its exit code. The first signal sets `stop`; a second one cancels what is left."""
 
     async def guarded() -> int:
-        loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         task = asyncio.ensure_future(main(stop))
 
@@ -26,8 +31,7 @@ def run(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
                 task.cancel()
             stop.set()
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, signalled)
+        on_signals(signalled)
         try:
             return await task
         except asyncio.CancelledError:
