@@ -44,6 +44,11 @@ class Part:
         """Its process id, None while it does not run."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code, None while it runs or before it was started."""
+        return self._process.poll() if self._process else None
+
     def start(self) -> None:
         if self.pid:
             return

@@ -31,6 +31,11 @@ def status(forebay: Forebay, type_: str, name: str = "chat", plural: str = "infe
     return str(forebay.condition(plural, type_, name).get("status", ""))
 
 
+def told(forebay: Forebay, reason: str) -> str:
+    """The message of an Event about the pool."""
+    return eventually(f"Event {reason}", lambda: forebay.events("chat").get(reason, ""), 15)
+
+
 def rounds(count: int) -> None:
     """Lets the operator plan so many times: what it does not do in that time it does not mean to do."""
     time.sleep(count * INTERVAL_S)
@@ -89,7 +94,7 @@ def test_objective_that_cannot_be_met_names_what_can(forebay: Forebay) -> None:
     message = says(forebay, "SloFeasible", "ObjectiveBelowServiceTime")
     best = re.search(r" 5ms cannot be met: one idle h100/full replica needs (\S+) for 256 input and 128 output tokens\. ", message)
     assert best and f"Raise the target to {best[1]}, shorten requests, or add a faster accelerator" in message
-    assert "ObjectiveBelowServiceTime" in forebay.events("chat")
+    told(forebay, "ObjectiveBelowServiceTime")
     forebay.apply(resources.batch_class(batch_class, objectives=within(best[1])))
     says(forebay, "SloFeasible", "Feasible")
 
@@ -105,8 +110,7 @@ def test_recommend_touches_nothing(forebay: Forebay) -> None:
         resources.batch_class(batch_class), resources.pool(forebay.namespace, classes=[batch_class], mode="Recommend", scaling=scaling)
     )
     assert "nothing is touched" in says(forebay, "Paused", "RecommendOnly")
-    found = eventually("an Event", lambda: forebay.events("chat").get("RecommendedUp", ""))
-    assert found.startswith("0 → 2 replicas")
+    assert told(forebay, "RecommendedUp").startswith("0 → 2 replicas")
     rounds(3)
     shown = forebay.status()
     assert shown["desired"] == {"onDemand": 0, "spot": 2, "partitions": {"full": 2}}
@@ -151,7 +155,8 @@ def test_limits_of_nodes_are_never_exceeded(forebay: Forebay) -> None:
     message = says(forebay, "BudgetRespected", "Limited")
     assert message == "3 replicas are wanted; limits (gpus 16) allow 2. Raise nodes.limits, or accept missed objectives"
     eventually("as many as may be", lambda: len(forebay.ready_replicas()) == 2)
-    assert "Limited" in forebay.events("chat") and sum(forebay.gpu_bounds().values()) == 16
+    told(forebay, "Limited")
+    assert sum(forebay.gpu_bounds().values()) == 16
     rounds(2)
     assert len(forebay.replicas()) == 2 and sum(forebay.gpu_bounds().values()) == 16
 
@@ -164,7 +169,7 @@ def test_limit_in_dollars_stops_growth_where_a_price_is_missing(forebay: Forebay
     forebay.apply(resources.batch_class(batch_class), pool)
     assert "set usdPerHour of h100" in says(forebay, "BudgetRespected", "PriceUnknown")
     assert status(forebay, "BudgetRespected") == "Unknown" and forebay.replicas() == []
-    assert "PriceUnknown" in forebay.events("chat")
+    told(forebay, "PriceUnknown")
 
 
 def test_template_that_kubernetes_refuses(forebay: Forebay) -> None:
@@ -176,7 +181,7 @@ def test_template_that_kubernetes_refuses(forebay: Forebay) -> None:
     message = says(forebay, "Accepted", "ApplyFailed")
     assert "Deployment" in message and "imagePullPolicy" in message and "Sometimes" in message
     assert status(forebay, "Accepted") == status(forebay, "Ready") == "False"
-    assert "ApplyFailed" in forebay.events("chat")
+    told(forebay, "ApplyFailed")
     forebay.apply(without_nodes(forebay.namespace, classes=[batch_class]))
     says(forebay, "Accepted", "Accepted")
     eventually("a replica", lambda: len(forebay.replicas()) == 1)

@@ -84,7 +84,7 @@ def by_hand(control_plane: ControlPlane, operator: Release) -> Iterator[Part]:
 
 
 class ByHand(Part):
-    """The operator as a process. Its lease is thrown away with it, which spares waiting for its end."""
+    """The operator as a process. Its lease is taken from it when it is dead, which spares waiting for the lease's end."""
 
     def __init__(self, control_plane: ControlPlane, proxy: ApiProxy, kubeconfig: Path) -> None:
         port = free_port()
@@ -95,7 +95,7 @@ class ByHand(Part):
 
     def lives_to(self, writes: int) -> None:
         """Starts it; it is killed when it has made so many writes."""
-        self._plane.kubectl("delete", "lease", "forebay-operator", "-n", NAMESPACE, "--ignore-not-found")
+        self._plane.kubectl("patch", "lease", "forebay-operator", "-n", NAMESPACE, "--type=merge", "-p", '{"spec":{"holderIdentity":null}}')
         self.proxy.arm(writes, self._end)
         self.start()
 
@@ -132,6 +132,14 @@ def test_killed_after_each_of_its_writes_in_turn(control_plane: ControlPlane, fo
     assert inventory(forebay) == inventory(undisturbed)
     control_plane.kubectl("delete", "inferencepools.forebay.dev", "--all", "-n", undisturbed.namespace)
     control_plane.kubectl("delete", "namespace", undisturbed.namespace, "--wait=false")
+
+
+def test_told_to_stop_it_gives_the_lease_back(by_hand: ByHand, operator: Release) -> None:
+    by_hand.start()
+    eventually("it leads", lambda: operator.holder().endswith(f"_{by_hand.pid}"), 30)
+    by_hand.wait_ready()
+    by_hand.stop()
+    assert by_hand.exit_code == 0 and operator.holder() == ""
 
 
 def test_second_operator_takes_over_from_a_killed_leader(forebay: Forebay) -> None:
