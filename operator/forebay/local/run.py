@@ -9,13 +9,15 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from forebay.adapters.cluster import ClusterError
-from forebay.adapters.decisions import FileDecisions
+from forebay.adapters.decisions import BothDecisions, DecisionsInMemory, FileDecisions
 from forebay.dataplane.http.run import run as run_until_stopped
+from forebay.local.demo.doors import find_doors
+from forebay.local.demo.run import show
 from forebay.local.folder import Folder, FolderError, read_folder
 from forebay.local.news import follow_folder, tell_events, tell_gateways, tell_pools
 from forebay.local.up import Local, Options, one_machine, write_kubeconfig
@@ -25,7 +27,12 @@ from forebay.runtime.errors import ForebayError
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the command was called; `forebay up --help`. Without `state` a temporary folder is used and removed."""
+    """How the command was called; `forebay up --help`. Without `state` a temporary folder is used and removed.
+
+    Args:
+        run_file: where a kubeconfig is left while this runs, for commands with `--local`.
+        demo: whether to run the demo and then end; `summary` is where its document goes.
+    """
 
     folder: Path
     port: int
@@ -34,16 +41,22 @@ class Settings:
     stop_s: float
     state: Path | None
     decisions: str | None
+    run_file: Path
+    demo: bool = False
+    summary: Path | None = None
 
 
 def run_folder(settings: Settings) -> int:
-    """Runs until it is told to stop; the exit code."""
+    """Runs until it is told to stop, or until the demo has ended; the exit code."""
     try:
         folder = read_folder(settings.folder)
+        if settings.demo:
+            find_doors(folder)
         _check_port("--port", settings.port)
         _check_port("--api-port", settings.api_port)
         with _state(settings.state) as state:
-            return run_until_stopped(lambda stop: _run(settings, folder, state, stop))
+            decisions = _decisions(settings, state)
+            return run_until_stopped(lambda stop: _run(settings, folder, state, decisions, stop))
     except (FolderError, ForebayError) as error:
         print(f"forebay: {error}", file=sys.stderr)
         return 1
@@ -63,31 +76,75 @@ def _state(given: Path | None) -> Iterator[Path]:
     if given is None:
         with tempfile.TemporaryDirectory(prefix="forebay-", ignore_cleanup_errors=True) as folder:
             yield Path(folder)
-    else:
+        return
+    try:
         given.mkdir(parents=True, exist_ok=True)
-        yield given.resolve()
+    except OSError as error:
+        raise ForebayError(f"--state {given}: {error.strerror}") from error
+    yield given.resolve()
 
 
-async def _run(settings: Settings, folder: Folder, state: Path, stop: asyncio.Event) -> int:
+def _decisions(settings: Settings, state: Path) -> FileDecisions:
+    path = Path(settings.decisions) if settings.decisions else state / "decisions.jsonl"
+    try:
+        return FileDecisions(path)
+    except OSError as error:
+        raise ForebayError(f"--decisions {path}: {error.strerror}") from error
+
+
+@contextmanager
+def _announced(run_file: Path, api: str) -> Iterator[None]:
+    """Leaves the kubeconfig where commands with `--local` look, and takes it away again, unless another run has put its own there."""
+    try:
+        run_file.parent.mkdir(parents=True, exist_ok=True)
+        write_kubeconfig(run_file, api)
+        written = run_file.read_bytes()
+    except OSError as error:
+        _say(f"commands with --local will not find this: {run_file}: {error.strerror}")
+        yield
+        return
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            if run_file.read_bytes() == written:
+                run_file.unlink()
+
+
+async def _run(settings: Settings, folder: Folder, state: Path, decisions: FileDecisions, stop: asyncio.Event) -> int:
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, stop.set)
+    kept = DecisionsInMemory()
     options = Options(
         state=state,
-        decisions=FileDecisions(Path(settings.decisions) if settings.decisions else state / "decisions.jsonl"),
+        decisions=BothDecisions(decisions, kept) if settings.demo else decisions,
         port=settings.port,
         api_port=settings.api_port,
         interval_s=settings.interval_s,
         stop_s=settings.stop_s,
     )
+    code = 0
     try:
         async with one_machine(folder, options) as local:
             _greet(settings, folder, state, local)
             news = tell_events(local.cluster, _say), tell_pools(local.cluster, _say), tell_gateways(local, _say)
-            async with beside(*news, follow_folder(settings.folder, folder, local, _say)):
-                await stop.wait()
+            with _announced(settings.run_file, local.api):
+                async with beside(*news, follow_folder(settings.folder, folder, local, _say)):
+                    if settings.demo:
+                        code = await show(local, folder, kept, settings.summary, stop, _say)
+                    else:
+                        await stop.wait()
             _say("ending all processes; Ctrl-C again ends them at once")
-    except* ClusterError as errors:
-        raise ForebayError("; ".join(str(error) for error in errors.exceptions)) from errors
-    return 0
+    except* (ClusterError, ForebayError) as errors:
+        raise ForebayError("; ".join(str(error) for error in _leaves(errors))) from errors
+    return code
+
+
+def _leaves(errors: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in errors.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def _greet(settings: Settings, folder: Folder, state: Path, local: Local) -> None:

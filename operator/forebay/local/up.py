@@ -48,6 +48,7 @@ IMAGE = "forebay"
 """The image that every pod of the operator's own runs; any registry's image of this name is this very program."""
 
 _APPLIER = "forebay-up"
+_LEAST_WINDOW_S = 8.0
 _BACKOFF = Backoff(first_s=1.0, most_s=30.0, forget_s=60.0)
 
 
@@ -141,7 +142,8 @@ def _operator(cluster: MemoryCluster, client: Client, api: str, options: Options
     world = World(
         cluster=cluster,
         view=view,
-        metrics=ScrapedMetrics(client),
+        # Three intervals, as in a cluster: demand that is averaged for longer than it takes to change comes too late.
+        metrics=ScrapedMetrics(client, max(_LEAST_WINDOW_S, 3 * options.interval_s)),
         loaded=LoadedByScrape(client),
         clock=clock,
         decisions=options.decisions,
