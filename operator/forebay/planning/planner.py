@@ -51,7 +51,7 @@ def plan(snapshot: Snapshot) -> Plan:
     facts = Facts(snapshot, chosen.sized, chosen.held, chosen.placed, chosen.targets, moves.verdict, document)
     status, verdicts, notes = report(facts)
     return Plan(
-        actions=() if dry else _actions(snapshot, chosen, document) + _unroute(snapshot, moves) + moves.actions,
+        actions=() if dry else _actions(snapshot, chosen, document) + moves.actions + _unroute(snapshot, moves),
         status=status,
         verdicts=verdicts,
         notes=notes,
