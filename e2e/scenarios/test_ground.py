@@ -104,7 +104,8 @@ def test_crds_are_served_and_explained(control_plane: ControlPlane, crds: None) 
 
     for kind in ("inferencepool", "routingpolicy", "batchclass"):
         eventually(f"{kind} is explained", lambda kind=kind: explained(kind), 15)  # type: ignore[misc]
-    assert control_plane.kubectl("get", "fpool,froute,fclass", "-A") == ""
+    served = control_plane.kubectl("api-resources", "--api-group=forebay.dev")
+    assert all(short in served for short in ("fpool", "froute", "fclass"))
 
 
 def test_pods_run_on_a_spot_node_and_are_replaced_with_it(control_plane: ControlPlane, pods: Pods, model: Model) -> None:
