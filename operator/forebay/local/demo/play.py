@@ -46,11 +46,11 @@ class Script:
 
 SCRIPT = Script(
     shapes={
-        Task.CHAT: Shape(((0, 0.6), (8, 0.6), (35, 1.6), (60, 3.4), (80, 5.6), (98, 5.6), (106, 0.6), (142, 0.6))),
-        Task.EMBEDDINGS: Shape(((0, 0.5), (8, 0.5), (80, 1.5), (98, 1.5), (106, 0.5), (142, 0.5))),
+        Task.CHAT: Shape(((0, 0.6), (8, 0.6), (35, 1.6), (60, 3.4), (80, 5.6), (104, 5.6), (110, 0.6), (142, 0.6))),
+        Task.EMBEDDINGS: Shape(((0, 0.5), (8, 0.5), (80, 1.5), (104, 1.5), (110, 0.5), (142, 0.5))),
     },
-    reclaim_at_s=84.0,
-    notice_s=12.0,
+    reclaim_at_s=94.0,
+    notice_s=10.0,
 )
 """Low, up to what needs several replicas, and low again for long enough to see capacity go. The notice is shorter than any cloud's."""
 
