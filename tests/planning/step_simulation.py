@@ -12,8 +12,7 @@ import heapq
 import random
 from collections import deque
 from dataclasses import dataclass, field
-from itertools import accumulate
-from math import log, sqrt
+from math import log
 from typing import NamedTuple
 
 BATCHES_OUT = 2
