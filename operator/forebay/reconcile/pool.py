@@ -38,7 +38,7 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
     remember(outcome, record.applied, snapshot.now)
     await report_pool(world, key, obj, snapshot, decision, outcome)
     outcome.raise_error()
-    if saving:
+    if saving and saving[-1] in outcome.done:
         record.saved, record.saved_at = decision.memory, snapshot.now
     return decision.requeue_after_s
 
