@@ -162,6 +162,11 @@ class _Room:
     def fits(self, of: Split, old: int) -> bool:
         return self.bill(of, old).within(self.snapshot.spec.capacity.nodes.limits)
 
+    def has_gpus(self, of: Split, old: int) -> bool:
+        """The same where only GPUs can be counted; what cannot be counted at all is let be."""
+        limit, gpus = self.snapshot.spec.capacity.nodes.limits.gpus, self.bill(of, old).gpus
+        return limit is None or gpus is None or gpus <= limit
+
 
 def place(snapshot: Snapshot, replicas: int, variants: tuple[Variant, ...], rolling: frozenset[str] = frozenset()) -> Placed:
     """The split for this many replicas, or for as many as the limits allow. `rolling` names variants whose template is being replaced."""
@@ -169,6 +174,8 @@ def place(snapshot: Snapshot, replicas: int, variants: tuple[Variant, ...], roll
     room = _Room(snapshot, variants, there, tuple(d for d in snapshot.deployments if d.variant not in names))
     old = min(sum(d.replicas for d in room.leftovers), max(0, replicas - there.ready))
     if room.bill(Split(1, int(len(variants) > 1))).unknown(snapshot.spec.capacity.nodes.limits):
+        while old and not room.has_gpus(Split(0, 0), old):
+            old -= 1
         count, result, verdict = _frozen(room, replicas, old)
     else:
         old = _beside(room, old)
@@ -192,14 +199,12 @@ def _frozen(room: _Room, replicas: int, old: int) -> tuple[int, Split, Verdict]:
     """What cannot be held against a limit does not grow: neither the count nor what is there of it."""
     snapshot, accelerator = room.snapshot, room.variants[0].accelerator
     existing = sum(d.replicas for d in snapshot.deployments if d not in room.leftovers)
-    limits = snapshot.spec.capacity.nodes.limits
     name = accelerator.name if accelerator else "an accelerator: list it"
     message = f"nodes.limits cannot be checked: set usdPerHour of {name}. Until then the pool does not grow"
     verdict = _budget("Unknown", Reason.PRICE_UNKNOWN, message)
     for count in range(min(replicas, existing), 0, -1):
         for result in _lighter(split(snapshot, room.there, count), count):
-            gpus = room.bill(result, old).gpus
-            if result.total <= existing and (limits.gpus is None or (gpus is not None and gpus <= limits.gpus)):
+            if result.total <= existing and room.has_gpus(result, old):
                 return count, result, verdict
     return 0, Split(0, 0), verdict
 
