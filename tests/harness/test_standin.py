@@ -7,9 +7,7 @@ from e2e.standin import Images, entrypoint_of
 
 
 def test_last_entrypoint_in_json_form_counts() -> None:
-    text = (
-        'FROM a AS build\nENTRYPOINT ["build"]\nFROM b\n# ENTRYPOINT ["x"]\nENTRYPOINT ["python", "-m", "forebay"]\nCMD ["--help"]\n'
-    )
+    text = 'FROM a AS build\nENTRYPOINT ["build"]\nFROM b\n# ENTRYPOINT ["x"]\nENTRYPOINT ["python", "-m", "forebay"]\nCMD ["--help"]\n'
     assert entrypoint_of(text) == ["python", "-m", "forebay"]
     with pytest.raises(ValueError, match="no ENTRYPOINT"):
         entrypoint_of("FROM a\nENTRYPOINT forebay\n")
