@@ -9,6 +9,7 @@ from tests.planning.builders import NOW, a_class, a_spec
 
 from forebay.api.canonical import short_hash
 from forebay.api.routing_policy import RoutingPolicySpec
+from forebay.dataplane.gateway import config
 from forebay.planning.decision import Verdict
 from forebay.planning.routing import GatewayPlan, GatewayReplica, GatewaySnapshot, PolicyView, PoolView, plan_gateway
 from forebay.planning.snapshot import Settings
@@ -161,6 +162,27 @@ def test_a_rules_cache_replaces_the_policys() -> None:
     compiled = plan_gateway(a_gateway(policy)).document["policies"][0]["rules"]
     assert [r["cache"]["exact"]["mode"] for r in compiled] == ["Disabled", "Always"] and compiled[1]["cache"]["exact"]["ttlSeconds"] == 300
     assert compiled[0]["match"] == {"tenant": ["acme"]} and compiled[1]["route"] == [{"pool": "default/llama", "weight": 3}]
+
+
+@pytest.mark.parametrize(
+    ("policy", "pools", "classes"),
+    [
+        (a_policy(pool="gone"), (), ["interactive"]),
+        (a_policy(classify={"defaultClass": "gone"}), (a_pool(),), ["interactive"]),
+        (a_policy(), (a_pool(),), []),
+        (a_policy(tenants=[]), (a_pool(),), ["interactive"]),
+        (
+            a_policy(rules=[{"name": "all", "match": {"batchClass": {"in": ["gone"]}}, "route": [{"pool": "llama"}]}]),
+            (a_pool(),),
+            ["interactive"],
+        ),
+    ],
+    ids=["no pool", "no default class", "no class", "no tenant", "no class of a rule"],
+)
+def test_what_is_missing_for_one_policy_stops_no_other(policy: PolicyView, pools: tuple[PoolView, ...], classes: list[str]) -> None:
+    """A gateway refuses a document as a whole, so none may be compiled that it would refuse."""
+    document = plan_gateway(a_gateway(policy, pools=pools, classes={name: a_class() for name in classes})).document
+    assert [p.name for p in config.parse(document).policies] == ["support"]
 
 
 # the objects
