@@ -1,0 +1,120 @@
+"""`forebay replay`: recorded decisions planned again give no difference, or it is said which, and what cannot be read is named."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.planning.builders import a_snapshot, demand, running, settled
+
+from forebay.adapters.decisions import FileDecisions
+from forebay.cli.main import main
+from forebay.planning.planner import plan
+from forebay.planning.snapshot import Snapshot
+
+
+def a_record(snapshot: Snapshot | None = None, pool: str = "default/llama", **changes: Any) -> dict[str, Any]:
+    snapshot = snapshot or a_snapshot(**running(1), demand=demand(rps=7.3), memory=settled(1))
+    return {
+        "time": "2027-01-15T08:00:00Z",
+        "pool": pool,
+        "id": "0123456789abcdef",
+        "snapshot": snapshot.model_dump(mode="json", by_alias=True),
+        "plan": plan(snapshot).model_dump(mode="json", by_alias=True),
+        **changes,
+    }
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """A file of three decisions, written as the operator writes them."""
+    path = tmp_path / "decisions.jsonl"
+    log = FileDecisions(path)
+    for rps in (0.0, 7.3, 40.0):
+        log.write(a_record(a_snapshot(**running(1), demand=demand(rps=rps), memory=settled(1))))
+    return path
+
+
+def test_recorded_decisions_are_the_same_again(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(recorded)]) == 0
+    assert capsys.readouterr().out == "3 decisions planned again, 0 differ\n"
+
+
+def test_a_tampered_record_says_where_it_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = a_record()
+    record["plan"]["replicas"] += 1
+    path = tmp_path / "tampered.jsonl"
+    path.write_text(json.dumps(a_record()) + "\n" + json.dumps(record) + "\n")
+    assert main(["replay", str(path)]) == 2
+    out = capsys.readouterr().out
+    assert "1 differences" in out and "plan.replicas: " in out and "2 decisions planned again, 1 differ" in out
+
+
+def test_a_tampered_snapshot_is_found_too(tmp_path: Path) -> None:
+    record = a_record()
+    record["snapshot"]["spec"]["scaling"]["minReplicas"] = 15
+    path = tmp_path / "tampered.jsonl"
+    path.write_text(json.dumps(record))
+    assert main(["replay", str(path)]) == 2
+
+
+def test_json_names_every_decision(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", "--json", str(recorded)]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["differences"] for line in lines] == [[], [], []] and lines[0]["pool"] == "default/llama"
+
+
+def test_only_one_pool(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "two.jsonl"
+    path.write_text("\n".join(json.dumps(a_record(pool=pool)) for pool in ("default/llama", "other/chat")))
+    assert main(["replay", "--pool", "other/chat", str(path)]) == 0
+    assert capsys.readouterr().out == "1 decisions planned again, 0 differ\n"
+
+
+def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(a_record()) + "\n"))
+    assert main(["replay", "-"]) == 0
+    assert capsys.readouterr().out == "1 decisions planned again, 0 differ\n"
+
+
+def test_an_empty_file_has_no_decisions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "empty.jsonl"
+    path.write_text("\n\n")
+    assert main(["replay", str(path)]) == 0
+    assert capsys.readouterr().out == "0 decisions planned again, 0 differ\n"
+
+
+WITHOUT_SPEC = {key: value for key, value in a_record()["snapshot"].items() if key != "spec"}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", ":3: Expecting"),
+        ("[]", ":3: not a decision record: it needs time, pool, id, snapshot and plan"),
+        ('{"time": 1}', ":3: not a decision record"),
+        (json.dumps(a_record(snapshot=None) | {"snapshot": WITHOUT_SPEC}), ":3: snapshot.spec: Field required"),
+        (json.dumps(a_record() | {"snapshot": []}), ":3: snapshot: "),
+        (json.dumps(a_record() | {"snapshot": a_record()["snapshot"] | {"schemaVersion": 99}}), ":3: snapshot.schemaVersion: "),
+    ],
+)
+def test_a_line_that_is_no_decision_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, message: str) -> None:
+    """With its number in the file, blank lines counted."""
+    path = tmp_path / "bad.jsonl"
+    path.write_text(f"{json.dumps(a_record())}\n\n{line}\n")
+    assert main(["replay", str(path)]) == 64
+    assert f"forebay: {path}{message}" in capsys.readouterr().err
+
+
+def test_files_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(tmp_path / "none")]) == 64
+    assert "No such file or directory" in capsys.readouterr().err
+    assert main(["replay", str(tmp_path)]) == 64
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe\x00")
+    assert main(["replay", str(binary)]) == 64
+    assert "not text" in capsys.readouterr().err
