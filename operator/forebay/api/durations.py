@@ -19,7 +19,7 @@ def parse_duration(text: str | float) -> float:
     """
     if isinstance(text, int | float):
         return float(text)
-    if not re.match(DURATION_PATTERN, text):
+    if not re.fullmatch(DURATION_PATTERN, text):
         raise ValueError(f"{text!r} is not a duration: write it as 250ms, 30s or 1h30m")
     return float(sum(Decimal(number) * _seconds(unit) for number, unit in _DURATION_PART.findall(text)))
 
