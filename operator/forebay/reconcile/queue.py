@@ -63,12 +63,6 @@ class WorkQueue(Generic[Key]):
         self._timers.pop(key, None)
         self.add(key)
 
-    def forget(self, key: Key) -> None:
-        """The key's object is gone: no timer brings it back."""
-        if (timer := self._timers.pop(key, None)) is not None:
-            timer.cancel()
-        self._failures.pop(key, None)
-
     async def run(self, workers: int) -> None:
         """Works until cancelled."""
         try:
