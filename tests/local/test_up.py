@@ -227,9 +227,9 @@ def test_wrong_calls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     folder = str(a_folder(tmp_path / "in"))
     for arguments, code, message in (
         (["up", str(tmp_path / "none")], 1, "no such file or folder"),
-        (["up", folder, "--port", "70000"], 64, "--port: 70000 is not a port"),
+        (["up", folder, "--port", "70000"], 64, "argument --port: '70000' is not a whole number between 0 and 65535"),
         (["up", folder, "--interval", "soon"], 64, "'soon' is not a duration"),
-        (["up", folder, "--interval", "0s"], 64, "--interval: must be longer"),
+        (["up", folder, "--interval", "0s"], 64, "argument --interval: must be longer than nothing"),
         (["up"], 64, "DIR"),
     ):
         assert main(arguments) == code, arguments

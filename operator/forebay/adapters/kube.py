@@ -74,6 +74,8 @@ class KubeCluster:
                 kube_config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
             else:
                 path = path or str(Path.home() / ".kube" / "config")
+                if not any(Path(one).is_file() for one in path.split(os.pathsep)):
+                    raise ForebayError(f"no way to reach a Kubernetes API: there is no kubeconfig {path}")
                 load = kube_config.load_kube_config
                 await load(config_file=path, client_configuration=settings, persist_config=False)  # type: ignore[no-untyped-call]
             api = ApiClient(configuration=settings)

@@ -28,7 +28,7 @@ class ReadError(ValueError):
     """A file that cannot be read; the message names the file and line and says what is wrong."""
 
     def __init__(self, file: str, line: int, message: str) -> None:
-        super().__init__(f"{file}:{line}: {message}")
+        super().__init__(f"{file}:{line}: {message}" if line else f"{file}: {message}")
         self.file, self.line, self.message = file, line, message
 
 

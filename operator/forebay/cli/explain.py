@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from forebay.cli.source import add_source, read_pools
+from forebay.cli.source import add_source, pool_name, read_pools
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,24 +18,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     pools = read_pools(args, args.pool)
     if args.json:
-        print(json.dumps([{"pool": _name(p), **p.get("status", {})} for p in pools]))
+        print(json.dumps([{"pool": pool_name(p), **p.get("status", {})} for p in pools]))
         return 0
     print("\n\n".join("\n".join(sentences(pool)) for pool in pools))
     return 0
-
-
-def _name(pool: dict[str, Any]) -> str:
-    return f"{pool['metadata']['namespace']}/{pool['metadata']['name']}"
 
 
 def sentences(pool: dict[str, Any]) -> list[str]:
     """The last decision, what it rests on, and every condition that needs a person."""
     status: dict[str, Any] = pool.get("status") or {}
     if "plan" not in status:
-        return [f"{_name(pool)} has not been planned yet: is the operator running?"]
+        return [f"{pool_name(pool)} has not been planned yet: is the operator running?"]
     plan, demand = status["plan"], status.get("demand", {})
     lines = [
-        f"{_name(pool)} {plan['summary']}: {status.get('readyReplicas', 0)} of {status.get('replicas', 0)} replicas answer,"
+        f"{pool_name(pool)} {plan['summary']}: {status.get('readyReplicas', 0)} of {status.get('replicas', 0)} replicas answer,"
         f" at {status.get('rate', {}).get('usdPerHour', 'unknown')} $/h. Decided {plan['decidedAt']} ({plan['id']}).",
         f"Measured: {demand.get('requestsPerSecond', 0):g} requests/s, {demand.get('inputTokensPerSecond', 0):g} input and"
         f" {demand.get('outputTokensPerSecond', 0):g} output tokens/s,"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from forebay.api.durations import parse_duration
+from forebay.cli.values import duration
 from forebay.runtime.errors import UsageError
 
 
@@ -39,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--decisions", default="-", metavar="FILE|-", help="where decision records are appended; - is standard output")
     parser.add_argument("--cache-bytes", type=int, default=64 * 1024 * 1024, metavar="N", help="memory for cached answers; 0 keeps none")
-    parser.add_argument("--grace", default="25s", metavar="DURATION", help="time that requests under way have to finish after SIGTERM")
+    parser.add_argument(
+        "--grace", type=duration, default="25s", metavar="DURATION", help="time that requests under way have to finish after SIGTERM"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         port=_within("--port", args.port, 65535),
         admin_port=_within("--admin-port", args.admin_port, 65535),
         decisions=args.decisions,
-        grace_s=_seconds("--grace", args.grace),
+        grace_s=args.grace,
         cache_bytes=_within("--cache-bytes", args.cache_bytes, 1 << 40),
     )
     return run_loop(lambda stop: Role(settings).run(stop))
@@ -67,10 +69,3 @@ def _within(option: str, value: int, most: int) -> int:
     if not 0 <= value <= most:
         raise UsageError(f"{option}: {value} is not between 0 and {most}")
     return value
-
-
-def _seconds(option: str, text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise UsageError(f"{option}: {error}") from None

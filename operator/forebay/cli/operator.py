@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from forebay.api.durations import parse_duration
+from forebay.cli.values import some_time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,12 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--lease-namespace", default="forebay-system", metavar="NS", help="namespace of the leader's Lease (default %(default)s)"
     )
     parser.add_argument(
-        "--lease-seconds", type=parse_duration, default=15.0, metavar="TIME", help="how long a dead leader keeps the lease (default 15s)"
+        "--lease-seconds", type=some_time, default=15.0, metavar="TIME", help="how long a dead leader keeps the lease (default 15s)"
     )
     parser.add_argument("--image", required=True, help="image of the sidecars and gateways: the operator's own")
-    parser.add_argument(
-        "--interval", type=parse_duration, default=15.0, metavar="TIME", help="time between two plans of a pool (default 15s)"
-    )
+    parser.add_argument("--interval", type=some_time, default=15.0, metavar="TIME", help="time between two plans of a pool (default 15s)")
     parser.add_argument("--prometheus", metavar="URL", help="read demand from this Prometheus instead of scraping the sidecars")
     parser.add_argument(
         "--decisions", default="-", metavar="FILE", help="where decision records go, one JSON line each; - is standard output (default)"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
 
-from forebay.cli.source import add_source, read_pools
-from forebay.runtime.errors import ForebayError
+from forebay.cli.source import add_source, pool_name, read_pools
+from forebay.runtime.columns import columns
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,13 +48,14 @@ def row(pool: dict[str, Any]) -> dict[str, Any]:
     status = pool.get("status") or {}
     desired = status.get("desired", {})
     return {
-        "pool": f"{pool['metadata']['namespace']}/{pool['metadata']['name']}",
+        "pool": pool_name(pool),
         "mode": "Paused" if pool["spec"].get("scaling", {}).get("paused") else pool["spec"].get("mode", "Enforce"),
         "replicas": status.get("replicas", 0),
         "onDemand": desired.get("onDemand", 0),
         "spot": desired.get("spot", 0),
         "usdPerHour": status.get("rate", {}).get("usdPerHour", "unknown"),
         "summary": status.get("plan", {}).get("summary", "not planned yet"),
+        "why": status.get("plan", {}).get("why", []),
         "problems": _problems(status.get("conditions", [])),
     }
 
@@ -72,8 +75,6 @@ def _from_folder(folder: Path) -> list[dict[str, Any]]:
     objects = list(read_folder(folder).objects.values())
     classes = {o["metadata"]["name"]: BatchClassSpec.model_validate(o["spec"]) for o in objects if o["kind"] == "BatchClass"}
     pools = [o for o in objects if o["kind"] == "InferencePool"]
-    if not pools:
-        raise ForebayError(f"{folder}: no InferencePool in it")
     rows = []
     for obj in pools:
         meta = obj["metadata"]
@@ -82,31 +83,28 @@ def _from_folder(folder: Path) -> list[dict[str, Any]]:
         wanted = {name: classes[name] for name in spec.classes if name in classes}
         decision = plan(Snapshot(now=time.time(), pool=identity, spec=spec, classes=wanted, settings=Settings(sidecar_image="forebay")))
         status = decision.status.model_dump(mode="json", by_alias=True)
-        status["plan"]["summary"] = "; ".join(decision.why)
+        desired = decision.status.desired
+        status["plan"] = {"summary": f"would have {desired.on_demand} on-demand + {desired.spot} spot", "why": decision.why}
         status["conditions"] = [v.model_dump(mode="json") for v in decision.verdicts]
         rows.append(row({"metadata": {"namespace": identity.namespace, "name": identity.name}, "spec": obj["spec"], "status": status}))
     return rows
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    width = shutil.get_terminal_size((100, 24)).columns
+    for line in lines(rows, width):
+        print(line)
 
-    table = Table(box=None, pad_edge=False)
-    for title, justify in (
-        ("POOL", "left"),
-        ("MODE", "left"),
-        ("NOW", "right"),
-        ("ON-DEMAND", "right"),
-        ("SPOT", "right"),
-        ("$/H", "right"),
-        ("PLAN", "left"),
-    ):
-        table.add_column(title, justify=justify, no_wrap=title != "PLAN")  # type: ignore[arg-type]
-    for r in rows:
-        table.add_row(r["pool"], r["mode"], str(r["replicas"]), str(r["onDemand"]), str(r["spot"]), str(r["usdPerHour"]), r["summary"])
-    console = Console()
-    console.print(table)
-    for r in rows:
-        for problem in r["problems"]:
-            console.print(f"{r['pool']}: {problem}", style="yellow", highlight=False)
+
+def lines(rows: list[dict[str, Any]], width: int) -> list[str]:
+    """A row for each pool; below it why, where the plan differs from what there is, and what it cannot hold."""
+    titles = ("POOL", "MODE", "NOW", "ON-DEMAND", "SPOT", "$/H")
+    cells = [tuple(str(r[key]) for key in ("pool", "mode", "replicas", "onDemand", "spot", "usdPerHour")) for r in rows]
+    head, *found = columns([titles, *cells], left=2)
+    result = [head]
+    for r, line in zip(rows, found, strict=True):
+        result.append(line)
+        why = r["why"] if r["replicas"] != r["onDemand"] + r["spot"] else []
+        for text in (*why, *(f"! {problem}" for problem in r["problems"])):
+            result += textwrap.wrap(text, max(width, 40), initial_indent="  ", subsequent_indent="    ")
+    return result

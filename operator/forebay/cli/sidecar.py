@@ -7,7 +7,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from forebay.api.durations import parse_duration
+from forebay.cli.values import duration
 from forebay.runtime.errors import ForebayError, UsageError
 
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default=os.environ.get("POD_IP", "127.0.0.1"), help="address to listen on; POD_IP where that is set")
     parser.add_argument("--port", type=int, default=9400, help="port for requests, /load, health and metrics; 0 takes a free one")
     parser.add_argument("--engine", required=True, metavar="HOST:PORT", help="the model server")
-    parser.add_argument("--grace", default="25s", metavar="DURATION", help="time that requests have to finish after SIGTERM")
+    parser.add_argument("--grace", type=duration, default="25s", metavar="DURATION", help="time that requests have to finish after SIGTERM")
     parser.add_argument(
         "--drain-token",
         default="",
@@ -39,11 +39,7 @@ def run(args: argparse.Namespace) -> int:
     engine_host, engine_port = _address(args.engine)
     if not 0 <= args.port <= 65535:
         raise UsageError(f"--port: {args.port} is not between 0 and 65535")
-    try:
-        grace_s = parse_duration(args.grace)
-    except ValueError as error:
-        raise UsageError(f"--grace: {error}") from None
-    settings = Settings(args.config, args.host, args.port, engine_host, engine_port, grace_s, args.drain_token)
+    settings = Settings(args.config, args.host, args.port, engine_host, engine_port, args.grace, args.drain_token)
 
     logs.configure()
 

@@ -1,4 +1,7 @@
-"""`forebay top`: pools, replicas, queue, latency, cache hits and cost, live."""
+"""`forebay top`: pools, replicas, queue, latency, cache hits and cost, live.
+
+A table that is wider than the terminal loses columns, the least telling first; none is ever squeezed.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,26 @@ import argparse
 import asyncio
 import re
 import time
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from forebay.api.durations import parse_duration
-from forebay.cli.source import add_source, kubeconfig_of
-from forebay.runtime.errors import ForebayError
+from forebay.cli.source import add_source, open_cluster, pool_name, pools_of
+from forebay.cli.values import some_time
+from forebay.runtime.columns import columns
+
+if TYPE_CHECKING:
+    from forebay.adapters.cluster import Cluster
+    from forebay.dataplane.http.client import Client
 
 _CACHE = re.compile(r'^forebay_gateway_cache_total\{[^}]*result="(\w+)"[^}]*\} ([0-9.e+]+)$', re.MULTILINE)
 
+TITLES = ("POOL", "READY", "ON-DEMAND", "SPOT", "REQ/S", "TOK/S", "QUEUED", "RUNNING", "P95 TTFT", "MET", "$/H")
+_DISPENSABLE = ("TOK/S", "RUNNING", "MET", "SPOT", "ON-DEMAND", "$/H", "QUEUED")
+"""Columns that go where there is no room, in this order."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--interval", type=parse_duration, default=2.0, metavar="TIME", help="time between two looks (default 2s)")
+    parser.add_argument("--interval", type=some_time, default="2s", metavar="TIME", help="time between two looks (default %(default)s)")
     parser.add_argument("--once", action="store_true", help="print one table and end")
     add_source(parser)
 
@@ -29,48 +41,44 @@ async def _show(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.live import Live
 
-    from forebay.adapters.cluster import ClusterError
-    from forebay.adapters.kube import KubeCluster
     from forebay.dataplane.http.client import Client
 
-    cluster, client = await KubeCluster.connect(kubeconfig_of(args)), Client()
+    console, client = Console(highlight=False, markup=False), Client()
     try:
-        if args.once:
-            Console().print(await _table(cluster, client, args.namespace))
-            return 0
-        with Live(console=Console(), screen=False, auto_refresh=False) as live:
-            while True:
-                live.update(await _table(cluster, client, args.namespace), refresh=True)
-                await asyncio.sleep(args.interval)
-    except ClusterError as error:
-        raise ForebayError(f"the cluster cannot be asked: {error}") from None
+        async with open_cluster(args) as cluster:
+            if args.once:
+                console.print(await _page(cluster, client, args.namespace, console.width), soft_wrap=True)
+                return 0
+            if not console.is_terminal:
+                while True:
+                    console.print(await _page(cluster, client, args.namespace, console.width), soft_wrap=True)
+                    await asyncio.sleep(args.interval)
+            with Live(console=console, auto_refresh=False) as live:
+                while True:
+                    live.update(await _page(cluster, client, args.namespace, console.width), refresh=True)
+                    await asyncio.sleep(args.interval)
     finally:
         await client.close()
-        await cluster.close()
 
 
-async def _table(cluster: Any, client: Any, namespace: str | None) -> Any:
-    from rich.table import Table
-
-    from forebay.adapters import cluster as kinds
-
-    pools = await cluster.list(kinds.INFERENCE_POOLS, namespace)
+async def _page(cluster: Cluster, client: Client, namespace: str | None, width: int) -> str:
+    pools = await pools_of(cluster, namespace)
     hits = await _cache_hits(cluster, client, namespace)
-    title = f"{time.strftime('%H:%M:%S')}   cache hits {hits}"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in ("POOL", "READY", "ON-DEMAND", "SPOT", "REQ/S", "OUT TOK/S", "QUEUED", "IN FLIGHT", "P95 TTFT", "MET", "$/H"):
-        table.add_column(name, justify="left" if name == "POOL" else "right")
-    for pool in sorted(pools, key=lambda p: (p["metadata"]["namespace"], p["metadata"]["name"])):
-        table.add_row(*cells(pool))
-    return table
+    return "\n".join([_heading(pools, hits), *table([TITLES, *(cells(pool) for pool in pools)], width)])
 
 
-def cells(pool: dict[str, Any]) -> list[str]:
-    """One row."""
+def _heading(pools: list[dict[str, Any]], hits: str) -> str:
+    prices = [(pool.get("status") or {}).get("rate", {}).get("usdPerHour", "unknown") for pool in pools]
+    total = "unknown" if "unknown" in prices else f"{sum(map(float, prices)):.2f}"
+    return f"{time.strftime('%H:%M:%S')}   {len(pools)} pools   {total} $/h   cache hits {hits}"
+
+
+def cells(pool: dict[str, Any]) -> tuple[str, ...]:
+    """One row, by TITLES."""
     status = pool.get("status") or {}
     desired, demand, objective = status.get("desired", {}), status.get("demand", {}), status.get("objective", {})
-    return [
-        f"{pool['metadata']['namespace']}/{pool['metadata']['name']}",
+    return (
+        pool_name(pool),
         f"{status.get('readyReplicas', 0)}/{desired.get('onDemand', 0) + desired.get('spot', 0)}",
         str(desired.get("onDemand", 0)),
         str(desired.get("spot", 0)),
@@ -81,26 +89,61 @@ def cells(pool: dict[str, Any]) -> list[str]:
         objective.get("p95TimeToFirstToken") or "-",
         f"{objective['attainment']:.1%}" if "attainment" in objective else "-",
         str(status.get("rate", {}).get("usdPerHour", "unknown")),
-    ]
+    )
 
 
-async def _cache_hits(cluster: Any, client: Any, namespace: str | None) -> str:
+def table(rows: list[tuple[str, ...]], width: int) -> list[str]:
+    """The rows, the first of them titles, as lines of at most `width` characters, as long as the columns that are never left out fit."""
+    kept = rows
+    for title in (None, *_DISPENSABLE):
+        if title is not None:
+            gone = kept[0].index(title)
+            kept = [(*row[:gone], *row[gone + 1 :]) for row in kept]
+        lines = columns(kept)
+        over = max(map(len, lines)) - width
+        if over <= 0:
+            return lines
+    names = max(len(row[0]) for row in kept)
+    return columns([(_cut(row[0], max(len(TITLES[0]), names - over)), *row[1:]) for row in kept])
+
+
+def _cut(text: str, width: int) -> str:
+    """Names are cut in their beginning: what tells them apart is mostly at the end."""
+    return text if len(text) <= width else "…" + text[len(text) - width + 1 :]
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    served: float
+    asked: float
+
+
+async def _cache_hits(cluster: Cluster, client: Client, namespace: str | None) -> str:
     """Share of cacheable requests that the gateways answered from their cache; `-` where they cannot be reached from here."""
-    from forebay.adapters import cluster as kinds
-    from forebay.dataplane.http.client import UpstreamError
-    from forebay.planning.gateway_workload import ADMIN_PORT, LABEL_GATEWAY
+    from forebay.adapters.cluster import PODS, Forbidden
+    from forebay.planning.gateway_workload import LABEL_GATEWAY
+    from forebay.planning.variants import LABEL_PART_OF, PART_OF
 
-    counts: dict[str, float] = {}
-    pods = [p for p in await cluster.list(kinds.PODS, namespace) if LABEL_GATEWAY in (p["metadata"].get("labels") or {})]
-    for pod in pods:
-        try:
-            async with asyncio.timeout(1):
-                reply = await client.send(pod.get("status", {}).get("podIP", ""), ADMIN_PORT, "GET", "/metrics", connect_timeout_s=1)
-                async with reply:
-                    text = (await reply.read()).decode()
-        except (UpstreamError, TimeoutError, OSError):
-            continue
-        for result, value in _CACHE.findall(text):
-            counts[result] = counts.get(result, 0) + float(value)
-    served, asked = counts.get("hit", 0) + counts.get("collapsed", 0), sum(counts.get(k, 0) for k in ("hit", "miss", "collapsed"))
-    return f"{served / asked:.0%}" if asked else "-"
+    try:
+        ours = await cluster.list(PODS, namespace, {LABEL_PART_OF: PART_OF})
+    except Forbidden:
+        return "-"
+    pods = [pod for pod in ours if LABEL_GATEWAY in pod["metadata"]["labels"]]
+    found = await asyncio.gather(*(_gateway_counts(client, pod.get("status", {}).get("podIP", "")) for pod in pods))
+    asked = sum(counts.asked for counts in found)
+    return f"{sum(counts.served for counts in found) / asked:.0%}" if asked else "-"
+
+
+async def _gateway_counts(client: Client, address: str) -> _Counts:
+    from forebay.dataplane.http.client import UpstreamError
+    from forebay.planning.gateway_workload import ADMIN_PORT
+
+    try:
+        async with asyncio.timeout(1):
+            reply = await client.send(address, ADMIN_PORT, "GET", "/metrics", connect_timeout_s=1)
+            async with reply:
+                counts = {result: float(value) for result, value in _CACHE.findall((await reply.read()).decode())}
+    except (UpstreamError, TimeoutError, OSError):
+        return _Counts(0, 0)
+    served = counts.get("hit", 0) + counts.get("collapsed", 0)
+    return _Counts(served, served + counts.get("miss", 0))

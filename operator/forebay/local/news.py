@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from forebay.adapters.cluster import EVENTS, INFERENCE_POOLS, Cluster, ClusterError
+from forebay.adapters.cluster import EVENTS, Cluster, ClusterError, Kind
 from forebay.local.folder import Folder, FolderError, read_folder
 from forebay.local.up import Local
 
@@ -17,6 +17,7 @@ Say = Callable[[str], None]
 _EVENTS_KEPT = 1000
 _LOOK_S = 1.0
 _SUFFIXES = (".yaml", ".yml", ".json")
+_AGAINST = ("Accepted", "ResolvedRefs")
 
 
 async def tell_events(cluster: Cluster, say: Say) -> None:
@@ -33,15 +34,18 @@ async def tell_events(cluster: Cluster, say: Say) -> None:
             await cluster.delete(EVENTS, *kept.popleft())
 
 
-async def tell_pools(cluster: Cluster, say: Say) -> None:
-    """Says whenever a pool becomes ready or is so no more."""
-    last: dict[str, str] = {}
-    async for event in cluster.watch(INFERENCE_POOLS):
+async def tell_conditions(cluster: Cluster, kind: Kind, say: Say) -> None:
+    """Says whenever an object becomes ready or is so no more, and what stands against it; Events say the rest."""
+    last: dict[tuple[str, str, str], str] = {}
+    async for event in cluster.watch(kind):
+        metadata = event.object.get("metadata", {})
         for condition in event.object.get("status", {}).get("conditions") or []:
-            name, now = event.object["metadata"]["name"], f"{condition['reason']}: {condition['message']}"
-            if condition["type"] == "Ready" and last.get(name) != now:
-                last[name] = now
-                say(f"{_at()}  InferencePool {name}: {now}")
+            key = metadata.get("namespace", ""), metadata["name"], condition["type"]
+            now = f"{condition['reason']}: {condition['message']}"
+            news = condition["type"] == "Ready" or (condition["type"] in _AGAINST and (condition["status"] == "False" or key in last))
+            if news and last.get(key) != now:
+                last[key] = now
+                say(f"{_at()}  {kind.name} {metadata['name']}: {now}")
 
 
 async def tell_gateways(local: Local, say: Say) -> None:

@@ -13,13 +13,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from forebay.adapters.cluster import ClusterError
+from forebay.adapters.cluster import BATCH_CLASSES, INFERENCE_POOLS, ROUTING_POLICIES, ClusterError
 from forebay.adapters.decisions import BothDecisions, DecisionsInMemory, FileDecisions
 from forebay.dataplane.http.run import run as run_until_stopped
 from forebay.local.demo.doors import find_doors
 from forebay.local.demo.run import show
 from forebay.local.folder import Folder, FolderError, read_folder
-from forebay.local.news import follow_folder, tell_events, tell_gateways, tell_pools
+from forebay.local.news import follow_folder, tell_conditions, tell_events, tell_gateways
 from forebay.local.up import Local, Options, one_machine, write_kubeconfig
 from forebay.local.waiting import beside
 from forebay.runtime.errors import ForebayError
@@ -126,7 +126,8 @@ async def _run(settings: Settings, folder: Folder, state: Path, decisions: FileD
     try:
         async with one_machine(folder, options) as local:
             _greet(settings, folder, state, local)
-            news = tell_events(local.cluster, _say), tell_pools(local.cluster, _say), tell_gateways(local, _say)
+            conditions = (tell_conditions(local.cluster, kind, _say) for kind in (BATCH_CLASSES, INFERENCE_POOLS, ROUTING_POLICIES))
+            news = tell_events(local.cluster, _say), tell_gateways(local, _say), *conditions
             with _announced(settings.run_file, local.api):
                 async with beside(*news, follow_folder(settings.folder, folder, local, _say)):
                     if settings.demo:

@@ -44,7 +44,16 @@ def find_doors(folder: Folder) -> dict[Task, Door]:
             "--demo asks a chat model, and this folder lets nobody ask one: it needs a RoutingPolicy with a tenant whose Secret is in the"
             " folder too, and a rule whose first route is an InferencePool of task Chat; see examples/quickstart"
         )
+    for door in found.values():
+        _check_classes(folder, door)
     return found
+
+
+def _check_classes(folder: Folder, door: Door) -> None:
+    known = class_specs(folder)
+    for name in (door.batch_class, *pool_specs(folder)[door.pool].classes):
+        if name not in known:
+            raise ForebayError(f"model {door.model} and its pool {door.pool} need BatchClass {name}, and this folder has none of that name")
 
 
 def _door(folder: Folder, namespace: str, spec: RoutingPolicySpec) -> Door | None:

@@ -98,22 +98,27 @@ async def _ready(local: Local, client: Client, doors: dict[Task, Door], script: 
     until = clock() + script.ready_within_s
     for door in doors.values():
         body = chat_body(door, QUESTIONS[0], 1) if door.task == Task.CHAT else embeddings_body(door, QUERY)
+        status = 0
         while True:
             load = Load(client, local.gateways())
-            if local.is_ready(door.gateway) and (await load.ask(Due(0.0, door, body, QUERY))).outcome is Outcome.FINISHED:
-                break
+            if local.is_ready(door.gateway):
+                answered = await load.ask(Due(0.0, door, body, QUERY))
+                if answered.outcome is Outcome.FINISHED:
+                    break
+                status = answered.status
             if clock() > until:
-                raise ForebayError(await _not_ready(local, door, script.ready_within_s))
+                raise ForebayError(await _not_ready(local, door, status, script.ready_within_s))
             await asyncio.sleep(_LOOK_S)
     return load
 
 
-async def _not_ready(local: Local, door: Door, within_s: float) -> str:
+async def _not_ready(local: Local, door: Door, status: int, within_s: float) -> str:
     namespace, _, name = door.pool.partition("/")
     pool = await local.cluster.get(INFERENCE_POOLS, namespace, name)
     conditions = ((pool or {}).get("status") or {}).get("conditions") or []
     told = next((f": {c['reason']}: {c['message']}" for c in conditions if c["type"] == "Ready"), "")
-    return f"model {door.model} did not answer within {within_s:g} s; pool {door.pool}{told}. With --state DIR the logs stay"
+    last = f"its last answer was {status}" if status else "it never answered"
+    return f"model {door.model} gave no good answer within {within_s:g} s, {last}; pool {door.pool}{told}. With --state DIR the logs stay"
 
 
 async def _reclaim(local: Local, client: Client, pool: str, script: Script, began: float) -> Reclaimed | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 from typing import Any
 
 from forebay.api.conditions import Reason
 from forebay.api.meta import format_duration
 from forebay.local.demo import plot
+from forebay.runtime.columns import columns
 
 _LEAST_WIDTH, _MOST_WIDTH = 60, 140
 _PLOT_ROWS = 6
@@ -46,7 +46,7 @@ def _requests(document: Document) -> list[str]:
             f"cache: {cache['hit']} of {cache['hit'] + cache['collapsed'] + cache['miss']} answered from it, {cache['collapsed']} more"
             f" together with one under way ({cache['share']:.0%}); {cache['bypass']} may not be answered from it"
         )
-    return table(rows, left=1) + said
+    return columns(rows, left=1) + said
 
 
 def _objectives(document: Document) -> list[str]:
@@ -56,7 +56,7 @@ def _objectives(document: Document) -> list[str]:
         tail = "-" if row["tailSeconds"] is None else format_duration(float(f"{row['tailSeconds']:.3g}"))
         name = f"{row['objective']} p{100 * row['quantile']:g}"
         rows.append((name, row["class"], format_duration(row["targetSeconds"]), tail, attained, str(row["requests"])))
-    return table(rows, left=2) if len(rows) > 1 else []
+    return columns(rows, left=2) if len(rows) > 1 else []
 
 
 def _plots(document: Document, width: int) -> list[str]:
@@ -105,7 +105,7 @@ def _cost(document: Document) -> list[str]:
         rows.append((name, str(pool["peakReplicas"]), *figures))
     rows.append(("together", "", "", f"{cost['spotShare']:.0%}", _usd(cost["usedUsd"]), _usd(cost["staticPeakUsd"])))
     saved = cost["savedShare"]
-    return table(rows, left=1) + ([] if saved is None else [f"{saved:.0%} less than the static peak would have cost"])
+    return columns(rows, left=1) + ([] if saved is None else [f"{saved:.0%} less than the static peak would have cost"])
 
 
 def _usd(value: float | None) -> str:
@@ -130,14 +130,3 @@ def _ending(document: Document) -> list[str]:
 
 def _wrapped(sentences: list[str], width: int) -> list[str]:
     return [line for sentence in sentences for line in textwrap.wrap(sentence, width)]
-
-
-def table(rows: Sequence[tuple[str, ...]], left: int) -> list[str]:
-    """Columns as wide as they must be; the first `left` of them begin at the left, figures end at the right."""
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if index < left else cell.rjust(width) for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
