@@ -23,7 +23,10 @@ def miss(state: Occupancy, own: Work, metric: Metric, target_s: float) -> float:
     if metric == "interTokenLatency":
         return _between_tokens(state, own, target_s)
     if metric == "endToEnd" and own.decodes > 0.0:
-        return _after_wait(state, own, own.decodes + 1.0, target_s, _whole(state, own, target_s))
+        # An answer ends no sooner after its first token than on a replica of its own.
+        rest_s = own.decodes * (state.base_s + own.decode_s)
+        placed = max(_whole(state, own, target_s), _first_token(state, own, target_s - rest_s))
+        return _after_wait(state, own, own.decodes + 1.0, target_s, placed)
     return _after_wait(state, own, 1.0, target_s, _first_token(state, own, target_s))
 
 
@@ -31,11 +34,8 @@ def _after_wait(state: Occupancy, own: Work, steps: float, target_s: float, plac
     """Adds the wait for a place. Whoever finds one misses with probability `placed`; who does not has a full replica before it."""
     if state.waits <= 0.0:
         return placed
-    work, full = state.work, state.places
-    if state.pipelined:
-        full_s = 2.5 * (state.base_s + full * work.prompt_s)
-    else:
-        full_s = own.prompt_s + steps * (state.base_s + work.decode_s * full + work.prompt_s * state.prompts(full))
+    full_step_s = state.base_s + state.places * state.work.total_s / (state.work.decodes + 1.0)
+    full_s = 2.5 * full_step_s if state.pipelined else own.prompt_s + steps * full_step_s
     return (1.0 - state.waits) * placed + state.wait_miss(target_s - full_s)
 
 
@@ -48,14 +48,7 @@ def _first_token(state: Occupancy, own: Work, target_s: float) -> float:
         weight * _prompts_over(target_s - state.base_s - state.window_s, own, state.work, count)
         for count, weight in count_points(state.rate * state.window_s, 1.0)
     )
-    missed, idle = state.idle * alone, state.idle
-    for decoding, weight in state.seen:
-        # Idle replicas are those where fewest decode.
-        taken = min(weight, idle)
-        idle -= taken
-        if weight > taken:
-            missed += (weight - taken) * _joining(state, own, decoding, target_s)
-    return missed
+    return state.idle * alone + sum(weight * _joining(state, own, decoding, target_s) for decoding, weight in state.seen if weight > 0.0)
 
 
 def _joining(state: Occupancy, own: Work, decoding: float, target_s: float) -> float:
@@ -67,13 +60,12 @@ def _joining(state: Occupancy, own: Work, decoding: float, target_s: float) -> f
     # Unequal prompts are taken as fewer, longer ones of the same mean and variance.
     lump = 1.0 + work.prompt_cv2
     dispersion = (state.bursts.dispersion + work.prompt_cv2) / lump
-    nobody = exp(-decoding)
     missed = seen = 0.0
     # Rare long steps are met often, so they must not be cut off.
     for count, weight in count_points(prompts / lump, dispersion, 0.03 * NEGLIGIBLE):
-        if count == 0.0:
+        if count == 0.0 and decoding <= 0.0:
             # A step that decodes nothing has a prompt.
-            weight *= 1.0 - nobody
+            continue
         step_s = plain_s + work.prompt_s * lump * count
         if weight * step_s > 0.1 * NEGLIGIBLE * mean_s:
             seen += weight * step_s
@@ -96,7 +88,8 @@ def _next_step(state: Occupancy, own: Work, step_s: float, mean_s: float, next_s
 def _in_step(state: Occupancy, own: Work, step_s: float, mean_s: float, slack_s: float) -> float:
     """P(what is left of a step, the own prompt and those of whoever comes along together take more than the slack)."""
     work = state.work
-    company = state.rate * (state.share * step_s + (1.0 - state.share) * max(mean_s, state.window_s) * state.near)
+    together_s = state.share * step_s + (1.0 - state.share) * max(mean_s, state.window_s) * state.near
+    company = min(state.rate * together_s, state.places - 1.0)
     # The hole that a router fills was left when the step began, the sooner the more arrive: the start of a step is met more often.
     shift = 0.5 * (1.0 - state.share) * (1.0 - exp(-state.rate * mean_s))
     least_s, range_s = shift * step_s, (1.0 - shift) * step_s
@@ -167,11 +160,15 @@ def _between_tokens(state: Occupancy, own: Work, target_s: float) -> float:
 def _whole(state: Occupancy, own: Work, target_s: float) -> float:
     """From arrival to the last token: the rest of the current step, the own prompt's step, and one for each further token."""
     plain_s, variance, prompts, dispersion = _decoding(state, own, own.decodes)
-    first_s = state.base_s + state.work.decode_s * (state.own - 1.0)
-    per_step = state.prompts(state.own)
-    step_s = first_s + state.work.prompt_s * per_step
-    met_s = step_s + state.share * state.work.prompt_s**2 * per_step * (state.bursts.dispersion + state.work.prompt_cv2) / step_s
     busy = 1.0 - state.idle
-    variance += own.prompt_s**2 * own.prompt_cv2 + busy * met_s * met_s / 12.0 + own.steps_cv2 * ((own.decodes + 1.0) * step_s) ** 2
+    seen = sum(weight * decoding for decoding, weight in state.seen) / busy if busy > 0.0 else 0.0
+    first_s, per_step = state.base_s + state.work.decode_s * seen, state.prompts(seen)
+    step_s = first_s + state.work.prompt_s * per_step
+    uneven = state.work.prompt_s**2 * per_step * (state.bursts.dispersion + state.work.prompt_cv2)
+    met_s = step_s + state.share * uneven / step_s
+    gap_s = (plain_s + prompts * state.work.prompt_s) / own.decodes
+    # A longer step is waited for longer, and brings more company.
+    started = busy * (met_s * met_s / 12.0 + uneven * (0.5 + state.rate * state.work.prompt_s) ** 2)
+    variance += own.prompt_s**2 * own.prompt_cv2 + started + own.steps_cv2 * ((own.decodes + 1.0) * gap_s) ** 2
     fixed_s = 0.5 * busy * met_s + first_s + own.prompt_s + plain_s
     return _over(target_s, fixed_s, variance, busy * state.rate * met_s + prompts, dispersion, state.work)

@@ -7,11 +7,11 @@ all that is asked of it has a closed form. Model, symbols, sources and limits: d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp
 
 from forebay.api.inference_pool import Task
-from forebay.planning.tails import Points, gamma_points, gamma_tail, negative_binomial
+from forebay.planning.tails import Points, gamma_points, gamma_tail, negative_binomial, none_at_all
 from forebay.planning.work import EngineProfile, Load, Metric, Promise, Work, mixed, work_of
 
 __all__ = ["EngineProfile", "Load", "Metric", "Occupancy", "Promise", "Work", "mixed", "occupancy", "service_rate", "work_of"]
@@ -26,6 +26,9 @@ MOST_POOLED = 64
 """Replicas that are taken to help each other out. With more of them pooling gains nothing that matters, and the chain only grows."""
 
 _TINY = 1e-6
+
+_INSTANT_S = 1e-9
+"""A step takes at least this long, so that a profile of nothing but zeros divides nothing by zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,10 @@ def bursts(work: Work, echo: float) -> Bursts:
 class Occupancy:
     """What a request meets on one replica, in counts and rates per replica.
 
-    `seen` is how many decode where an arrival is sent to, `own` the mean of how many do while it decodes, itself included. A step with n
-    decoding also computes `prompts(n)` prompts on average. `near` is what an arrival sees in flight, over the average. `share` is 1 where
-    the router is blind, and 1/replicas where it sends each request to the replica with the fewest.
+    `idle` is how often an arrival finds an idle replica. `seen` is how many decode on the replica it is sent to otherwise, `own` the mean
+    of how many do while it decodes, itself included; a step with n decoding also computes `prompts(n)` prompts on average. `near` is what
+    an arrival sees in flight, over the average. `share` is 1 where the router is blind, and 1/replicas where it sends each request to the
+    replica with the fewest.
     """
 
     work: Work
@@ -89,14 +93,14 @@ class Occupancy:
         arriving = self.rate * (self.base_s + work.decode_s * decoding)
         if work.decodes <= 0.0:
             return arriving / (1.0 - self.rate * work.prompt_s)
-        return max(
-            0.05 * arriving, arriving + self.rate * work.prompt_s * self.fluid / work.decodes + self.bursts.slope * (decoding - self.fluid)
-        )
+        return self._carried(arriving) + self.bursts.slope * max(0.0, decoding - self.fluid)
 
     def prompts_over(self, steps: float, decoding: float) -> float:
         """Mean number of prompts in the first steps of an answer, with so many decoding: what came with it echoes soon, not late."""
         arriving = self.rate * (self.base_s + self.work.decode_s * decoding)
-        return max(0.05 * steps * arriving, steps * self._carried(arriving) + self.brought(steps) * (decoding - self.fluid))
+        prompts = max(0.05 * steps * arriving, steps * self._carried(arriving) + self.brought(steps) * (decoding - self.fluid))
+        # Each of the other places is filled anew once in an answer's time.
+        return min(prompts, (self.places - 1.0) * (1.0 + steps / (self.work.decodes + 1.0)))
 
     def brought(self, steps: float) -> float:
         """Prompts in the first steps of an answer for each one that decodes with it."""
@@ -153,16 +157,15 @@ def _idle(engine: EngineProfile, work: Work, rate: float, share: float) -> float
     return 0.0
 
 
-def _joined(engine: EngineProfile, work: Work, rate: float, idle: float) -> float:
-    """The rate at which a busy replica gets company: lower than its own where arrivals find an idle one instead."""
-    busy = min(1.0, rate * ((work.decodes + 1.0) * engine.base_s + work.total_s))
-    return rate * min(1.0, (1.0 - idle) / busy) if busy > 0.0 else 0.0
+def _alone(engine: EngineProfile, work: Work, rate: float) -> float:
+    """Mean number in flight on a replica, if none ever met another."""
+    return rate * ((work.decodes + 1.0) * engine.base_s + work.total_s)
 
 
 def _in_flight(engine: EngineProfile, work: Work, rate: float, share: float, window_s: float) -> tuple[float, float]:
     """Mean number in flight on a replica, and as an arrival finds it where the router sends it."""
     steps_s, load = (work.decodes + 1.0) * engine.base_s, rate * work.total_s
-    alone = rate * (steps_s + work.total_s)
+    alone = _alone(engine, work, rate)
     even = max(alone, rate * (steps_s + 0.5 * engine.base_s) / (1.0 - load))
     mean = even + share * max(0.0, (alone + rate * window_s) / (1.0 - load) - even)
     # A least-loaded router fills the hole that a departure has just left: an arrival finds one fewer than there are on average.
@@ -180,6 +183,17 @@ def _decoding(engine: EngineProfile, work: Work, rate: float, burst: Bursts) -> 
     return even, single, burst.clumping / thinned
 
 
+def _seen(mean: float, variance: float, places: float, busy: float, prompts_only: float) -> Points:
+    """How many decode on the replica that an arrival is sent to, where that replica is busy: some, or none and it has prompts only."""
+    if mean <= 1e-9:
+        return [(0.0, busy)]
+    none = none_at_all(mean, variance / mean)
+    some = min(busy, max(1.0 - none, busy - prompts_only))
+    mean_some, square = mean / (1.0 - none), (variance + mean * mean) / (1.0 - none)
+    points = gamma_points(mean_some - 1.0, max(0.0, square - mean_some * mean_some))
+    return [(0.0, busy - some), *((min(1.0 + n, places), some * weight) for n, weight in points)]
+
+
 def occupancy(
     work: Work, engine: EngineProfile, pool_rate: float, replicas: int, efficiency: float = 1.0, window_s: float = 0.0
 ) -> Occupancy | None:
@@ -187,20 +201,29 @@ def occupancy(
 
     `efficiency` says how well the router evens out: 0 sends requests at random, 1 to the replica with the fewest in flight.
     """
+    if engine.base_s < _INSTANT_S:
+        engine = replace(engine, base_s=_INSTANT_S)
     rate = pool_rate / replicas
     if rate >= service_rate(engine, work):
         return None
     share = max(1.0 - efficiency * (1.0 - 1.0 / replicas), 1.0 / MOST_POOLED)
     flight, met = _in_flight(engine, work, rate, share, window_s)
     idle = _idle(engine, work, rate, share) if rate > 0.0 else 1.0
-    burst = bursts(work, _joined(engine, work, rate, idle) * work.prompt_s)
+    busy = min(1.0, _alone(engine, work, rate))
+    # A busy replica gets company less often where arrivals find an idle one instead.
+    joined = rate * min(1.0, (1.0 - idle) / busy) if busy > 0.0 else 0.0
+    burst = bursts(work, joined * work.prompt_s)
     near = min(1.0, max(met, 1.0 - idle) / flight) if flight > 0.0 else 1.0
     even, single, dispersion = _decoding(engine, work, rate, burst)
     level = max(even, rate * work.decodes * (engine.base_s + work.decode_s))
     decoding = level + share * (single - level)
     waits, mean_wait_s = _waiting(engine, work, rate, share)
     places = float(engine.max_concurrency)
-    seen = gamma_points(near * decoding, share * decoding * dispersion + UNEVEN * (1.0 - share) * min(1.0, near * decoding))
+    # While none decode, a replica is busy with prompts for this share of the time, and idle for the rest.
+    prefilling = rate * (engine.base_s + work.prompt_s) / (1.0 - rate * work.prompt_s)
+    standing = min(idle, share * idle + (1.0 - share) * (1.0 - busy))
+    prompts_only = standing * prefilling / (1.0 - prefilling) if prefilling < 1.0 else 1.0
+    seen_spread = share * decoding * dispersion + UNEVEN * (1.0 - share) * min(1.0, near * decoding)
     together = share * even + (1.0 - share) * level
     own = together + share * (dispersion - 1.0) + 1.0 - (1.0 - share) * min(1.0, together)
     own_spread = share * (even + dispersion - 1.0) * dispersion + UNEVEN * (1.0 - share) * min(1.0, own - 1.0)
@@ -215,7 +238,7 @@ def occupancy(
         fluid=even,
         idle=idle,
         near=near,
-        seen=[(min(n, places), weight) for n, weight in seen] if work.decodes > 0.0 else [(0.0, 1.0)],
+        seen=_seen(near * decoding, seen_spread, places, 1.0 - idle, prompts_only),
         own=min(own, places),
         own_variance=own_spread,
         places=places,

@@ -20,6 +20,9 @@ TURNED_AWAY = 0.01
 
 THROUGHPUT, WAIT, FLOOR = "throughput", "maxWait", "floor"
 
+_AT_ONCE_S, _NEVER_S = 1e-9, 1e18
+"""Between these, seconds are looked for."""
+
 _CLOSE = 1.03
 """Ratio between the ends of a bracket at which a reported figure is exact enough."""
 
@@ -129,12 +132,12 @@ def _tail_s(state: Occupancy | None, own: Work, promise: Promise, close: float =
     high = promise.target_s
     while not holds(high):
         high *= 2.0
-        if high > 1e9:
+        if high > _NEVER_S:
             return inf
     low = high * 0.5
     while holds(low):
         low, high = low * 0.5, low
-        if high < 1e-9:
+        if high < _AT_ONCE_S:
             return 0.0
     while high > low * close:
         middle = (low * high) ** 0.5
@@ -178,9 +181,9 @@ def _fewest(pool: _Pool, max_replicas: int) -> int:
 
 def _largest_rate(pool: _Pool, replicas: int, low: float, high: float) -> float:
     """The largest rate that so many replicas hold, between one that they hold (or 0) and one that is at least their throughput's."""
-    low = max(low, 1e-3 * high)
-    if pool.failure(replicas, low):
-        low, high = 1e-9 * high, low
+    held, low = low, max(low, 1e-3 * high)
+    if low > held and pool.failure(replicas, low):
+        low, high = max(held, 1e-9 * high), low
     while high > low * _CLOSE:
         middle = (low * high) ** 0.5
         low, high = (low, middle) if pool.failure(replicas, middle) else (middle, high)

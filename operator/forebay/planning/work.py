@@ -7,6 +7,9 @@ from typing import Literal
 
 from forebay.api.inference_pool import Task
 
+_INSTANT_S = 1e-12
+"""A prompt takes at least this long, so that a profile of nothing but zeros divides nothing by zero."""
+
 Metric = Literal["timeToFirstToken", "interTokenLatency", "endToEnd"]
 
 
@@ -67,13 +70,13 @@ def work_of(load: Load, engine: EngineProfile) -> Work:
     """The work of one request of this load. For embeddings a request is one input of a batch and has no tokens to decode."""
     tokens = max(load.input_tokens, 1.0)
     if engine.task is Task.EMBEDDINGS:
-        return Work(engine.per_token_s * tokens, 0.0, 0.0, load.input_cv**2, 0.0)
+        return Work(max(engine.per_token_s * tokens, _INSTANT_S), 0.0, 0.0, load.input_cv**2, 0.0)
     steps, cv2 = max(load.output_tokens, 1.0), load.output_cv**2
-    decodes = steps - 1.0
+    decodes = steps - 1.0 if steps > 1.001 else 0.0
     # Of two requests that are seen decoding, the longer one is seen more often, hence the second moment.
     context = tokens + (((1.0 + cv2) * steps * steps - steps) / (2.0 * decodes) if decodes > 0.0 else 0.0)
     return Work(
-        prompt_s=(engine.per_token_s + engine.per_kv_token_s) * tokens,
+        prompt_s=max((engine.per_token_s + engine.per_kv_token_s) * tokens, _INSTANT_S),
         decode_s=engine.per_token_s + engine.per_kv_token_s * context,
         decodes=decodes,
         prompt_cv2=load.input_cv**2,
@@ -96,6 +99,6 @@ def mixed(shares: list[tuple[float, Work]]) -> Work:
         prompt_s=prompt,
         decode_s=sum(rate * w.decodes * w.decode_s for rate, w in shares) / (total * decodes) if decodes > 0.0 else 0.0,
         decodes=decodes,
-        prompt_cv2=max(0.0, prompt2 / prompt**2 - 1.0) if prompt > 0.0 else 0.0,
+        prompt_cv2=max(0.0, prompt2 / prompt**2 - 1.0),
         steps_cv2=max(0.0, steps2 / (decodes + 1.0) ** 2 - 1.0),
     )
