@@ -87,7 +87,7 @@ def namespace(control_plane: ControlPlane, request: pytest.FixtureRequest) -> It
     name = f"{words[:40].strip('-')}-{secrets.token_hex(3)}"
     control_plane.kubectl("create", "namespace", name)
     yield name
-    control_plane.kubectl("delete", "namespace", name, "--wait=false")
+    control_plane.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
 
 @pytest.fixture(scope="session")
@@ -106,6 +106,6 @@ def forebay(control_plane: ControlPlane, operator: Release, namespace: str) -> I
     assert operator.refusals() == refusals
     mine = [name for name in control_plane.kubectl("get", "batchclasses", "-o", "name").split() if f"/{namespace}-" in name]
     if mine:
-        control_plane.kubectl("delete", *mine, "--wait=false")
+        control_plane.kubectl("delete", *mine, "--wait=false", "--ignore-not-found")
     for kind in ("routingpolicies", "inferencepools.forebay.dev"):
-        control_plane.kubectl("delete", kind, "--all", "-n", namespace, "--wait=false")
+        control_plane.kubectl("delete", kind, "--all", "-n", namespace, "--wait=false", "--ignore-not-found")
