@@ -43,6 +43,10 @@ class Script:
     seed: int = 12
     ready_within_s: float = 120.0
 
+    @property
+    def seconds(self) -> float:
+        return max(shape.seconds for shape in self.shapes.values())
+
 
 SCRIPT = Script(
     shapes={
@@ -66,7 +70,7 @@ async def play(local: Local, folder: Folder, decisions: DecisionsInMemory, scrip
     try:
         load = await _ready(local, client, doors, script)
         due = schedule(doors, script.shapes, script.seed)
-        say(f"the demo begins: {len(due)} requests in {max(s.seconds for s in script.shapes.values()):.0f} s")
+        say(f"the demo begins: {len(due)} requests in {script.seconds:.0f} s")
         clock = asyncio.get_running_loop().time
         began, epoch = clock(), time.time()
         watch = Watch(local.cluster, pools, lambda: (load.sent, load.in_flight))
@@ -123,7 +127,7 @@ async def _not_ready(local: Local, door: Door, status: int, within_s: float) -> 
 
 async def _reclaim(local: Local, client: Client, pool: str, script: Script, began: float) -> Reclaimed | None:
     await asyncio.sleep(max(0.0, began + script.reclaim_at_s - asyncio.get_running_loop().time()))
-    return await reclaim_spot(local, client, pool, script.notice_s, began)
+    return await reclaim_spot(local, client, pool, script.notice_s, began, began + script.seconds)
 
 
 async def _tell(load: Load, watch: Watch, say: Say) -> None:

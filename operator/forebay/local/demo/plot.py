@@ -52,12 +52,13 @@ def stacks(on_demand: list[float], spot: list[float]) -> list[str]:
 
 def axis(seconds: float, width: int, every_s: float = 30.0) -> list[str]:
     """The time axis with a mark every so many seconds."""
-    line, labels = ["─"] * width, [" "] * (width + 8)
+    line, labels = ["─"] * width, [" "] * width
     for number in range(int(seconds / every_s) + 1):
         at = min(width - 1, int(number * every_s / seconds * width))
         text = f"{number * every_s:g} s"
         line[at] = "┴"
-        labels[at : at + len(text)] = text
+        begin = max(0, min(at, width - len(text)))
+        labels[begin : begin + len(text)] = text
     return [f"{'':>{_LABEL}} └{''.join(line)}", f"{'':>{_LABEL}}  {''.join(labels).rstrip()}"]
 
 

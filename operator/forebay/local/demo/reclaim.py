@@ -15,7 +15,6 @@ from forebay.planning.snapshot import SPOT, PodView
 from forebay.planning.workload import SIDECAR_PORT
 
 _LOOK_S = 0.25
-_BUSY_WITHIN_S = 15.0
 _REPLACED_WITHIN_S = 20.0
 """After the node is gone."""
 
@@ -32,10 +31,10 @@ class Reclaimed:
     replaced_at_s: float | None
 
 
-async def reclaim_spot(local: Local, client: Client, pool: str, notice_s: float, began: float) -> Reclaimed | None:
-    """Reclaims the spot node whose replica has the most requests in flight; None where no spot replica is at work."""
+async def reclaim_spot(local: Local, client: Client, pool: str, notice_s: float, began: float, until: float) -> Reclaimed | None:
+    """Reclaims the spot node whose replica has the most requests in flight; None where none has any until that moment of the clock."""
     clock = asyncio.get_running_loop().time
-    pod, streams = await _busiest(local, client, pool)
+    pod, streams = await _busiest(local, client, pool, until)
     if pod is None:
         return None
     before, at = len(await _serving(local, pool)), clock()
@@ -62,11 +61,9 @@ async def _serving(local: Local, pool: str) -> list[PodView]:
     return [pod for pod in await replicas(local.cluster, pool) if pod.ready and pod.routed and not pod.deleting]
 
 
-async def _busiest(local: Local, client: Client, pool: str) -> tuple[PodView | None, int]:
+async def _busiest(local: Local, client: Client, pool: str, until: float) -> tuple[PodView | None, int]:
     """The spot replica with the most requests in flight; waits for one that has any."""
-    clock = asyncio.get_running_loop().time
-    until = clock() + _BUSY_WITHIN_S
-    while clock() < until:
+    while asyncio.get_running_loop().time() < until:
         spot = [pod for pod in await _serving(local, pool) if pod.capacity_type == SPOT]
         busy = [(await _in_flight(local, client, pool, pod), pod) for pod in spot]
         if most := max(busy, key=lambda one: one[0], default=None):

@@ -22,7 +22,7 @@ def lines(document: Document, width: int) -> list[str]:
     width = max(_LEAST_WIDTH, min(_MOST_WIDTH, width))
     parts = (
         [f"What happened in {document['seconds']:.0f} s"],
-        _requests(document),
+        _requests(document, width),
         _objectives(document),
         _plots(document, width),
         _decisions(document, width),
@@ -32,7 +32,7 @@ def lines(document: Document, width: int) -> list[str]:
     return [line for part in parts if part for line in ("", *part)]
 
 
-def _requests(document: Document) -> list[str]:
+def _requests(document: Document, width: int) -> list[str]:
     asked, cache = document["requests"], document["cache"]
     errors = ", ".join(f"{count} × {status if status != '0' else 'no answer'}" for status, count in asked["errors"].items()) or "none"
     rows = [("requests", "sent", "finished", "refused", "lost")]
@@ -42,11 +42,12 @@ def _requests(document: Document) -> list[str]:
     ]
     said = [f"errors: {errors}" + (f"; {asked['heldBack']} held back by the demo itself" if asked["heldBack"] else "")]
     if cache["share"] is not None:
+        asked_of_it = cache["hit"] + cache["collapsed"] + cache["miss"]
         said.append(
-            f"cache: {cache['hit']} of {cache['hit'] + cache['collapsed'] + cache['miss']} answered from it, {cache['collapsed']} more"
-            f" together with one under way ({cache['share']:.0%}); {cache['bypass']} may not be answered from it"
+            f"cache: {cache['hit']} hits and {cache['collapsed']} that joined a request under way, of {asked_of_it} that it may answer"
+            f" ({cache['share']:.0%}); {cache['bypass']} it may not"
         )
-    return columns(rows, left=1) + said
+    return columns(rows) + _wrapped(said, width)
 
 
 def _objectives(document: Document) -> list[str]:
@@ -98,14 +99,15 @@ def _decisions(document: Document, width: int) -> list[str]:
 
 def _cost(document: Document) -> list[str]:
     cost = document["cost"]
-    rows = [("cost", "peak replicas", "replica-hours", "spot", "used", "always the peak, on-demand")]
+    rows = [("cost", "peak", "replica-hours", "spot", "used", "static peak")]
     for name, pool in cost["pools"].items():
         hours = sum(pool["replicaHours"].values())
         figures = f"{hours:.3f}", f"{pool['spotShare']:.0%}", _usd(pool["usedUsd"]), _usd(pool["staticPeakUsd"])
         rows.append((name, str(pool["peakReplicas"]), *figures))
     rows.append(("together", "", "", f"{cost['spotShare']:.0%}", _usd(cost["usedUsd"]), _usd(cost["staticPeakUsd"])))
     saved = cost["savedShare"]
-    return columns(rows, left=1) + ([] if saved is None else [f"{saved:.0%} less than the static peak would have cost"])
+    found = [*columns(rows), "static peak: the most replicas that were ever wanted, on-demand, all the time"]
+    return found if saved is None else [*found, f"{saved:.0%} less than the static peak would have cost"]
 
 
 def _usd(value: float | None) -> str:
