@@ -100,12 +100,12 @@ async def pool_snapshot(world: World, key: Key, obj: Object, spec: InferencePool
 async def pool_record(world: World, key: Key, uid: str, deployed: int) -> PoolRecord:
     """What is kept of the pool; after a restart its memory is read back once.
 
-    Nobody looked meanwhile, so the window before anything may shrink begins anew, and what is `deployed` is held for as long.
+    Nobody looked meanwhile, so the window before anything may shrink begins anew. Without a memory what is `deployed` is held for as long.
     """
     place = (key.namespace, key.name)
     if place not in world.pools or world.pools[place].uid != uid:
         saved = await _saved_memory(world, key, uid)
-        resumed = saved.model_copy(update={"observed_since": None, "target": max(saved.target, deployed)})
+        resumed = saved.model_copy(update={"observed_since": None, "target": saved.target or deployed})
         world.pools[place] = PoolRecord(uid=uid, memory=resumed, saved=saved)
     return world.pools[place]
 

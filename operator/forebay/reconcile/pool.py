@@ -34,7 +34,8 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
     record = world.pools[key.namespace, key.name]
     saving = memory_writes(record, snapshot, decision)
     actions = due(decision.actions, record.applied, world.view, snapshot.now)
-    outcome = await apply((*actions, *saving), world.cluster)
+    # Remembered before it is done: whoever takes over in between goes on with it, instead of undoing it.
+    outcome = await apply((*saving, *actions), world.cluster)
     remember(outcome, record.applied, snapshot.now)
     await report_pool(world, key, obj, snapshot, decision, outcome)
     outcome.raise_error()

@@ -56,14 +56,14 @@ def spec_of(obj: Object) -> Object:
 
 
 def prepare(kind: Kind, obj: Object) -> None:
-    """Fills in what the server itself says about a new object of a built-in kind."""
+    """Fills in what the server itself says about a new object of a built-in kind. What was sent is left as it is: its sender owns that."""
     if kind == PODS:
         obj["status"] = {"phase": "Pending"}
     elif kind == NAMESPACES:
-        obj["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = obj["metadata"]["name"]
+        obj["metadata"]["labels"] = {**(obj["metadata"].get("labels") or {}), "kubernetes.io/metadata.name": obj["metadata"]["name"]}
         obj["status"] = {"phase": "Active"}
     elif kind == DEPLOYMENTS:
-        obj.setdefault("spec", {}).setdefault("replicas", 1)
+        obj["spec"] = {"replicas": 1, **(obj.get("spec") or {})}
 
 
 def broken_rules(kind: Kind, old: Object | None, new: Object) -> Iterator[str]:
