@@ -114,9 +114,10 @@ async def let_engines_die(local: Local) -> None:
 def test_ctrl_c_ends_the_demo_and_every_process(tmp_path: Path) -> None:
     state = tmp_path / "state"
     command = [sys.executable, "-m", "forebay", "up", str(a_folder(tmp_path / "in")), "--demo", "--grace", "0.5s", "--state", str(state)]
-    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "home")}
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "in" / "machine.yaml")}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     try:
+        line_with(process, "commands with --local will not find this: ")
         line_with(process, "the demo begins")
         process.send_signal(signal.SIGINT)
         assert process.wait(15) == demo.STOPPED

@@ -22,6 +22,7 @@ from tests.local.waiting import eventually
 
 from forebay.adapters.cluster import NODES, PODS
 from forebay.adapters.decisions import DecisionsInMemory
+from forebay.cli import source
 from forebay.cli.main import main
 from forebay.local.folder import FolderError, read_folder
 from forebay.local.machine import CapacityType
@@ -99,7 +100,8 @@ def chat(url: str, model: str = "support-chat") -> Any:
 def forebay_up(folder: Path, state: Path) -> Iterator[subprocess.Popen[str]]:
     options = ["--port", "0", "--interval", "0.5s", "--grace", "0.5s", "--state", str(state)]
     command = [sys.executable, "-m", "forebay", "up", str(folder), *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    environment = {**os.environ, "XDG_STATE_HOME": str(state.parent / "home")}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     try:
         yield process
     finally:
@@ -118,13 +120,17 @@ def line_with(process: subprocess.Popen[str], text: str) -> str:
     raise AssertionError(f"never said {text!r}: {''.join(before)}")
 
 
-def test_a_folder_becomes_a_gateway_that_answers_and_ctrl_c_ends_all(tmp_path: Path) -> None:
+def test_a_folder_becomes_a_gateway_that_answers_and_ctrl_c_ends_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(source, "RUN_FILE", run_file := tmp_path / "home" / "forebay" / "up.kubeconfig")
     folder, state = a_folder(tmp_path / "in"), tmp_path / "state"
     with forebay_up(folder, state) as process:
         url = line_with(process, " answers at ").split()[-1]
         line_with(process, "InferencePool chat: ReplicasReady: 2 replicas")
         assert chat(url)
         assert len(list(running_below(state))) == 5
+        other_commands_find_it(capsys)
         (folder / "resources.yaml").write_text(RESOURCES.replace("minReplicas: 2", "minReplicas: two"))
         assert "has mistakes" in line_with(process, str(folder))
         assert "spec.scaling.minReplicas" in line_with(process, "resources.yaml:")
@@ -135,15 +141,38 @@ def test_a_folder_becomes_a_gateway_that_answers_and_ctrl_c_ends_all(tmp_path: P
     assert list(running_below(state)) == []
     assert [json.loads(line) for line in (state / "decisions.jsonl").read_text().splitlines()]
     assert json.loads((state / "kubeconfig").read_text())["kind"] == "Config"
+    assert not run_file.exists()
+    assert main(["top", "--local", "--once"]) == 1
+    assert "no `forebay up` runs on this machine" in capsys.readouterr().err
 
 
-def test_nothing_outlives_a_command_that_is_killed(tmp_path: Path) -> None:
+def other_commands_find_it(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, words in (
+        (["top", "--local", "--once"], ("1 pool ", "default/chat", "2/2")),
+        (["plan", "--local", "--json"], ('"pool": "default/chat"', '"replicas": 2')),
+        (["explain", "chat", "--local"], ("2 of 2 replicas answer", "Because:")),
+    ):
+        assert main(arguments) == 0, arguments
+        said = capsys.readouterr().out
+        assert all(word in said for word in words), said
+    assert main(["explain", "none", "--local"]) == 1
+    assert "there is no InferencePool none in any namespace" in capsys.readouterr().err
+
+
+def test_nothing_outlives_a_command_that_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     state = tmp_path / "state"
     with forebay_up(a_folder(tmp_path / "in"), state) as process:
         line_with(process, " answers at ")
         assert list(running_below(state))
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
+        # What it left behind is not taken for a run.
+        monkeypatch.setattr(source, "RUN_FILE", tmp_path / "home" / "forebay" / "up.kubeconfig")
+        assert source.RUN_FILE.exists()
+        assert main(["plan", "--local"]) == 1
+        assert "no `forebay up` runs on this machine" in capsys.readouterr().err
         until = time.monotonic() + 10
         while list(running_below(state)) and time.monotonic() < until:
             time.sleep(0.05)
@@ -225,8 +254,12 @@ def test_without_a_machine_every_accelerator_has_slots_of_both_kinds(tmp_path: P
 
 def test_wrong_calls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = str(a_folder(tmp_path / "in"))
+    (empty := tmp_path / "empty").mkdir()
     for arguments, code, message in (
-        (["up", str(tmp_path / "none")], 1, "no such file or folder"),
+        (["up", str(tmp_path / "none")], 1, "none: no such file or folder"),
+        (["up", str(empty)], 1, "there is no InferencePool"),
+        (["up", folder, "--state", f"{folder}/machine.yaml"], 1, "machine.yaml: File exists"),
+        (["up", folder, "--decisions", folder], 1, f"--decisions {folder}: Is a directory"),
         (["up", folder, "--port", "70000"], 64, "argument --port: '70000' is not a whole number between 0 and 65535"),
         (["up", folder, "--interval", "soon"], 64, "'soon' is not a duration"),
         (["up", folder, "--interval", "0s"], 64, "argument --interval: must be longer than nothing"),

@@ -70,7 +70,7 @@ async def _page(cluster: Cluster, client: Client, namespace: str | None, width: 
 def _heading(pools: list[dict[str, Any]], hits: str) -> str:
     prices = [(pool.get("status") or {}).get("rate", {}).get("usdPerHour", "unknown") for pool in pools]
     total = "unknown" if "unknown" in prices else f"{sum(map(float, prices)):.2f}"
-    return f"{time.strftime('%H:%M:%S')}   {len(pools)} pools   {total} $/h   cache hits {hits}"
+    return f"{time.strftime('%H:%M:%S')}   {len(pools)} {'pool' if len(pools) == 1 else 'pools'}   {total} $/h   cache hits {hits}"
 
 
 def cells(pool: dict[str, Any]) -> tuple[str, ...]:
