@@ -117,6 +117,27 @@ def test_attempts_end_with_the_class_and_pass_on_the_last_answer(tmp_path: Path)
     run(test)
 
 
+def test_replicas_that_are_going_cost_no_attempt_and_no_budget(tmp_path: Path) -> None:
+    """A pool that shrinks by several at once: a request met two of them, and its class's two attempts were spent."""
+
+    async def test() -> None:
+        async with World(tmp_path, a_document(a_policy(retryBudget=0)), {"chat": 4}) as world:
+            *going, _ = world.sidecars["chat"]
+            for sidecar in going:
+                sidecar.answer = answers(503, (b"x-forebay-draining", b"1"))
+            for endpoint in world.role.fleet.endpoints():
+                endpoint.since = 0 if endpoint.port in {sidecar.port for sidecar in going} else 100
+            got = await world.chat()
+            assert (got.status, world.seen()) == (200, 4)
+            assert (got.header("x-decision") or "").endswith("retry-draining,retry-draining,retry-draining")
+            for sidecar in world.sidecars["chat"]:
+                sidecar.answer = answers(503, (b"x-forebay-draining", b"1"))
+            got = await world.chat()
+            assert (got.status, world.seen()) == (503, 8)
+
+    run(test)
+
+
 def test_an_outage_does_not_multiply_the_load(tmp_path: Path) -> None:
     async def test() -> None:
         async with World(tmp_path, a_document(a_policy(retryBudget=0.1)), {"chat": 2}) as world:

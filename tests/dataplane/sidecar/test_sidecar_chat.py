@@ -333,7 +333,9 @@ def test_a_drain_waits_for_what_runs_and_holds_until_the_pod_is_not_stopped_afte
             assert not world.sidecar.not_ready()
             hooks = [asyncio.ensure_future(world.get("/drain?token=t0ken")) for _ in range(2)]
             await until(lambda: world.sidecar.not_ready() == "draining")
-            assert (await world.answer(CHAT, {}))[0] == 503
+            turned_away = await world.post(CHAT, {})
+            assert (turned_away.status, turned_away.header(b"x-forebay-draining")) == (503, b"1")
+            turned_away.close()
             assert not any(hook.done() for hook in hooks)
             world.engine.release.set()
             assert (await soon(running.read())).endswith(event(b"[DONE]"))

@@ -30,7 +30,10 @@ class Chunks(Protocol):
 
 @dataclass(slots=True)
 class Answer:
-    """A whole answer, or a stream in `chunks`. `reasons` are the codes of what happened on the way."""
+    """A whole answer, or a stream in `chunks`. `reasons` are the codes of what happened on the way.
+
+    `turned_away` says that the replica is going and did nothing with the request.
+    """
 
     status: int
     content_type: bytes = b"application/json"
@@ -43,6 +46,7 @@ class Answer:
     queue_ms: float | None = None
     reasons: list[str] = field(default_factory=list)
     stored: bool = False
+    turned_away: bool = False
 
 
 class Tail:

@@ -14,6 +14,7 @@ from forebay.dataplane.gateway.rewrite import body_for
 from forebay.dataplane.gateway.routing import Route
 from forebay.dataplane.http.client import Client, Reply, UpstreamError
 from forebay.dataplane.http.errors import error_body
+from forebay.dataplane.http.headers import DRAINING_HEADER
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """Of an answer that is not a stream. The largest is a list of 2,048 embeddings."""
@@ -111,6 +112,7 @@ def _head(reply: Reply, pool: Pool, endpoint: Endpoint) -> Answer:
         pool=pool,
         endpoint=endpoint.name,
         queue_ms=_milliseconds(reply.header(b"x-forebay-queue-ms")),
+        turned_away=reply.status == 503 and reply.header(DRAINING_HEADER) is not None,
     )
 
 
@@ -120,7 +122,7 @@ def _retry_for(answer: Answer, endpoint: Endpoint) -> str:
         endpoint.draining = True
     elif answer.status != 502 and not (answer.status == 429 and endpoint.draining):
         return ""
-    return reasons.RETRY_STATUS
+    return reasons.RETRY_DRAINING if answer.turned_away else reasons.RETRY_STATUS
 
 
 def _failed(error: UpstreamError, pool: Pool, endpoint: Endpoint) -> tuple[Answer, str]:

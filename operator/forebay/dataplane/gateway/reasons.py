@@ -17,6 +17,7 @@ NO_ENDPOINT: Final = "no-endpoint"
 RETRY_CONNECT: Final = "retry-connect"
 RETRY_CLOSED: Final = "retry-closed"
 RETRY_STATUS: Final = "retry-status"
+RETRY_DRAINING: Final = "retry-draining"
 RETRY_BUDGET_SPENT: Final = "retry-budget-spent"
 ATTEMPTS_SPENT: Final = "attempts-spent"
 UPSTREAM_TIMEOUT: Final = "upstream-timeout"
@@ -40,6 +41,7 @@ MEANING: Final[dict[str, str]] = {
     RETRY_CONNECT: "a replica could not be reached and another was tried",
     RETRY_CLOSED: "a replica hung up before its answer and another was tried",
     RETRY_STATUS: "a replica answered 502, 503, or 429 while draining, and another was tried",
+    RETRY_DRAINING: "a replica turned the request away because it is going, and another was asked",
     RETRY_BUDGET_SPENT: "a retry was due, but the policy's retry budget was spent",
     ATTEMPTS_SPENT: "a retry was due, but the class allows no more attempts, or no other replica is left",
     UPSTREAM_TIMEOUT: "the replica did not answer in the policy's time",

@@ -1,7 +1,9 @@
 """Brings a request to a replica, and to another one when the first fails before its answer begins.
 
 Nothing is given to the client before the first byte of a stream, or the whole of any other answer, is here: until then another replica
-can still answer. Retries are bounded twice, by the class (attempts) and by the policy (budget).
+can still answer. Retries are bounded twice, by the class (attempts) and by the policy (budget). A replica that turns a request away
+because it is going has cost nobody anything: asking the next one is no retry. When a pool shrinks by several at once, a request may meet
+more of them than its class has attempts.
 """
 
 from __future__ import annotations
@@ -59,17 +61,19 @@ class Upstream:
             return _nobody(call)
         codes = [reasons.POOL_FAILOVER] if self._lame(call.route) else []
         tried: list[Endpoint] = []
+        attempts = 0
         while True:
             pool, endpoint = chosen
             tried.append(endpoint)
             answer, failure = await attempt(self._client, call, pool, endpoint)
             if not failure:
                 break
-            chosen = self._choose(call, tried) if len(tried) < call.route.batch_class.max_attempts else None
+            attempts += not answer.turned_away
+            chosen = self._choose(call, tried) if attempts < call.route.batch_class.max_attempts else None
             if chosen is None:
                 codes.append(reasons.ATTEMPTS_SPENT)
                 break
-            if not budget.withdraw():
+            if not answer.turned_away and not budget.withdraw():
                 codes.append(reasons.RETRY_BUDGET_SPENT)
                 break
             codes.append(failure)

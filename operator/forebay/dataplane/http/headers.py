@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from forebay.dataplane.http.message import Headers
 
+DRAINING_HEADER = b"x-forebay-draining"
+"""With a sidecar's 503: the replica is going and did nothing with the request."""
+
 # RFC 9110 7.6.1, and those that the server and the client of this package write themselves.
 _NOT_PASSED_ON = frozenset(
     [

@@ -16,7 +16,7 @@ from forebay.dataplane.config import Document, Watched
 from forebay.dataplane.http.admin import ADMIN_PATHS, admin
 from forebay.dataplane.http.client import UpstreamError
 from forebay.dataplane.http.errors import JSON, send_error
-from forebay.dataplane.http.headers import end_to_end
+from forebay.dataplane.http.headers import DRAINING_HEADER, end_to_end
 from forebay.dataplane.http.message import Limits, Request, Response
 from forebay.dataplane.http.server import serve
 from forebay.dataplane.sidecar.batcher import Batcher
@@ -149,7 +149,9 @@ class Sidecar:
         outcome, usage = Outcome.CANCELLED, None
         try:
             if self._draining:
-                send_error(response, 503, "this replica is shutting down", retry_after_s=_DRAINING_RETRY_S)
+                send_error(
+                    response, 503, "this replica is shutting down", retry_after_s=_DRAINING_RETRY_S, headers=[(DRAINING_HEADER, b"1")]
+                )
                 outcome = Outcome.REJECTED_DRAINING
             elif batched:
                 outcome, usage = await self._embed(request, response, lane, measure)
