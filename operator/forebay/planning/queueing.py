@@ -130,7 +130,8 @@ def _waiting(engine: EngineProfile, work: Work, rate: float, share: float) -> tu
     full = negative_binomial(places, shape, growth) / (1.0 - rate / most)
     mean = shape * growth / (1.0 - growth)
     room = 1.0 - gamma_tail(places, mean + 0.5, mean / (1.0 - growth) / (mean + 0.5) ** 2)
-    unequal = 0.5 * (1.0 + max(work.steps_cv2, work.prompt_cv2))
+    # Equal requests would wait half as long, did they not leave together as they came.
+    unequal = max(1.0, 0.5 * (1.0 + max(work.steps_cv2, work.prompt_cv2)))
     return full / (room + full) if full > 0.0 else 0.0, unequal * ((1.0 - share) / most + share / (most - rate))
 
 
