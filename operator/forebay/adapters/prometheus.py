@@ -10,13 +10,16 @@ from typing import Any
 from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from requests import RequestException
+from urllib3.util.retry import Retry
 
 from forebay.adapters import scrape
 from forebay.adapters.metrics import Target
 from forebay.planning.snapshot import Demand
 
 WINDOW_S = 60.0
-TIMEOUT_S = 10
+TIMEOUT_S = 5
+PAUSE_S = 10.0
+"""After a failure nobody asks for this long: pools are planned meanwhile, on answers that age, instead of waiting for one more."""
 
 _log = logging.getLogger(__name__)
 
@@ -34,22 +37,27 @@ class PrometheusMetrics:
     """Metrics by PromQL. Series are told apart by the labels `namespace` and `forebay_pool` that a PodMonitor's relabelling adds."""
 
     def __init__(self, url: str, window_s: float = WINDOW_S) -> None:
-        self._prometheus = PrometheusConnect(url=url)
+        self._prometheus = PrometheusConnect(url=url, retry=Retry(total=0), timeout=TIMEOUT_S)
         self._window_s = window_s
+        self._failed_at = -math.inf
         self._answers: dict[tuple[str, str], Demand] = {}
 
     def forget(self, namespace: str, pool: str) -> None:
         self._answers.pop((namespace, pool), None)
 
     async def demand(self, namespace: str, pool: str, targets: list[Target], now: float) -> Demand | None:
-        try:
-            answer = await asyncio.to_thread(self._ask, namespace, pool, now)
-        except (PrometheusApiClientException, RequestException, LookupError, TypeError, ValueError) as error:
-            _log.warning("Prometheus could not be asked: %s", error)
-            answer = None
+        answer = None if 0 <= now - self._failed_at < PAUSE_S else await self._asked(namespace, pool, now)
         if answer is not None:
             self._answers[namespace, pool] = answer
         return self._answers.get((namespace, pool))
+
+    async def _asked(self, namespace: str, pool: str, now: float) -> Demand | None:
+        try:
+            return await asyncio.to_thread(self._ask, namespace, pool, now)
+        except (PrometheusApiClientException, RequestException, LookupError, TypeError, ValueError) as error:
+            _log.warning("Prometheus could not be asked: %s", error)
+            self._failed_at = now
+            return None
 
     def _query(self, promql: str) -> list[dict[str, Any]]:
         """The rows of an answer that have a number."""
