@@ -210,23 +210,35 @@ def _frozen(room: _Room, replicas: int, old: int) -> tuple[int, Split, Verdict]:
 
 
 def _within(room: _Room, replicas: int, old: int) -> tuple[int, Split, Verdict]:
-    """Fewer and fewer until the limits hold: first replacements beside what is doomed, then replicas."""
+    """As many as the limits allow: rather without replacements beside what is doomed than with fewer replicas."""
     limits = room.snapshot.spec.capacity.nodes.limits
     set_ = [f"{name} {value:g}" for name, value in (("gpus", limits.gpus), ("usdPerHour", limits.usd_per_hour)) if value is not None]
     text = ", ".join(set_)
-    for count in range(replicas, -1, -1):
-        full = split(room.snapshot, room.there, count)
-        result = next((r for r in _lighter(full, count) if room.fits(r, old)), None)
-        if result is None:
-            continue
-        if count < replicas:
-            message = f"{replicas} replicas are wanted; limits ({text}) allow {count}. Raise nodes.limits, or accept missed objectives"
-        elif result != full:
-            message = f"limits ({text}) leave no room beside replicas that are about to go: they are replaced once they are gone"
+    count, result = _most(room, replicas, old)
+    if count < replicas:
+        message = f"{replicas} replicas are wanted; limits ({text}) allow {count}. Raise nodes.limits, or accept missed objectives"
+    elif result != split(room.snapshot, room.there, count):
+        message = f"limits ({text}) leave no room beside replicas that are about to go: they are replaced once they are gone"
+    else:
+        return count, result, _budget("True", Reason.WITHIN_LIMITS, f"within {text}" if text else "no limits are set")
+    return count, result, _budget("True", Reason.LIMITED, message)
+
+
+def _most(room: _Room, replicas: int, old: int) -> tuple[int, Split]:
+    """The largest count that fits, and its split. More replicas never take less, so half of what is left is ruled out at a time."""
+
+    def fitting(count: int) -> Split | None:
+        return next((s for s in _lighter(split(room.snapshot, room.there, count), count) if room.fits(s, old)), None)
+
+    best, found, high = 0, Split(0, 0), replicas + 1
+    count = replicas
+    while best < count < high:
+        if (result := fitting(count)) is not None:
+            best, found = count, result
         else:
-            return count, result, _budget("True", Reason.WITHIN_LIMITS, f"within {text}" if text else "no limits are set")
-        return count, result, _budget("True", Reason.LIMITED, message)
-    raise AssertionError("no replicas at all cost nothing, which every limit allows")
+            high = count
+        count = (best + high) // 2
+    return best, found
 
 
 def _budget(status: Literal["True", "Unknown"], reason: Reason, message: str) -> Verdict:
