@@ -70,6 +70,25 @@ def test_nothing_is_swept_where_karpenter_is_not_installed() -> None:
     in_lab(test, karpenter=False)
 
 
+def a_cordoned_node(name: str, pool: str) -> Object:
+    marks = {"labels": {"forebay.dev/pool": pool}, "annotations": {"forebay.dev/cordoned-for": "forebay-0123456789abcdef"}}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, **marks}, "spec": {"unschedulable": True}}
+
+
+def test_nodes_that_a_deleted_pool_left_cordoned_are_given_back() -> None:
+    async def test(lab: Lab) -> None:
+        await lab.apply(a_cordoned_node("left", "default.gone"), a_cordoned_node("in-work", "default.chat"))
+        theirs = a_cordoned_node("theirs", "default.gone")
+        del theirs["metadata"]["annotations"]
+        await lab.apply(theirs, a_pool(partitioning={"mode": "Static", "layout": {"3g.40gb": 2}}), a_class())
+        async with lab.operator():
+            pass
+        found = {n["metadata"]["name"]: n["spec"].get("unschedulable", False) for n in await lab.cluster.list(kinds.NODES)}
+        assert found == {"left": False, "in-work": True, "theirs": True}
+
+    in_lab(test)
+
+
 def test_layouts_of_all_pools_are_in_one_configuration_once_each() -> None:
     async def test(lab: Lab) -> None:
         async with lab.operator() as operator:

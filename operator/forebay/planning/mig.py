@@ -73,7 +73,8 @@ def _begin(node: NodeView, config: str) -> Action:
     return _patch(node, body, f"cordon {node.name} before its layout changes to {config}")
 
 
-def _finish(node: NodeView, why: str) -> Action:
+def uncordon(node: NodeView, why: str) -> Action:
+    """Gives a node back that was cordoned for a change of layout."""
     body = {"metadata": {"annotations": {ANNOTATION_CORDONED: None}}, "spec": {"unschedulable": None}}
     return _patch(node, body, f"uncordon {node.name}: {why}")
 
@@ -137,9 +138,9 @@ def repartition(snapshot: Snapshot) -> Repartition:
     spec: InferencePoolSpec = snapshot.spec
     own = sorted((n for n in snapshot.nodes if n.own and not n.deleting), key=lambda n: n.name)
     if spec.partitioning.mode != PartitioningMode.STATIC:
-        return Repartition(tuple(_finish(n, "layouts are no longer asked for") for n in own if _ours(n)))
+        return Repartition(tuple(uncordon(n, "layouts are no longer asked for") for n in own if _ours(n)))
     layout, config = spec.partitioning.layout, config_name(spec.partitioning.layout)
-    done = tuple(_finish(n, "its layout is applied") for n in own if applied(n, layout) and _ours(n))
+    done = tuple(uncordon(n, "its layout is applied") for n in own if applied(n, layout) and _ours(n))
     waiting = [n for n in own if not applied(n, layout)]
     if not waiting:
         message = (

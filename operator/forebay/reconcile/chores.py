@@ -1,4 +1,4 @@
-"""Work that belongs to no single object: sweeping NodePools whose pool is gone, and the layouts that mig-manager may be asked for."""
+"""Work that belongs to no single object: what a pool that is gone has left behind, and the layouts that mig-manager may be asked for."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import yaml
 
 from forebay.adapters import cluster as kinds
 from forebay.adapters.cluster import FIELD_MANAGER, Cluster, Object
-from forebay.planning.mig import CONFIG_MAP, config_document
-from forebay.planning.variants import LABEL_OWNER_NAMESPACE, LABEL_OWNER_UID
+from forebay.planning.mig import ANNOTATION_CORDONED, CONFIG_MAP, config_document, uncordon
+from forebay.planning.variants import LABEL_OWNER_NAMESPACE, LABEL_OWNER_UID, LABEL_POOL, qualified
+from forebay.reconcile.apply import apply
+from forebay.reconcile.observe import node_view
 from forebay.reconcile.world import World
 
 SWEEP_EVERY_S = 60.0
@@ -18,10 +20,25 @@ _log = logging.getLogger(__name__)
 
 
 async def sweep(world: World) -> float:
-    """Deletes NodePools of ours whose InferencePool no longer exists. No ownerReference can do it: they are cluster-scoped."""
+    """Cleans up after pools that are gone. No ownerReference can do it: NodePools and nodes are cluster-scoped."""
     if world.backend_installed:
         await sweep_node_pools(world.cluster, world.namespaces)
+    await release_nodes(world)
     return SWEEP_EVERY_S
+
+
+async def release_nodes(world: World) -> None:
+    """Uncordons nodes that were cordoned for the layout of a pool that no longer exists."""
+    held = [node_view(n, "") for n in world.view.all(kinds.NODES) if ANNOTATION_CORDONED in (n["metadata"].get("annotations") or {})]
+    if not held:
+        return
+    pools = (p["metadata"] for p in await _pools(world.cluster, world.namespaces))
+    alive = {qualified(meta["namespace"], meta["name"]) for meta in pools}
+    for node in held:
+        label = node.labels.get(LABEL_POOL, "")
+        if label not in alive and (not world.namespaces or label.partition(".")[0] in world.namespaces):
+            outcome = await apply((uncordon(node, "the pool is gone"),), world.cluster)
+            outcome.raise_error()
 
 
 async def sweep_node_pools(cluster: Cluster, namespaces: tuple[str, ...] = (), keep: bool = True) -> int:
