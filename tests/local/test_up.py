@@ -159,6 +159,36 @@ def other_commands_find_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert "there is no InferencePool none in any namespace" in capsys.readouterr().err
 
 
+def test_whoever_stops_reading_stops_nothing(tmp_path: Path) -> None:
+    """`forebay up DIR | head -1`, on a terminal that knows ASCII only."""
+    state = tmp_path / "state"
+    command = [
+        sys.executable,
+        "-m",
+        "forebay",
+        "up",
+        str(a_folder(tmp_path / "in")),
+        "--port",
+        "0",
+        "--grace",
+        "0.5s",
+        "--state",
+        str(state),
+    ]
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "home"), "PYTHONIOENCODING": "ascii"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert "ScaledUp: 0 ? 2" in line_with(process, "ScaledUp")
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+        assert process.stderr.read() == ""
+    finally:
+        process.kill()
+    assert list(running_below(state)) == []
+
+
 def test_nothing_outlives_a_command_that_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

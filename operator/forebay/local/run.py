@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import os
 import signal
 import socket
 import sys
@@ -48,6 +50,9 @@ class Settings:
 
 def run_folder(settings: Settings) -> int:
     """Runs until it is told to stop, or until the demo has ended; the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that cannot show a character is no reason to end.
+        sys.stdout.reconfigure(errors="replace")
     try:
         folder = read_folder(settings.folder)
         if settings.demo:
@@ -162,4 +167,8 @@ def _greet(settings: Settings, folder: Folder, state: Path, local: Local) -> Non
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        # Nobody reads any more. What runs goes on, and whatever is said from here on goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
