@@ -62,7 +62,7 @@ def _joining(state: Occupancy, own: Work, decoding: float, target_s: float) -> f
     dispersion = (state.bursts.dispersion + work.prompt_cv2) / lump
     missed = seen = 0.0
     # Rare long steps are met often, so they must not be cut off.
-    for count, weight in count_points(prompts / lump, dispersion, 0.03 * NEGLIGIBLE):
+    for count, weight in count_points(prompts / lump, dispersion, 0.2 * NEGLIGIBLE):
         if count == 0.0 and decoding <= 0.0:
             # A step that decodes nothing has a prompt.
             continue

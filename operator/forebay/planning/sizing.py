@@ -133,11 +133,16 @@ def _pool(classes: tuple[Demanded, ...], engine: EngineProfile, efficiency: floa
 
 def _aim_s(idle: Occupancy, own: Work, promise: Promise, name: str) -> float:
     """What to size a promise for: a little less than its target, but no less than half-way to what an idle replica reaches."""
-    if miss(idle, own, promise.metric, promise.target_s) > 1.0 - promise.quantile:
-        best_s = _rounded_up(_tail_s(idle, own, promise, close=1.0001))
-        raise Infeasible(promise.metric, promise.target_s, best_s, name)
-    reachable_s = _tail_s(idle, own, promise, close=1.001)
-    return promise.target_s - min(CARE * promise.target_s, max(0.0, 0.5 * (promise.target_s - reachable_s)))
+
+    def reaches(seconds: float) -> bool:
+        return miss(idle, own, promise.metric, seconds) <= 1.0 - promise.quantile
+
+    target_s = promise.target_s
+    if not reaches(target_s):
+        raise Infeasible(promise.metric, target_s, _rounded_up(_tail_s(idle, own, promise, close=1.0001)), name)
+    if reaches((1.0 - 2.0 * CARE) * target_s):
+        return (1.0 - CARE) * target_s
+    return 0.5 * (target_s + min(target_s, _tail_s(idle, own, promise, close=1.0001)))
 
 
 def _tail_s(state: Occupancy | None, own: Work, promise: Promise, close: float = _CLOSE) -> float:
