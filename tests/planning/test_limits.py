@@ -88,7 +88,7 @@ def test_unknown_prices_fail_closed() -> None:
         and "set usdPerHour of h100" in verdict(fresh, "BudgetRespected").message
     )
     grown = plan(a_snapshot(spec=spec, **running(2), memory=settled(2)))
-    assert desired(grown) == (2, 0)
+    assert desired(grown) == (2, 0) and bounds(grown) == {"on-demand": "0"}, "nodes that exist may stay, none may come"
     doomed = {**running(2), "nodes": (reclaimed(),)}
     assert desired(plan(a_snapshot(spec=spec, **doomed, memory=settled(2)))) == (2, 0)
 

@@ -7,6 +7,7 @@ from tests.planning.builders import (
     H100,
     NODE_CLASS,
     a_node,
+    a_pod,
     a_profile,
     a_snapshot,
     a_spec,
@@ -100,6 +101,15 @@ def test_a_node_pool_stays_while_replicas_are_on_its_nodes() -> None:
     }
     assert ("delete", "NodePool", SPOT_POOL) not in done(plan(leaving(**there)))
     assert ("delete", "NodePool", SPOT_POOL) in done(plan(leaving(**running(1))))
+
+
+def test_a_node_pool_outlives_the_last_replica_that_drains_on_its_nodes() -> None:
+    """Its Deployment is gone, and the replica has requests under way."""
+    there = running(1)
+    pod = a_pod("llama-h100-spot-0", "spot", node="node-2", deleting=True)
+    node = a_node("node-2", "spot", own=True, labels={"karpenter.sh/nodepool": SPOT_POOL})
+    draining = {**there, "pods": (*there["pods"], pod), "nodes": (*there["nodes"], node)}
+    assert ("delete", "NodePool", SPOT_POOL) not in done(plan(leaving(**draining)))
 
 
 def test_node_pools_go_when_the_pool_no_longer_wants_karpenter() -> None:

@@ -14,8 +14,8 @@ from forebay.planning.decision import Plan
 from forebay.planning.planner import plan
 from forebay.planning.snapshot import Snapshot
 
-examples = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-few = settings(examples, max_examples=30)
+examples = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+few = settings(examples, max_examples=50)
 
 
 @examples

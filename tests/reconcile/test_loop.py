@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 from tests.reconcile.worlds import Lab, a_class, a_policy, a_pool, in_lab, on_karpenter
 
@@ -211,6 +212,44 @@ def test_a_gateway_goes_with_its_last_policy() -> None:
             await operator.quiet()
             for kind in (kinds.DEPLOYMENTS, kinds.SERVICES, kinds.ROLES, kinds.SERVICE_ACCOUNTS):
                 assert "forebay-gateway-default" not in await lab.names(kind), kind.name
+
+    in_lab(test)
+
+
+def test_only_what_decisions_look_at_is_a_reason_to_plan() -> None:
+    """Nodes have a heartbeat, NodePools count their nodes, and our own status comes back to us."""
+
+    async def test(lab: Lab) -> None:
+        rounds = 0
+        ask = lab.metrics.demand
+
+        async def counted(*where: Any) -> Any:
+            nonlocal rounds
+            rounds += 1
+            return await ask(*where)
+
+        lab.metrics.demand = counted  # type: ignore[method-assign]
+        async with lab.operator() as operator:
+            await lab.apply(a_class(), CHAT)
+            await operator.quiet()
+            await lab.run_pods()
+            await operator.quiet()
+            before = rounds
+            node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-of-chat-h100-spot"}}
+            for beat in range(10):
+                ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": f"2026-01-01T00:00:0{beat}Z"}
+                await lab.cluster.apply({**node, "status": {"conditions": [ready]}}, manager="kubelet", subresource="status", force=True)
+                for kind, name, status in (
+                    (kinds.NODE_POOLS, "forebay.default.chat.h100.spot", {"nodes": beat}),
+                    (kinds.INFERENCE_POOLS, "chat", {"replicas": beat}),
+                ):
+                    await lab.cluster.patch(kind, "default" if kind.namespaced else None, name, {"status": status}, subresource="status")
+                await operator.quiet()
+            assert rounds == before
+            ready = {"type": "Ready", "status": "False"}
+            await lab.cluster.apply({**node, "status": {"conditions": [ready]}}, manager="kubelet", subresource="status", force=True)
+            await operator.quiet()
+            assert rounds > before
 
     in_lab(test)
 
