@@ -250,6 +250,7 @@ async def _run_beside(command: list[str], launch: Launch, timeout_s: float) -> i
     argv = [rewrite(word, launch.mounts) for word in command]
     process = await Process.start(argv, env=launch.env, cwd=launch.cwd, log=Path(os.devnull))
     try:
-        return await asyncio.wait_for(process.wait(), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            return await process.wait()
     finally:
         process.kill()

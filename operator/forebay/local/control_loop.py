@@ -34,7 +34,9 @@ async def follow(cluster: Cluster, kinds: Sequence[Kind], step: Step) -> None:
             changed.clear()
             delay_s = await _tried(step)
             try:
-                await asyncio.wait_for(changed.wait(), delay_s)
+                # Not wait_for: until Python 3.12 it loses a cancellation that comes together with what it waits for.
+                async with asyncio.timeout(delay_s):
+                    await changed.wait()
             except TimeoutError:
                 continue
 

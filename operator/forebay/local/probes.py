@@ -44,7 +44,8 @@ class Probe:
 
     async def _checked(self) -> bool:
         try:
-            return await asyncio.wait_for(self.check(), self.timeout_s)
+            async with asyncio.timeout(self.timeout_s):
+                return await self.check()
         except (TimeoutError, OSError, ValueError):
             return False
 

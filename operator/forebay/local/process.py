@@ -72,7 +72,8 @@ class Process:
         """SIGTERM, and SIGKILL after `grace_s` seconds."""
         self.send(signal.SIGTERM)
         try:
-            return await asyncio.wait_for(self.wait(), grace_s)
+            async with asyncio.timeout(grace_s):
+                return await self.wait()
         except TimeoutError:
             self.kill()
             return await self.wait()
