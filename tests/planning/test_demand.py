@@ -24,7 +24,8 @@ def test_rising_demand_is_looked_ahead_of_by_the_start_time() -> None:
 
 
 def test_falling_demand_counts_as_it_is() -> None:
-    assert load(a_snapshot(demand=demand(rps=4)), 10, 8, 6, 4).load.requests_per_s == 4
+    falling = load(a_snapshot(demand=demand(rps=4)), 10, 8, 6, 4)
+    assert falling.load.requests_per_s == 4 and "queue_depth" not in falling.why
 
 
 def test_a_trend_at_most_doubles() -> None:

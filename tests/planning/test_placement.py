@@ -178,6 +178,7 @@ def test_spot_is_left_alone_until_the_hold_is_over() -> None:
     there = together(running(2), running(2, capacity_type="spot", node="node-2"))
     held = plan(a_snapshot(spec=on_spot(4), **there, memory=settled(4, spot_hold_until=NOW + 100)))
     assert desired(held) == (2, 2) and "spot is tried again in 100 s" in held.why
+    assert "SpotUnavailable" not in [n.reason for n in held.notes], "it was told when it began"
     over = plan(a_snapshot(spec=on_spot(4), **there, memory=settled(4, spot_hold_until=NOW - 1)))
     assert desired(over) == (2, 4)
 
