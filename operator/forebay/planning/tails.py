@@ -16,7 +16,7 @@ NODES = (
 )
 """Gauss-Hermite points of the standard normal and their weights: five carry a smooth expectation well into the tail."""
 
-FEW = 5.0
+FEW = 2.0
 """Above this mean a count is smooth enough to be taken at NODES instead of one by one."""
 
 NEGLIGIBLE = 1e-3
