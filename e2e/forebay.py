@@ -65,6 +65,23 @@ class Forebay:
         listed = ((self.plane.api.get(path) or {}).get("status") or {}).get("conditions", [])
         return next((c for c in listed if c["type"] == type_), {})
 
+    def says(self, type_: str, reason: str, name: str = "chat", plural: str = "inferencepools") -> str:
+        """The message of a condition, once it has that reason."""
+
+        def message() -> str:
+            condition = self.condition(plural, type_, name)
+            return str(condition["message"]) if condition.get("reason") == reason else ""
+
+        return eventually(f"{plural}/{name} {type_} {reason}", message, 30)
+
+    def told(self, reason: str, name: str = "chat") -> str:
+        """The message of an Event about an object, once there is one."""
+        return eventually(f"Event {reason}", lambda: self.events(name).get(reason, ""), 15)
+
+    def patch(self, **spec: Any) -> None:
+        """Changes the pool's spec."""
+        self.kubectl("patch", "inferencepools.forebay.dev/chat", "--type=merge", "-p", json.dumps({"spec": spec}))
+
     def events(self, name: str) -> dict[str, str]:
         """Reasons of the Events about a namespaced object, each with its newest message."""
         found = self.plane.api.items(f"/api/v1/namespaces/{self.namespace}/events?fieldSelector=involvedObject.name%3D{name}")

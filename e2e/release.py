@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,10 @@ class Release:
         """So many operators run, and are ready, when it returns; none more than these."""
         self._plane.kubectl("scale", f"deployment/{DEPLOYMENT}", "-n", NAMESPACE, f"--replicas={replicas}")
         eventually(f"{replicas} operators", lambda: len(self.pods()) == replicas == len(self._ready()), 60)
+
+    def rounds(self, count: int) -> None:
+        """Lets it plan so many times: what it does not do in that time it does not mean to do."""
+        time.sleep(count * INTERVAL_S)
 
     def pods(self) -> list[Object]:
         """Operators, also those that are on their way out."""

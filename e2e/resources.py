@@ -65,6 +65,13 @@ def pool(namespace: str, name: str = "chat", **spec: Any) -> Object:
     return _object("InferencePool", name, namespace, given)
 
 
+def pool_without_nodes(namespace: str, name: str = "chat", **spec: Any) -> Object:
+    """A pool whose replicas find no node, so that nothing runs: what is said about it is the same."""
+    made = pool(namespace, name, **spec)
+    made["spec"]["capacity"] = {**made["spec"]["capacity"], "nodes": {"backend": "None"}}
+    return made
+
+
 def policy(namespace: str, name: str = "support", model: str = "support-chat", to: str = "chat", **spec: Any) -> Object:
     given = {
         "models": [{"name": model}],

@@ -12,7 +12,6 @@ from e2e.controlplane.cluster import ControlPlane
 from e2e.forebay import GATEWAY_PORT, Forebay, chat, send
 from e2e.pods import Pods
 from e2e.release import Release
-from e2e.scenarios.test_conditions import patch, rounds, says
 from e2e.waiting import eventually
 
 KEYS = {"Authorization": f"Bearer {resources.KEY}", "Content-Type": "application/json"}
@@ -90,24 +89,24 @@ def test_configurations_that_somebody_broke(forebay: Forebay) -> None:
     """Gateway and sidecars go on with what they had, no replica is given back, and conditions name the field and who has taken it."""
     forebay.apply(resources.keys(forebay.namespace))
     serve(forebay)
-    patch(forebay, scaling={"minReplicas": 2, "scaleDown": {"stabilization": "2m"}})
+    forebay.patch(scaling={"minReplicas": 2, "scaleDown": {"stabilization": "2m"}})
     eventually("two replicas", lambda: len(forebay.ready_replicas()) == 2)
-    patch(forebay, scaling={"minReplicas": 1})
+    forebay.patch(scaling={"minReplicas": 1})
     for name, key in BROKEN.items():
         forebay.kubectl("patch", "configmap", name, "--type=merge", "-p", json.dumps({"data": {key: '{"schemaVersion": 1, "policies": ['}}))
     forebay.operator.scale(0)
     forebay.operator.scale(1)
-    message = says(forebay, "FieldConflict", "Conflict")
+    message = forebay.says("FieldConflict", "Conflict")
     assert "ConfigMap chat-forebay-sidecar" in message and "kubectl-patch" in message and ".data.sidecar.json" in message
-    message = says(forebay, "FieldConflict", "Conflict", "support", "routingpolicies")
+    message = forebay.says("FieldConflict", "Conflict", "support", "routingpolicies")
     assert "ConfigMap forebay-gateway-default" in message and "kubectl-patch" in message
-    rounds(2)
+    forebay.operator.rounds(2)
     assert len(forebay.ready_replicas()) == 2
     assert [send(forebay.gateway(), 3) for _ in range(4)] == ["finished"] * 4
 
     forebay.kubectl("delete", "configmap", *BROKEN)
-    says(forebay, "FieldConflict", "NoConflict")
-    says(forebay, "FieldConflict", "NoConflict", "support", "routingpolicies")
+    forebay.says("FieldConflict", "NoConflict")
+    forebay.says("FieldConflict", "NoConflict", "support", "routingpolicies")
     for name, key in BROKEN.items():
         assert json.loads(content(forebay, name)[key]), name
     assert [send(forebay.gateway(), 3) for _ in range(4)] == ["finished"] * 4

@@ -2,67 +2,43 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from typing import Any
 
 from e2e import resources
 from e2e.controlplane.client import Object
 from e2e.forebay import Forebay
-from e2e.release import INTERVAL_S
-from e2e.scenarios.test_resources import without_nodes
 from e2e.waiting import eventually
 
 POLICIES, CLASSES = "routingpolicies", "batchclasses"
-
-
-def says(forebay: Forebay, type_: str, reason: str, name: str = "chat", plural: str = "inferencepools") -> str:
-    """The message of a condition, once it has that reason."""
-
-    def message() -> str:
-        condition = forebay.condition(plural, type_, name)
-        return str(condition["message"]) if condition.get("reason") == reason else ""
-
-    return eventually(f"{plural}/{name} {type_} {reason}", message, 30)
 
 
 def status(forebay: Forebay, type_: str, name: str = "chat", plural: str = "inferencepools") -> str:
     return str(forebay.condition(plural, type_, name).get("status", ""))
 
 
-def told(forebay: Forebay, reason: str) -> str:
-    """The message of an Event about the pool."""
-    return eventually(f"Event {reason}", lambda: forebay.events("chat").get(reason, ""), 15)
-
-
-def rounds(count: int) -> None:
-    """Lets the operator plan so many times: what it does not do in that time it does not mean to do."""
-    time.sleep(count * INTERVAL_S)
-
-
 def test_unknown_class_is_named_until_it_exists(forebay: Forebay) -> None:
     batch_class = f"{forebay.namespace}-late"
-    forebay.apply(without_nodes(forebay.namespace, classes=[batch_class]))
-    message = says(forebay, "ResolvedRefs", "UnknownClass")
+    forebay.apply(resources.pool_without_nodes(forebay.namespace, classes=[batch_class]))
+    message = forebay.says("ResolvedRefs", "UnknownClass")
     assert message == f"there is no BatchClass named {batch_class}: create it, or take it out of spec.classes"
     assert status(forebay, "ResolvedRefs") == "False" and status(forebay, "Ready") == "False"
     assert forebay.replicas() == []
     forebay.apply(resources.batch_class(batch_class))
-    says(forebay, "ResolvedRefs", "Resolved")
+    forebay.says("ResolvedRefs", "Resolved")
     eventually("a replica", lambda: len(forebay.replicas()) == 1)
 
 
 def test_unknown_pool_and_class_of_a_policy(forebay: Forebay) -> None:
     batch_class = f"{forebay.namespace}-fast"
     forebay.apply(resources.keys(forebay.namespace), resources.policy(forebay.namespace, classify={"defaultClass": batch_class}))
-    message = says(forebay, "ResolvedRefs", "UnknownPool", "support", POLICIES)
+    message = forebay.says("ResolvedRefs", "UnknownPool", "support", POLICIES)
     assert message == f"there is no InferencePool {forebay.namespace}/chat: create it, or change the route"
-    forebay.apply(without_nodes(forebay.namespace, classes=[batch_class]))
-    message = says(forebay, "ResolvedRefs", "UnknownClass", "support", POLICIES)
+    forebay.apply(resources.pool_without_nodes(forebay.namespace, classes=[batch_class]))
+    message = forebay.says("ResolvedRefs", "UnknownClass", "support", POLICIES)
     assert message == f"there is no BatchClass {batch_class}: create it, or change classify.defaultClass"
     forebay.apply(resources.batch_class(batch_class))
-    says(forebay, "ResolvedRefs", "Resolved", "support", POLICIES)
+    forebay.says("ResolvedRefs", "Resolved", "support", POLICIES)
 
 
 def test_model_belongs_to_the_oldest_policy(forebay: Forebay) -> None:
@@ -70,33 +46,35 @@ def test_model_belongs_to_the_oldest_policy(forebay: Forebay) -> None:
     made = time.time()
     eventually("a later second, for creation is told in seconds", lambda: time.time() > made + 1)
     forebay.apply(resources.policy(forebay.namespace, "a-newer"))
-    message = says(forebay, "Accepted", "ModelClaimed", "a-newer", POLICIES)
+    message = forebay.says("Accepted", "ModelClaimed", "a-newer", POLICIES)
     assert "model support-chat belongs to the older policy older on gateway default" in message
     assert status(forebay, "Accepted", "a-newer", POLICIES) == status(forebay, "Programmed", "a-newer", POLICIES) == "False"
     assert status(forebay, "Accepted", "older", POLICIES) == "True"
     forebay.kubectl("delete", "routingpolicy", "older")
-    says(forebay, "Accepted", "Accepted", "a-newer", POLICIES)
+    forebay.says("Accepted", "Accepted", "a-newer", POLICIES)
 
 
 def test_class_that_no_pool_serves(forebay: Forebay) -> None:
     batch_class = f"{forebay.namespace}-idle"
     forebay.apply(resources.batch_class(batch_class))
-    assert "name it in a pool's spec.classes" in says(forebay, "ResolvedRefs", "NoPoolServes", batch_class, CLASSES)
-    forebay.apply(without_nodes(forebay.namespace, classes=[batch_class]))
-    assert says(forebay, "ResolvedRefs", "Resolved", batch_class, CLASSES) == "1 pools serve this class"
+    assert "name it in a pool's spec.classes" in forebay.says("ResolvedRefs", "NoPoolServes", batch_class, CLASSES)
+    forebay.apply(resources.pool_without_nodes(forebay.namespace, classes=[batch_class]))
+    assert forebay.says("ResolvedRefs", "Resolved", batch_class, CLASSES) == "1 pools serve this class"
     forebay.kubectl("delete", "fpool", "chat")
-    says(forebay, "ResolvedRefs", "NoPoolServes", batch_class, CLASSES)
+    forebay.says("ResolvedRefs", "NoPoolServes", batch_class, CLASSES)
 
 
 def test_objective_that_cannot_be_met_names_what_can(forebay: Forebay) -> None:
     batch_class = f"{forebay.namespace}-eager"
-    forebay.apply(resources.batch_class(batch_class, objectives=within("5ms")), without_nodes(forebay.namespace, classes=[batch_class]))
-    message = says(forebay, "SloFeasible", "ObjectiveBelowServiceTime")
+    forebay.apply(
+        resources.batch_class(batch_class, objectives=within("5ms")), resources.pool_without_nodes(forebay.namespace, classes=[batch_class])
+    )
+    message = forebay.says("SloFeasible", "ObjectiveBelowServiceTime")
     best = re.search(r" 5ms cannot be met: one idle h100/full replica needs (\S+) for 256 input and 128 output tokens\. ", message)
     assert best and f"Raise the target to {best[1]}, shorten requests, or add a faster accelerator" in message
-    told(forebay, "ObjectiveBelowServiceTime")
+    forebay.told("ObjectiveBelowServiceTime")
     forebay.apply(resources.batch_class(batch_class, objectives=within(best[1])))
-    says(forebay, "SloFeasible", "Feasible")
+    forebay.says("SloFeasible", "Feasible")
 
 
 def within(target: str) -> Object:
@@ -109,9 +87,9 @@ def test_recommend_touches_nothing(forebay: Forebay) -> None:
     forebay.apply(
         resources.batch_class(batch_class), resources.pool(forebay.namespace, classes=[batch_class], mode="Recommend", scaling=scaling)
     )
-    assert "nothing is touched" in says(forebay, "Paused", "RecommendOnly")
-    assert told(forebay, "RecommendedUp").startswith("0 → 2 replicas")
-    rounds(3)
+    assert "nothing is touched" in forebay.says("Paused", "RecommendOnly")
+    assert forebay.told("RecommendedUp").startswith("0 → 2 replicas")
+    forebay.operator.rounds(3)
     shown = forebay.status()
     assert shown["desired"] == {"onDemand": 0, "spot": 2, "partitions": {"full": 2}}
     assert shown["plan"]["summary"] == "would have 0 on-demand + 2 spot" and shown["rate"] == {"usdPerHour": "20.00"}
@@ -128,19 +106,15 @@ def written(forebay: Forebay) -> set[str]:
 
 def test_paused_holds_everything(forebay: Forebay) -> None:
     batch_class = f"{forebay.namespace}-fast"
-    forebay.apply(resources.batch_class(batch_class), without_nodes(forebay.namespace, classes=[batch_class]))
+    forebay.apply(resources.batch_class(batch_class), resources.pool_without_nodes(forebay.namespace, classes=[batch_class]))
     eventually("a replica", lambda: len(forebay.replicas()) == 1)
-    patch(forebay, scaling={"paused": True, "minReplicas": 3})
-    assert "everything is held as it is" in says(forebay, "Paused", "Paused")
-    rounds(3)
+    forebay.patch(scaling={"paused": True, "minReplicas": 3})
+    assert "everything is held as it is" in forebay.says("Paused", "Paused")
+    forebay.operator.rounds(3)
     assert len(forebay.replicas()) == 1
     assert forebay.status()["plan"]["summary"] == "would have 0 on-demand + 3 spot"
-    patch(forebay, scaling={"paused": False})
+    forebay.patch(scaling={"paused": False})
     eventually("what was planned is done", lambda: len(forebay.replicas()) == 3)
-
-
-def patch(forebay: Forebay, **spec: Any) -> None:
-    forebay.kubectl("patch", "inferencepools.forebay.dev/chat", "--type=merge", "-p", json.dumps({"spec": spec}))
 
 
 def test_limits_of_nodes_are_never_exceeded(forebay: Forebay) -> None:
@@ -151,37 +125,37 @@ def test_limits_of_nodes_are_never_exceeded(forebay: Forebay) -> None:
     pool["spec"]["capacity"]["nodes"]["limits"] = {"gpus": 16}
     forebay.apply(resources.batch_class(batch_class), pool)
     eventually("a replica", lambda: len(forebay.ready_replicas()) == 1)
-    patch(forebay, scaling={"minReplicas": 3})
-    message = says(forebay, "BudgetRespected", "Limited")
+    forebay.patch(scaling={"minReplicas": 3})
+    message = forebay.says("BudgetRespected", "Limited")
     assert message == "3 replicas are wanted; limits (gpus 16) allow 2. Raise nodes.limits, or accept missed objectives"
     eventually("as many as may be", lambda: len(forebay.ready_replicas()) == 2)
-    told(forebay, "Limited")
+    forebay.told("Limited")
     assert sum(forebay.gpu_bounds().values()) == 16
-    rounds(2)
+    forebay.operator.rounds(2)
     assert len(forebay.replicas()) == 2 and sum(forebay.gpu_bounds().values()) == 16
 
 
 def test_limit_in_dollars_stops_growth_where_a_price_is_missing(forebay: Forebay) -> None:
     batch_class = f"{forebay.namespace}-fast"
-    pool = without_nodes(forebay.namespace, classes=[batch_class])
+    pool = resources.pool_without_nodes(forebay.namespace, classes=[batch_class])
     pool["spec"]["capacity"]["nodes"]["limits"] = {"usdPerHour": 100}
     del pool["spec"]["capacity"]["accelerators"][0]["usdPerHour"]
     forebay.apply(resources.batch_class(batch_class), pool)
-    assert "set usdPerHour of h100" in says(forebay, "BudgetRespected", "PriceUnknown")
+    assert "set usdPerHour of h100" in forebay.says("BudgetRespected", "PriceUnknown")
     assert status(forebay, "BudgetRespected") == "Unknown" and forebay.replicas() == []
-    told(forebay, "PriceUnknown")
+    forebay.told("PriceUnknown")
 
 
 def test_template_that_kubernetes_refuses(forebay: Forebay) -> None:
     """The pool's schema cannot know every rule of a pod template; the API server does, and its words reach the user."""
     batch_class = f"{forebay.namespace}-fast"
-    pool = without_nodes(forebay.namespace, classes=[batch_class])
+    pool = resources.pool_without_nodes(forebay.namespace, classes=[batch_class])
     pool["spec"]["server"]["template"]["spec"]["containers"][0]["imagePullPolicy"] = "Sometimes"
     forebay.apply(resources.batch_class(batch_class), pool)
-    message = says(forebay, "Accepted", "ApplyFailed")
+    message = forebay.says("Accepted", "ApplyFailed")
     assert "Deployment" in message and "imagePullPolicy" in message and "Sometimes" in message
     assert status(forebay, "Accepted") == status(forebay, "Ready") == "False"
-    told(forebay, "ApplyFailed")
-    forebay.apply(without_nodes(forebay.namespace, classes=[batch_class]))
-    says(forebay, "Accepted", "Accepted")
+    forebay.told("ApplyFailed")
+    forebay.apply(resources.pool_without_nodes(forebay.namespace, classes=[batch_class]))
+    forebay.says("Accepted", "Accepted")
     eventually("a replica", lambda: len(forebay.replicas()) == 1)

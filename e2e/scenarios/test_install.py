@@ -9,7 +9,6 @@ from e2e import resources
 from e2e.controlplane.cluster import ControlPlane
 from e2e.forebay import Forebay
 from e2e.release import ACCOUNT, NAME, NAMESPACE, Release
-from e2e.scenarios.test_conditions import patch
 from e2e.waiting import eventually
 
 MAY_WRITE = {
@@ -44,9 +43,9 @@ def serve(forebay: Forebay) -> None:
 def test_its_own_account_is_enough_and_writes_only_what_is_expected(forebay: Forebay) -> None:
     before = len(forebay.operator.writes())
     serve(forebay)
-    patch(forebay, scaling={"minReplicas": 2})
+    forebay.patch(scaling={"minReplicas": 2})
     eventually("two replicas", lambda: len(forebay.ready_replicas()) == 2)
-    patch(forebay, scaling={"minReplicas": 1})
+    forebay.patch(scaling={"minReplicas": 1})
     eventually("one replica", lambda: len(forebay.replicas()) == 1)
     forebay.kubectl("delete", "inferencepools.forebay.dev/chat")
     eventually("its NodePools are gone", lambda: not forebay.node_pools())

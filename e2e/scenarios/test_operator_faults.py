@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,6 @@ from e2e.controlplane.parts import Part
 from e2e.forebay import Forebay, Load
 from e2e.pods import Pods
 from e2e.release import DEPLOYMENT, INTERVAL_S, NAMESPACE, Release
-from e2e.scenarios.test_conditions import patch, rounds, says
 from e2e.waiting import eventually
 
 MOST_WRITES = 80
@@ -107,7 +107,7 @@ class ByHand(Part):
     def quiet(self) -> bool:
         """Whether it makes no write for some rounds."""
         before = len(self.proxy.writes)
-        rounds(3)
+        time.sleep(3 * INTERVAL_S)
         return before == len(self.proxy.writes)
 
 
@@ -153,7 +153,7 @@ def test_second_operator_takes_over_from_a_killed_leader(forebay: Forebay) -> No
         assert operator.leaders() == [leader]
         os.kill(leader, signal.SIGKILL)
         eventually("the other leads", lambda: operator.holder().endswith(f"_{standby}"), 30)
-        patch(forebay, scaling={"minReplicas": 2})
+        forebay.patch(scaling={"minReplicas": 2})
         eventually("the new leader acts", lambda: len(forebay.ready_replicas()) == 2)
         eventually("the killed one stands by", lambda: len(operator.processes()) == 2 and operator.leaders() == [standby], 30)
     finally:
@@ -170,7 +170,7 @@ def test_api_server_restarted_while_streams_run(control_plane: ControlPlane, for
         before = load.counts["finished"]
         eventually("more have finished", lambda: load.counts["finished"] >= before + 5)
     assert set(load.counts) == {"finished"}, load.counts
-    patch(forebay, scaling={"minReplicas": 2})
+    forebay.patch(scaling={"minReplicas": 2})
     eventually("the operator acts again", lambda: len(forebay.ready_replicas()) == 2, 90)
 
 
@@ -200,14 +200,14 @@ def test_metrics_cut_hold_the_pool(forebay: Forebay, pods: Pods) -> None:
     """Sidecars that do not answer say nothing about demand: nobody is sent home for that, even where fewer would do."""
     roll_out(forebay, replicas=3)
     eventually("three replicas", lambda: len(forebay.ready_replicas()) == 3)
-    says(forebay, "MetricsFresh", "Fresh")
+    forebay.says("MetricsFresh", "Fresh")
     with stopped(sidecars(forebay, pods)):
-        says(forebay, "MetricsFresh", "Stale")
-        patch(forebay, scaling={"minReplicas": 1})
-        rounds(6)
+        forebay.says("MetricsFresh", "Stale")
+        forebay.patch(scaling={"minReplicas": 1})
+        forebay.operator.rounds(6)
         assert len(forebay.replicas()) == 3
         assert any("held" in why for why in forebay.status()["plan"]["why"])
-    says(forebay, "MetricsFresh", "Fresh")
+    forebay.says("MetricsFresh", "Fresh")
     eventually("fewer, now that it is known that they are enough", lambda: len(forebay.replicas()) == 1)
 
 

@@ -14,13 +14,6 @@ from e2e.forebay import Forebay
 from e2e.waiting import eventually
 
 
-def without_nodes(namespace: str, name: str = "chat", **spec: Any) -> Object:
-    """A pool whose replicas find no node, so that nothing runs: what is said about it is the same."""
-    made = resources.pool(namespace, name, **spec)
-    made["spec"]["capacity"] = {**made["spec"]["capacity"], "nodes": {"backend": "None"}}
-    return made
-
-
 def test_what_kubectl_shows(forebay: Forebay) -> None:
     batch_class = f"{forebay.namespace}-fast"
     forebay.apply(
@@ -112,7 +105,7 @@ def test_refusal_says_how_to_mend_it(
 
 def test_scale_moves_the_least_replicas(forebay: Forebay) -> None:
     batch_class = f"{forebay.namespace}-fast"
-    forebay.apply(resources.batch_class(batch_class), without_nodes(forebay.namespace, classes=[batch_class]))
+    forebay.apply(resources.batch_class(batch_class), resources.pool_without_nodes(forebay.namespace, classes=[batch_class]))
     eventually("a replica", lambda: len(forebay.replicas()) == 1)
     forebay.kubectl("scale", "inferencepools.forebay.dev/chat", "--replicas=3")
     assert forebay.pool()["spec"]["scaling"]["minReplicas"] == 3
