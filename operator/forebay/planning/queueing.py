@@ -163,6 +163,12 @@ def _alone(engine: EngineProfile, work: Work, rate: float) -> float:
     return rate * ((work.decodes + 1.0) * engine.base_s + work.total_s)
 
 
+def _joined(engine: EngineProfile, work: Work, rate: float, idle: float) -> float:
+    """The rate at which a busy replica gets company: less than its own where arrivals find an idle one instead."""
+    busy = min(1.0, _alone(engine, work, rate))
+    return rate * min(1.0, (1.0 - idle) / busy) if busy > 0.0 else 0.0
+
+
 def _in_flight(engine: EngineProfile, work: Work, rate: float, share: float, window_s: float) -> tuple[float, float]:
     """Mean number in flight on a replica, and as an arrival finds it where the router sends it."""
     steps_s, load = (work.decodes + 1.0) * engine.base_s, rate * work.total_s
@@ -195,6 +201,20 @@ def _seen(mean: float, variance: float, places: float, busy: float, prompts_only
     return [(0.0, busy - some), *((min(1.0 + n, places), some * weight) for n, weight in points)]
 
 
+def _own(even: float, level: float, dispersion: float, share: float) -> tuple[float, float]:
+    """Mean and variance of how many decode where a request does, itself included: it is met more often where there are many."""
+    together = share * even + (1.0 - share) * level
+    mean = together + share * (dispersion - 1.0) + 1.0 - (1.0 - share) * min(1.0, together)
+    return mean, share * (even + dispersion - 1.0) * dispersion + UNEVEN * (1.0 - share) * min(1.0, mean - 1.0)
+
+
+def _prompts_only(engine: EngineProfile, work: Work, rate: float, share: float, idle: float) -> float:
+    """How often an arrival meets a replica that is busy with prompts while none decode there: then it is idle for the rest of the time."""
+    prefilling = rate * (engine.base_s + work.prompt_s) / (1.0 - rate * work.prompt_s)
+    standing = min(idle, share * idle + (1.0 - share) * (1.0 - min(1.0, _alone(engine, work, rate))))
+    return standing * prefilling / (1.0 - prefilling) if prefilling < 1.0 else 1.0
+
+
 def occupancy(
     work: Work, engine: EngineProfile, pool_rate: float, replicas: int, efficiency: float = 1.0, window_s: float = 0.0
 ) -> Occupancy | None:
@@ -210,24 +230,15 @@ def occupancy(
     share = max(1.0 - efficiency * (1.0 - 1.0 / replicas), 1.0 / MOST_POOLED)
     flight, met = _in_flight(engine, work, rate, share, window_s)
     idle = _idle(engine, work, rate, share) if rate > 0.0 else 1.0
-    busy = min(1.0, _alone(engine, work, rate))
-    # A busy replica gets company less often where arrivals find an idle one instead.
-    joined = rate * min(1.0, (1.0 - idle) / busy) if busy > 0.0 else 0.0
-    burst = bursts(work, joined * work.prompt_s)
+    burst = bursts(work, _joined(engine, work, rate, idle) * work.prompt_s)
     near = min(1.0, max(met, 1.0 - idle) / flight) if flight > 0.0 else 1.0
     even, single, dispersion = _decoding(engine, work, rate, burst)
     level = max(even, rate * work.decodes * (engine.base_s + work.decode_s))
     decoding = level + share * (single - level)
+    own, own_variance = _own(even, level, dispersion, share)
     waits, mean_wait_s = _waiting(engine, work, rate, share)
     places = float(engine.max_concurrency)
-    # While none decode, a replica is busy with prompts for this share of the time, and idle for the rest.
-    prefilling = rate * (engine.base_s + work.prompt_s) / (1.0 - rate * work.prompt_s)
-    standing = min(idle, share * idle + (1.0 - share) * (1.0 - busy))
-    prompts_only = standing * prefilling / (1.0 - prefilling) if prefilling < 1.0 else 1.0
     seen_spread = share * decoding * dispersion + UNEVEN * (1.0 - share) * min(1.0, near * decoding)
-    together = share * even + (1.0 - share) * level
-    own = together + share * (dispersion - 1.0) + 1.0 - (1.0 - share) * min(1.0, together)
-    own_spread = share * (even + dispersion - 1.0) * dispersion + UNEVEN * (1.0 - share) * min(1.0, own - 1.0)
     return Occupancy(
         work=work,
         base_s=engine.base_s,
@@ -239,9 +250,9 @@ def occupancy(
         fluid=even,
         idle=idle,
         near=near,
-        seen=_seen(near * decoding, seen_spread, places, 1.0 - idle, prompts_only),
+        seen=_seen(near * decoding, seen_spread, places, 1.0 - idle, _prompts_only(engine, work, rate, share, idle)),
         own=min(own, places),
-        own_variance=own_spread,
+        own_variance=own_variance,
         places=places,
         waits=waits,
         mean_wait_s=mean_wait_s,
