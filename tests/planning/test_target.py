@@ -148,6 +148,7 @@ def _moved(ready: int) -> Plan:
 
 def test_replicas_of_an_accelerator_that_is_no_longer_preferred_go_as_the_new_become_ready() -> None:
     assert desired(_moved(ready=0)) == (2, 0)
+    assert [(v.name, v.desired) for v in _moved(ready=1).status.variants] == [("llama-a100-on-demand", 2), ("llama-h100-on-demand", 1)]
     assert not [a for a in done(_moved(ready=0)) if a[2] == "llama-h100-on-demand"]
     assert ("scale", "Deployment", "llama-h100-on-demand") in done(_moved(ready=1))
     assert ("delete", "Deployment", "llama-h100-on-demand") in done(_moved(ready=2))

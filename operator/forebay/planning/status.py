@@ -24,6 +24,8 @@ from forebay.planning.snapshot import SPOT, ClassDemand, Snapshot
 from forebay.planning.target import Sized
 from forebay.planning.variants import LABEL_POOL, Variant
 
+MAX_LEAVING = 32
+
 Report = tuple[InferencePoolStatus, tuple[Verdict, ...], tuple[Note, ...]]
 
 
@@ -56,7 +58,7 @@ def _status(facts: Facts) -> InferencePoolStatus:
         ready_replicas=sum(p.ready for p in alive),
         selector=f"{LABEL_POOL}={snapshot.pool.name}",
         desired=DesiredStatus(on_demand=split.on_demand, spot=split.spot, partitions={partition: split.on_demand + split.spot}),
-        variants=[_variant(facts, name, variant, replicas) for name, (variant, replicas) in facts.targets.items()],
+        variants=[*(_variant(facts, name, variant, replicas) for name, (variant, replicas) in facts.targets.items()), *_leaving(facts)],
         demand=_demand(snapshot),
         objective=_objective(snapshot),
         rate=RateStatus(usd_per_hour=_dollars(facts)),
@@ -77,6 +79,23 @@ def _variant(facts: Facts, name: str, variant: Variant, replicas: int) -> Varian
         pending=len(pods) - ready,
         usd_per_hour=variant.usd_per_node_hour,
     )
+
+
+def _leaving(facts: Facts) -> list[VariantStatus]:
+    """Variants that are no longer wanted, until they are gone."""
+    old = [d for d in facts.snapshot.deployments if d.name in facts.placed.old]
+    return [
+        VariantStatus(
+            name=d.name,
+            accelerator=d.accelerator,
+            partition=d.partition,
+            capacity_type=d.capacity_type,
+            desired=facts.placed.old[d.name],
+            ready=d.ready,
+            pending=max(0, d.replicas - d.ready),
+        )
+        for d in old[:MAX_LEAVING]
+    ]
 
 
 def _demand(snapshot: Snapshot) -> DemandStatus:
