@@ -14,6 +14,7 @@ from urllib3.util.retry import Retry
 
 from forebay.adapters import scrape
 from forebay.adapters.metrics import Target
+from forebay.planning import series
 from forebay.planning.snapshot import Demand
 
 WINDOW_S = 60.0
@@ -24,13 +25,13 @@ PAUSE_S = 10.0
 _log = logging.getLogger(__name__)
 
 _RATES = {
-    scrape.ARRIVALS: ("batch_class",),
-    scrape.REQUESTS: ("batch_class", "outcome"),
-    scrape.TOKENS: ("batch_class", "token_type"),
-    scrape.OBJECTIVE: ("batch_class", "met"),
-    scrape.TTFT_BUCKET: ("batch_class", "le"),
+    series.ARRIVALS: ("batch_class",),
+    series.REQUESTS: ("batch_class", "outcome"),
+    series.TOKENS: ("batch_class", "token_type"),
+    series.OBJECTIVE: ("batch_class", "met"),
+    series.TTFT_BUCKET: ("batch_class", "le"),
 }
-_GAUGES = (scrape.QUEUE_DEPTH, scrape.IN_FLIGHT)
+_GAUGES = (series.QUEUE_DEPTH, series.IN_FLIGHT)
 
 
 class PrometheusMetrics:
@@ -66,7 +67,7 @@ class PrometheusMetrics:
 
     def _ask(self, namespace: str, pool: str, now: float) -> Demand | None:
         select = f'{{namespace="{namespace}",forebay_pool="{pool}"}}'
-        newest = self._query(f"max(timestamp({scrape.ARRIVALS}{select}))")
+        newest = self._query(f"max(timestamp({series.ARRIVALS}{select}))")
         if not newest:
             return None
         window = f"[{self._window_s:.0f}s]"
@@ -83,7 +84,7 @@ class PrometheusMetrics:
         }
         hashes = {
             row["metric"].get("hash", ""): int(float(row["value"][1]))
-            for row in self._query(f"count by (hash) ({scrape.CONFIG_INFO}{select})")
+            for row in self._query(f"count by (hash) ({series.CONFIG_INFO}{select})")
         }
         names = sorted({series[1] for series in (*total, *gauges) if series[1]})
         return Demand(

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from forebay.adapters.metrics import Target
 from forebay.dataplane.http.client import Client, UpstreamError
+from forebay.planning.series import ARRIVALS, CONFIG_INFO, IN_FLIGHT, OBJECTIVE, QUEUE_DEPTH, REQUESTS, TOKENS, TTFT_BUCKET
 from forebay.planning.snapshot import ClassDemand, Demand
 
 WINDOW_S = 45.0
@@ -25,14 +26,6 @@ SCRAPE_TIMEOUT_S = 3.0
 MAX_BODY_BYTES = 4 << 20
 AT_ONCE = 32
 
-ARRIVALS = "forebay_sidecar_arrivals_total"
-REQUESTS = "forebay_sidecar_requests_total"
-TOKENS = "forebay_sidecar_tokens_total"
-QUEUE_DEPTH = "forebay_sidecar_queue_depth"
-IN_FLIGHT = "forebay_sidecar_in_flight"
-OBJECTIVE = "forebay_sidecar_objective_total"
-TTFT_BUCKET = "gen_ai_server_time_to_first_token_seconds_bucket"
-CONFIG_INFO = "forebay_sidecar_config_info"
 
 Sample = tuple[str, str, str]
 """Series of one class: metric name, class, and the one further label that matters."""

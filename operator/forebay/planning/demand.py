@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from forebay.api.inference_pool import Task
 from forebay.planning.queueing import Load
+from forebay.planning.series import ARRIVALS, QUEUE_DEPTH, TOKENS
 from forebay.planning.snapshot import ClassDemand, Demand, DemandPoint, Memory, Shape, Snapshot
 
 TREND_WINDOW_S = 180.0
@@ -20,10 +21,6 @@ MIN_SPACING_S = TREND_WINDOW_S / 60
 DEFAULT_LEAD_S = 60.0
 MIN_DRAIN_S = 10.0
 FIRST_SHAPE = Shape(input_tokens=256, output_tokens=128)
-
-ARRIVALS = "forebay_sidecar_arrivals_total"
-TOKENS = "forebay_sidecar_tokens_total"
-QUEUE = "forebay_sidecar_queue_depth"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,7 @@ def _class_load(
     ahead = min(max(now, now + trend_per_s(points) * lead_s), MAX_TREND * now)
     backlog = now + measured.queued / drain_s
     rate = max(ahead, backlog)
-    which = f"{QUEUE} {measured.queued:.0f} to drain in {drain_s:.0f} s" if backlog > ahead else f"trend over {lead_s:.0f} s"
+    which = f"{QUEUE_DEPTH} {measured.queued:.0f} to drain in {drain_s:.0f} s" if backlog > ahead else f"trend over {lead_s:.0f} s"
     why = (
         f"class {name}: {ARRIVALS} {now:.3g} requests/s, {rate:.3g} to provision for ({which});"
         f" {TOKENS} {shape.input_tokens:.0f} input and {shape.output_tokens:.0f} output tokens per request"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.api.canonical import bounded_name, canonical, short_hash
 from forebay.api.meta import API_VERSION
+from forebay.planning.image import USER, pod_ip, restricted
 from forebay.planning.variants import LABEL_PART_OF, PART_OF
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _deployment(snapshot: GatewaySnapshot, name: str, meta: Object, served: list
             "gateway", "--config", f"{CONFIG_FOLDER}/gateway.json", "--keys", KEYS_FOLDER, "--host", "$(POD_IP)", "--port", str(PORT),
             "--admin-port", str(ADMIN_PORT), "--kubernetes", snapshot.settings.gateway_kubernetes, "--grace", f"{GRACE_S - 5}s",
         ],
-        "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+        "env": [pod_ip()],
         "ports": [
             {"name": "http", "containerPort": PORT, "protocol": "TCP"},
             {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
@@ -113,16 +114,13 @@ def _deployment(snapshot: GatewaySnapshot, name: str, meta: Object, served: list
         "livenessProbe": {"httpGet": {"path": "/healthz", "port": ADMIN_PORT}, "periodSeconds": 10, "failureThreshold": 3},
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": ADMIN_PORT}, "periodSeconds": 2, "failureThreshold": 2},
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "runAsNonRoot": True, "runAsUser": 65532,
-            "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": restricted(),
         "volumeMounts": [{"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True}, *mounts],
     }  # fmt: skip
     pod = {
         "serviceAccountName": name,
         "terminationGracePeriodSeconds": GRACE_S,
-        "securityContext": {"fsGroup": 65532},
+        "securityContext": {"fsGroup": USER},
         "containers": [container],
         "volumes": [{"name": "config", "configMap": {"name": name}}, *volumes],
     }

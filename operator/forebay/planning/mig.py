@@ -46,14 +46,15 @@ def config_document(layouts: list[dict[str, int]]) -> dict[str, Any]:
     return {"version": "v1", "mig-configs": configs}
 
 
-def _resource(partition: str) -> str:
+def mig_resource(partition: str) -> str:
+    """The extended resource that a MIG profile is scheduled by."""
     return RESOURCE_PREFIX + partition.replace("+", ".")
 
 
 def shows_layout(node: NodeView, layout: dict[str, int]) -> bool:
     """Whether the node's allocatable holds exactly the layout's partitions, on every GPU alike."""
     found = {key: int(value) for key, value in node.allocatable.items() if key.startswith(RESOURCE_PREFIX) and int(value) > 0}
-    wanted = {_resource(partition): count for partition, count in layout.items()}
+    wanted = {mig_resource(partition): count for partition, count in layout.items()}
     if set(found) != set(wanted):
         return False
     ratios = {found[key] / count for key, count in wanted.items()}

@@ -12,6 +12,8 @@ from typing import Any
 from forebay.api.canonical import bounded_name, canonical, short_hash
 from forebay.api.inference_pool import FULL, InferencePoolSpec
 from forebay.api.meta import API_VERSION
+from forebay.planning.image import pod_ip, restricted
+from forebay.planning.mig import mig_resource
 from forebay.planning.snapshot import SPOT, PoolIdentity, Settings
 from forebay.planning.variants import (
     LABEL_CAPACITY_TYPE,
@@ -107,15 +109,12 @@ def _sidecar(pool: PoolIdentity, spec: InferencePoolSpec, settings: Settings, gr
             "--engine", f"$(POD_IP):{spec.server.port}", "--drain-token", _drain_token(pool),
             "--grace", f"{max(1, grace_s - GRACE_MARGIN_S)}s",
         ],
-        "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+        "env": [pod_ip()],
         "ports": [{"name": SIDECAR_NAME, "containerPort": SIDECAR_PORT, "protocol": "TCP"}],
         "startupProbe": {"httpGet": probe, "periodSeconds": 1, "failureThreshold": 60},
         "readinessProbe": {"httpGet": {**probe, "path": "/readyz"}, "periodSeconds": 2, "failureThreshold": 2},
         "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "runAsNonRoot": True, "runAsUser": 65532,
-            "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": restricted(),
         "volumeMounts": [{"name": SIDECAR_NAME, "mountPath": CONFIG_FOLDER, "readOnly": True}],
     }  # fmt: skip
 
@@ -123,7 +122,7 @@ def _sidecar(pool: PoolIdentity, spec: InferencePoolSpec, settings: Settings, gr
 def _gpu_resource(variant: Variant) -> dict[str, str]:
     if not variant.gpus:
         return {}
-    resource = "nvidia.com/gpu" if variant.partition == FULL else f"nvidia.com/mig-{variant.partition.replace('+', '.')}"
+    resource = "nvidia.com/gpu" if variant.partition == FULL else mig_resource(variant.partition)
     return {resource: str(variant.gpus)}
 
 

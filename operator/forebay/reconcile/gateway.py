@@ -15,7 +15,7 @@ from forebay.planning.gateway_workload import ADMIN_PORT
 from forebay.planning.routing import GatewayReplica, GatewaySnapshot, PolicyReport, PolicyView, PoolView, plan_gateway
 from forebay.reconcile.apply import Outcome, apply, due, remember
 from forebay.reconcile.keys import Key
-from forebay.reconcile.observe import classes
+from forebay.reconcile.observe import classes, is_ready
 from forebay.reconcile.pool import report_invalid
 from forebay.reconcile.report import conditions, refusal_notes, verdicts_after, write_status
 from forebay.reconcile.world import World
@@ -96,13 +96,9 @@ async def _replicas(world: World, key: Key) -> tuple[GatewayReplica, ...]:
     pods = [p for p in world.view.of_gateway(kinds.PODS, key.namespace, key.name) if "deletionTimestamp" not in p["metadata"]]
     loaded = await asyncio.gather(*(world.loaded.hash(p.get("status", {}).get("podIP", ""), ADMIN_PORT) for p in pods))
     return tuple(
-        GatewayReplica(name=p["metadata"]["name"], ready=_ready(p), loaded_hash=loaded_hash)
+        GatewayReplica(name=p["metadata"]["name"], ready=is_ready(p), loaded_hash=loaded_hash)
         for p, loaded_hash in zip(pods, loaded, strict=True)
     )
-
-
-def _ready(pod: Object) -> bool:
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", []))
 
 
 async def _report(world: World, obj: Object, report: PolicyReport, outcome: Outcome) -> None:

@@ -134,9 +134,13 @@ def _condition(obj: Object, kind: str) -> dict[str, Any]:
     return next((c for c in obj.get("status", {}).get("conditions", []) if c.get("type") == kind), {})
 
 
+def is_ready(obj: Object) -> bool:
+    """Whether a pod or a node says that it is ready."""
+    return _condition(obj, "Ready").get("status") == "True"
+
+
 def _ready_at(pod: Object) -> float | None:
-    ready = _condition(pod, "Ready")
-    return epoch_s(ready.get("lastTransitionTime")) if ready.get("status") == "True" else None
+    return epoch_s(_condition(pod, "Ready").get("lastTransitionTime")) if is_ready(pod) else None
 
 
 def _capacity_type(labels: dict[str, str]) -> CapacityType:
@@ -183,7 +187,7 @@ def node_view(obj: Object, own: str) -> NodeView:
         name=meta["name"],
         own=labels.get(LABEL_POOL) == own,
         capacity_type=_capacity_type(labels),
-        ready=_condition(obj, "Ready").get("status") == "True",
+        ready=is_ready(obj),
         unschedulable=bool(spec.get("unschedulable")),
         deleting="deletionTimestamp" in meta,
         labels={k: v for k, v in labels.items() if k in _NODE_LABELS},

@@ -1,0 +1,10 @@
+"""Names of the sidecars' series that demand is made of: what is read by them, and what a decision names, are the same."""
+
+ARRIVALS = "forebay_sidecar_arrivals_total"
+REQUESTS = "forebay_sidecar_requests_total"
+TOKENS = "forebay_sidecar_tokens_total"
+QUEUE_DEPTH = "forebay_sidecar_queue_depth"
+IN_FLIGHT = "forebay_sidecar_in_flight"
+OBJECTIVE = "forebay_sidecar_objective_total"
+TTFT_BUCKET = "gen_ai_server_time_to_first_token_seconds_bucket"
+CONFIG_INFO = "forebay_sidecar_config_info"
