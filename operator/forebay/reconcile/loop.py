@@ -72,15 +72,16 @@ class Loop:
 
     def changed(self, kind: Kind, obj: Object, deleted: bool = False) -> None:
         """An object was added, changed or deleted: what it concerns is worked on."""
-        keys = set(concerned(kind, obj, self.view))
+        matters = self._matters(kind, obj, deleted)
+        keys = set(concerned(kind, obj, self.view)) if matters else set()
         if deleted:
             self.view.remove(kind, obj)
         else:
             self.view.put(kind, obj)
-        if not self._matters(kind, obj, deleted):
-            return
-        for key in keys | set(concerned(kind, obj, self.view)):
-            self.queue.add(key)
+        if matters:
+            # Both before and after: what it concerned until now, and what it concerns from now on.
+            for key in keys | set(concerned(kind, obj, self.view)):
+                self.queue.add(key)
 
     def _matters(self, kind: Kind, obj: Object, deleted: bool) -> bool:
         """Whether anything that decisions look at changed: nodes have a heartbeat, and our own status writes come back as changes."""
