@@ -32,6 +32,7 @@ class Prometheus:
                 ({"batch_class": "interactive", "token_type": "input"}, "800"),
                 ({"batch_class": "interactive", "token_type": "output"}, "400"),
             ],
+            "rate(forebay_sidecar_tokens_squared_total": [({"batch_class": "interactive", "token_type": "input"}, "320000")],
             "rate(gen_ai_server_time_to_first_token_seconds_bucket": [
                 ({"batch_class": "interactive", "le": "0.1"}, "3"),
                 ({"batch_class": "interactive", "le": "0.5"}, "3.5"),
@@ -86,6 +87,7 @@ def test_answers_become_demand() -> None:
     measured = found.classes["interactive"]
     assert (measured.requests_per_s, measured.completed_per_s, measured.queued) == (4, 3.5, 7)
     assert (measured.input_tokens_per_s, measured.output_tokens_per_s) == (800, 400)
+    assert measured.input_tokens_squared_per_s == 320000
     assert measured.p95_time_to_first_token_s == pytest.approx(0.36, abs=0.01)
     assert (found.measured_at, found.source, found.replicas_reporting) == (NOW - 5, "prometheus", 3)
     assert found.config_hashes == {"abc": 2, "def": 1}

@@ -29,6 +29,8 @@ forebay_sidecar_requests_total{batch_class="interactive",outcome="rejected"} 2.0
 # TYPE forebay_sidecar_tokens counter
 forebay_sidecar_tokens_total{batch_class="interactive",token_type="input"} 2000.0
 forebay_sidecar_tokens_total{batch_class="interactive",token_type="output"} 1000.0
+# TYPE forebay_sidecar_tokens_squared counter
+forebay_sidecar_tokens_squared_total{batch_class="interactive",token_type="input"} 400000.0
 # TYPE forebay_sidecar_queue_depth gauge
 forebay_sidecar_queue_depth{batch_class="interactive"} 4.0
 # TYPE forebay_sidecar_config_info gauge
@@ -46,6 +48,7 @@ def test_what_matters_is_read() -> None:
     assert reading.config_hash == "0123456789abcdef"
     assert reading.counters[ARRIVALS, "interactive", ""] == 12 and reading.counters[ARRIVALS, "batch", ""] == 3
     assert reading.counters["forebay_sidecar_tokens_total", "interactive", "output"] == 1000
+    assert reading.counters["forebay_sidecar_tokens_squared_total", "interactive", "input"] == 400000
     assert reading.gauges == {(QUEUE_DEPTH, "interactive", ""): 4.0}
     assert not any(name == "something_else" for name, _, _ in (*reading.counters, *reading.gauges))
 

@@ -63,13 +63,22 @@ def on_karpenter(**capacity: Any) -> dict[str, Any]:
 
 
 def demand(
-    rps: float = 0.0, output_tokens: float = 100, input_tokens: float = 200, queued: float = 0.0, age_s: float = 0.0, reporting: int = 1000
+    rps: float = 0.0,
+    output_tokens: float = 100,
+    input_tokens: float = 200,
+    queued: float = 0.0,
+    age_s: float = 0.0,
+    reporting: int = 1000,
+    input_cv: float = 0.0,
+    output_cv: float = 0.0,
 ) -> Demand:
     measured = ClassDemand(
         requests_per_s=rps,
         completed_per_s=rps,
         input_tokens_per_s=rps * input_tokens,
         output_tokens_per_s=rps * output_tokens,
+        input_tokens_squared_per_s=rps * input_tokens**2 * (1 + input_cv**2),
+        output_tokens_squared_per_s=rps * output_tokens**2 * (1 + output_cv**2),
         queued=queued,
     )
     return Demand(measured_at=NOW - age_s, window_s=45, source="scrape", replicas_reporting=reporting, classes={"interactive": measured})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.planning.builders import NOW, a_class, a_snapshot, a_spec, demand
 
 from forebay.planning.demand import ClassLoad, lead_time_s, loads, remembered, trend_per_s
@@ -74,9 +75,31 @@ def test_nothing_measured_is_said_so() -> None:
 
 def test_shapes_are_remembered_while_nothing_is_completed() -> None:
     first = remembered(Memory(), demand(rps=2, input_tokens=300, output_tokens=50), ["interactive"])[1]
-    assert first["interactive"] == Shape(input_tokens=300, output_tokens=50)
+    assert (first["interactive"].input_tokens, first["interactive"].output_tokens) == (300, 50)
     again = remembered(Memory(shapes=first), demand(rps=0), ["interactive"])[1]
     assert again == first
+
+
+def test_how_unequal_requests_are_is_averaged_over_many() -> None:
+    memory = Memory()
+    for _ in range(40):
+        memory = Memory(shapes=remembered(memory, demand(rps=2, input_cv=2.0, output_cv=1.0), ["interactive"])[1])
+    known = memory.shapes["interactive"]
+    assert (known.input_cv2, known.output_cv2) == (pytest.approx(4.0), pytest.approx(1.0))
+    alike = remembered(memory, demand(rps=0.1), ["interactive"])[1]["interactive"]
+    assert known.input_cv2 > alike.input_cv2 > 0.9 * known.input_cv2
+    found = loads(a_snapshot(demand=demand(rps=2)), {}, {"interactive": known})[0]
+    assert (found.load.input_cv, found.load.output_cv) == (2.0, 1.0)
+    assert found.why.endswith("their coefficients of variation 2 and 1 (forebay_sidecar_tokens_squared_total)")
+
+
+def test_squares_that_are_missing_or_absurd_do_no_harm() -> None:
+    good = demand(rps=2).classes["interactive"]
+    for squares, spread in ((0.0, 0.0), (1e30, 25.0)):
+        measured = good.model_copy(update={"input_tokens_squared_per_s": squares, "output_tokens_squared_per_s": squares})
+        look = demand(rps=2).model_copy(update={"classes": {"interactive": measured}})
+        shape = remembered(Memory(), look, ["interactive"])[1]["interactive"]
+        assert shape.input_cv2 == shape.output_cv2 == spread
 
 
 def test_only_the_pools_own_classes_are_remembered() -> None:

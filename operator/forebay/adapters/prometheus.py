@@ -28,6 +28,7 @@ _RATES = {
     series.ARRIVALS: ("batch_class",),
     series.REQUESTS: ("batch_class", "outcome"),
     series.TOKENS: ("batch_class", "token_type"),
+    series.TOKENS_SQUARED: ("batch_class", "token_type"),
     series.OBJECTIVE: ("batch_class", "met"),
     series.TTFT_BUCKET: ("batch_class", "le"),
 }

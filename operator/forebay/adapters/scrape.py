@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from forebay.adapters.metrics import Target
 from forebay.dataplane.http.client import Client, UpstreamError
-from forebay.planning.series import ARRIVALS, CONFIG_INFO, IN_FLIGHT, OBJECTIVE, QUEUE_DEPTH, REQUESTS, TOKENS, TTFT_BUCKET
+from forebay.planning.series import ARRIVALS, CONFIG_INFO, IN_FLIGHT, OBJECTIVE, QUEUE_DEPTH, REQUESTS, TOKENS, TOKENS_SQUARED, TTFT_BUCKET
 from forebay.planning.snapshot import ClassDemand, Demand
 
 WINDOW_S = 45.0
@@ -30,8 +30,8 @@ AT_ONCE = 32
 Sample = tuple[str, str, str]
 """Series of one class: metric name, class, and the one further label that matters."""
 
-_FURTHER = {REQUESTS: "outcome", TOKENS: "token_type", OBJECTIVE: "met", TTFT_BUCKET: "le"}
-_COUNTERS = frozenset({ARRIVALS, REQUESTS, TOKENS, OBJECTIVE, TTFT_BUCKET})
+_FURTHER = {REQUESTS: "outcome", TOKENS: "token_type", TOKENS_SQUARED: "token_type", OBJECTIVE: "met", TTFT_BUCKET: "le"}
+_COUNTERS = frozenset({ARRIVALS, REQUESTS, TOKENS, TOKENS_SQUARED, OBJECTIVE, TTFT_BUCKET})
 _GAUGES = frozenset({QUEUE_DEPTH, IN_FLIGHT})
 
 
@@ -180,6 +180,8 @@ def class_demand(name: str, total: dict[Sample, float], gauges: dict[Sample, flo
         completed_per_s=round(added(REQUESTS, "ok") / span, 6),
         input_tokens_per_s=round(added(TOKENS, "input") / span, 6),
         output_tokens_per_s=round(added(TOKENS, "output") / span, 6),
+        input_tokens_squared_per_s=round(added(TOKENS_SQUARED, "input") / span, 6),
+        output_tokens_squared_per_s=round(added(TOKENS_SQUARED, "output") / span, 6),
         queued=gauges.get((QUEUE_DEPTH, name, ""), 0.0),
         in_flight=gauges.get((IN_FLIGHT, name, ""), 0.0),
         p95_time_to_first_token_s=quantile_of(buckets, 0.95),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from forebay.api.inference_pool import Task
 from forebay.planning.queueing import Load
-from forebay.planning.series import ARRIVALS, QUEUE_DEPTH, TOKENS
+from forebay.planning.series import ARRIVALS, QUEUE_DEPTH, TOKENS, TOKENS_SQUARED
 from forebay.planning.snapshot import ClassDemand, Demand, DemandPoint, Memory, Shape, Snapshot
 
 TREND_WINDOW_S = 180.0
@@ -20,6 +20,10 @@ MIN_POINTS = 4
 MIN_SPACING_S = TREND_WINDOW_S / 60
 DEFAULT_LEAD_S = 60.0
 MIN_DRAIN_S = 10.0
+SPREAD_REQUESTS = 500.0
+"""The spread of request lengths is an average over about so many requests."""
+MAX_CV2 = 25.0
+"""Lengths more unequal than this are an error of measurement, or one request that no sizing can plan for."""
 FIRST_SHAPE = Shape(input_tokens=256, output_tokens=128)
 
 
@@ -49,11 +53,28 @@ def remembered(memory: Memory, demand: Demand, classes: Collection[str]) -> tupl
             history.get(name, ()), DemandPoint(at=demand.measured_at, requests_per_s=round(measured.requests_per_s, 6))
         )
         if measured.completed_per_s > 0:
-            shapes[name] = Shape(
-                input_tokens=round(measured.input_tokens_per_s / measured.completed_per_s, 3),
-                output_tokens=round(measured.output_tokens_per_s / measured.completed_per_s, 3),
-            )
+            shapes[name] = _shape(measured, measured.completed_per_s * demand.window_s, shapes.get(name))
     return history, shapes
+
+
+def _shape(measured: ClassDemand, count: float, before: Shape | None) -> Shape:
+    """Means follow what was measured last. The spread of a few requests says little, so it is averaged over the last hundreds."""
+    n = measured.completed_per_s
+    seen = before.seen if before else 0.0
+    weight = count / (seen + count)
+
+    def spread(mean: float, square: float, known: float) -> float:
+        now = max(0.0, square / mean**2 - 1.0) if mean > 0 else 0.0
+        return round(known + weight * (min(now, MAX_CV2) - known), 4)
+
+    inputs, outputs = measured.input_tokens_per_s / n, measured.output_tokens_per_s / n
+    return Shape(
+        input_tokens=round(inputs, 3),
+        output_tokens=round(outputs, 3),
+        input_cv2=spread(inputs, measured.input_tokens_squared_per_s / n, before.input_cv2 if before else 0.0),
+        output_cv2=spread(outputs, measured.output_tokens_squared_per_s / n, before.output_cv2 if before else 0.0),
+        seen=round(min(seen + count, SPREAD_REQUESTS), 3),
+    )
 
 
 def _history(points: tuple[DemandPoint, ...], newest: DemandPoint) -> tuple[DemandPoint, ...]:
@@ -86,7 +107,15 @@ def _class_load(
         f"class {name}: {ARRIVALS} {now:.3g} requests/s, {rate:.3g} to provision for ({which});"
         f" {TOKENS} {shape.input_tokens:.0f} input and {shape.output_tokens:.0f} output tokens per request"
     )
-    return ClassLoad(name, Load(requests_per_s=rate, input_tokens=shape.input_tokens, output_tokens=shape.output_tokens), why)
+    load = _load(rate, shape)
+    if load.input_cv or load.output_cv:
+        why += f", their coefficients of variation {load.input_cv:g} and {load.output_cv:g} ({TOKENS_SQUARED})"
+    return ClassLoad(name, load, why)
+
+
+def _load(rate: float, shape: Shape) -> Load:
+    """Spreads in steps of a tenth, so that a size does not change by what is noise in them."""
+    return Load(rate, shape.input_tokens, shape.output_tokens, round(shape.input_cv2**0.5, 1), round(shape.output_cv2**0.5, 1))
 
 
 def loads(snapshot: Snapshot, history: dict[str, tuple[DemandPoint, ...]], shapes: dict[str, Shape]) -> list[ClassLoad]:
@@ -100,7 +129,7 @@ def loads(snapshot: Snapshot, history: dict[str, tuple[DemandPoint, ...]], shape
             continue
         shape = shapes.get(name, first)
         if demand is None:
-            result.append(ClassLoad(name, Load(0.0, shape.input_tokens, shape.output_tokens), f"class {name}: nothing was measured yet"))
+            result.append(ClassLoad(name, _load(0.0, shape), f"class {name}: nothing was measured yet"))
             continue
         drain_s = max(MIN_DRAIN_S, min(lead_s, snapshot.classes[name].queue.max_wait))
         measured = demand.classes.get(name, ClassDemand())

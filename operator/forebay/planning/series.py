@@ -3,6 +3,7 @@
 ARRIVALS = "forebay_sidecar_arrivals_total"
 REQUESTS = "forebay_sidecar_requests_total"
 TOKENS = "forebay_sidecar_tokens_total"
+TOKENS_SQUARED = "forebay_sidecar_tokens_squared_total"
 QUEUE_DEPTH = "forebay_sidecar_queue_depth"
 IN_FLIGHT = "forebay_sidecar_in_flight"
 OBJECTIVE = "forebay_sidecar_objective_total"

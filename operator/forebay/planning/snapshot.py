@@ -87,6 +87,8 @@ class ClassDemand(K8sModel):
     completed_per_s: float = 0.0
     input_tokens_per_s: float = 0.0
     output_tokens_per_s: float = 0.0
+    input_tokens_squared_per_s: float = 0.0
+    output_tokens_squared_per_s: float = 0.0
     queued: float = 0.0
     in_flight: float = 0.0
     p95_time_to_first_token_s: float | None = None
@@ -112,10 +114,13 @@ class DemandPoint(K8sModel):
 
 
 class Shape(K8sModel):
-    """Mean tokens of a request."""
+    """Tokens of a request: their means, their squared coefficients of variation, and how many requests the latter were seen on."""
 
     input_tokens: float
     output_tokens: float
+    input_cv2: float = 0.0
+    output_cv2: float = 0.0
+    seen: float = 0.0
 
 
 class Recommendation(K8sModel):

@@ -6,7 +6,7 @@ one would have done for a whole window: request shapes wander, and loaded models
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from forebay.api.batch_class import BatchClassSpec, Objective
@@ -16,7 +16,7 @@ from forebay.api.meta import format_duration
 from forebay.planning.decision import Verdict
 from forebay.planning.demand import ClassLoad
 from forebay.planning.hold import window_s
-from forebay.planning.queueing import Load, Metric, Promise
+from forebay.planning.queueing import Metric, Promise
 from forebay.planning.sizing import Demanded, Infeasible, Sizing, replicas_for
 from forebay.planning.snapshot import Snapshot
 from forebay.planning.variants import engine_profile, preferred_profile
@@ -67,7 +67,7 @@ def demanded(snapshot: Snapshot, loads: list[ClassLoad], *, promised: bool = Tru
 
 def unloaded(loads: list[ClassLoad]) -> list[ClassLoad]:
     """The same classes with no load: what feasibility is checked with while nothing is measured."""
-    return [ClassLoad(x.name, Load(0.0, x.load.input_tokens, x.load.output_tokens), x.why) for x in loads]
+    return [ClassLoad(x.name, replace(x.load, requests_per_s=0.0), x.why) for x in loads]
 
 
 def choice_name(choice: Choice) -> str:

@@ -37,6 +37,8 @@ def test_a_stream_passes_through_and_its_tokens_come_from_the_engine(tmp_path: P
             own = {"batch_class": "interactive"}
             assert world.metric("forebay_sidecar_tokens_total", token_type="input", **own) == 7
             assert world.metric("forebay_sidecar_tokens_total", token_type="output", **own) == 4
+            assert world.metric("forebay_sidecar_tokens_squared_total", token_type="input", **own) == 49
+            assert world.metric("forebay_sidecar_tokens_squared_total", token_type="output", **own) == 16
             for name in ("gen_ai_server_time_to_first_token", "gen_ai_server_time_per_output_token", "gen_ai_server_request_duration"):
                 assert world.metric(f"{name}_seconds_count", **own) == 1
             assert world.metric("forebay_sidecar_objective_total", objective="timeToFirstToken", met="true", **own) == 1

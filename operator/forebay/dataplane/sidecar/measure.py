@@ -63,6 +63,8 @@ class Measure:
         if usage is not None:
             metrics.input_tokens.inc(usage.input_tokens)
             metrics.output_tokens.inc(usage.output_tokens)
+            metrics.input_tokens_squared.inc(usage.input_tokens**2)
+            metrics.output_tokens_squared.inc(usage.output_tokens**2)
         if outcome is Outcome.OK:
             self._finish_well(usage, now)
         elif outcome in (Outcome.CANCELLED, Outcome.BROKEN_STREAM) and not self._first:

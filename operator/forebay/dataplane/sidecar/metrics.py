@@ -81,6 +81,8 @@ class ClassMetrics:
     outcomes: Mapping[Outcome, Counter]
     input_tokens: Counter
     output_tokens: Counter
+    input_tokens_squared: Counter
+    output_tokens_squared: Counter
     usage_missing: Counter
     queue_depth: Gauge
     in_flight: Gauge
@@ -127,6 +129,9 @@ class Metrics:
         self._arrivals = counter("arrivals", "Requests that arrived, whatever became of them.")
         self._requests = counter("requests", "Requests that ended, by how.", "outcome")
         self._tokens = counter("tokens", "Tokens that the engine reported in its usage.", "token_type")
+        self._tokens_squared = counter(
+            "tokens_squared", "Squares of the tokens of each answer: with their sum and count they say how unequal requests are.", "token_type"
+        )
         self._usage_missing = counter("usage_missing", "Answers whose engine reported no usage: their tokens are not counted.")
         self._objectives = counter("objective", "Requests by whether they met an objective of their class.", "objective", "met")
         self._queue_depth = gauge("queue_depth", "Requests that wait.")
@@ -164,6 +169,8 @@ class Metrics:
             outcomes={outcome: self._requests.labels(name, outcome.value) for outcome in Outcome},
             input_tokens=self._tokens.labels(name, "input"),
             output_tokens=self._tokens.labels(name, "output"),
+            input_tokens_squared=self._tokens_squared.labels(name, "input"),
+            output_tokens_squared=self._tokens_squared.labels(name, "output"),
             usage_missing=self._usage_missing.labels(name),
             queue_depth=self._queue_depth.labels(name),
             in_flight=self._in_flight.labels(name),
