@@ -130,7 +130,7 @@ class Metrics:
         self._requests = counter("requests", "Requests that ended, by how.", "outcome")
         self._tokens = counter("tokens", "Tokens that the engine reported in its usage.", "token_type")
         self._tokens_squared = counter(
-            "tokens_squared", "Squares of the tokens of each answer: with their sum and count they say how unequal requests are.", "token_type"
+            "tokens_squared", "Squares of the tokens that each usage reported: they say how unequal requests are.", "token_type"
         )
         self._usage_missing = counter("usage_missing", "Answers whose engine reported no usage: their tokens are not counted.")
         self._objectives = counter("objective", "Requests by whether they met an objective of their class.", "objective", "met")
