@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from forebay.api.canonical import bounded_name
-from forebay.api.inference_pool import Backend, NodeLimits
+from forebay.api.inference_pool import NodeLimits
 from forebay.planning.interruption import interruption
 from forebay.planning.limits import NOTHING, Bill, bill_of_nodes, nodes_needed
 from forebay.planning.placement import Placed
+from forebay.planning.room import makes_nodes
 from forebay.planning.snapshot import ON_DEMAND, SPOT, CapacityType, NodePoolView, PoolIdentity, Snapshot
 from forebay.planning.variants import (
     LABEL_CAPACITY_TYPE,
@@ -34,12 +35,6 @@ KARPENTER_CAPACITY_TYPES: dict[CapacityType, list[str]] = {ON_DEMAND: ["on-deman
 def node_pool_name(pool: PoolIdentity, accelerator: str, capacity_type: CapacityType) -> str:
     """Dots part what may hold hyphens, so that no two pools of a cluster share a name."""
     return bounded_name(f"forebay.{pool.namespace}.{pool.name}.{accelerator}.{capacity_type}")
-
-
-def makes_nodes(snapshot: Snapshot, variants: tuple[Variant, ...]) -> bool:
-    """Whether Karpenter is asked for nodes: it must be wanted, be there, and know what kind of node."""
-    wanted = snapshot.spec.capacity.nodes.backend == Backend.KARPENTER
-    return wanted and snapshot.backend_installed and variants[0].accelerator is not None
 
 
 @dataclass

@@ -16,6 +16,7 @@ from forebay.planning.decision import Verdict
 from forebay.planning.demand import lead_time_s
 from forebay.planning.interruption import interruption
 from forebay.planning.limits import NOTHING, Bill, bill
+from forebay.planning.room import blocked
 from forebay.planning.snapshot import ON_DEMAND, SPOT, CapacityType, DeploymentView, PodView, Snapshot
 from forebay.planning.variants import Variant, existing_variant
 from forebay.planning.workload import MAX_SURGE
@@ -172,7 +173,7 @@ def place(snapshot: Snapshot, replicas: int, variants: tuple[Variant, ...], roll
     """The split for this many replicas, or for as many as the limits allow. `rolling` names variants whose template is being replaced."""
     there, names = supply(snapshot, variants), {v.name for v in variants}
     room = _Room(snapshot, variants, there, tuple(d for d in snapshot.deployments if d.variant not in names))
-    old = min(sum(d.replicas for d in room.leftovers), max(0, replicas - there.ready))
+    old = _to_keep(room, replicas, names)
     if room.bill(Split(1, int(len(variants) > 1))).unknown(snapshot.spec.capacity.nodes.limits):
         while old and not room.has_gpus(Split(0, 0), old):
             old -= 1
@@ -184,6 +185,14 @@ def place(snapshot: Snapshot, replicas: int, variants: tuple[Variant, ...], roll
     why = _why(snapshot, there, count, result)
     hold = spot_held_until(snapshot, there)
     return Placed(result, count, hold, room.bill(result, old), verdict, room.kept(old), surge, why)
+
+
+def _to_keep(room: _Room, replicas: int, names: set[str]) -> int:
+    """Replicas that are no longer wanted and stay until the wanted are ready; one fewer at a time where those wait for their room."""
+    there = sum(d.replicas for d in room.leftovers)
+    old = min(there, max(0, replicas - room.there.ready))
+    moving = any(p.deleting or (p.variant in names and p.node and not p.ready) for p in room.snapshot.pods)
+    return min(old, there - 1) if old and not moving and blocked(room.snapshot, room.variants, names) else old
 
 
 def _beside(room: _Room, old: int) -> int:

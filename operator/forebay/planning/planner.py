@@ -14,6 +14,7 @@ from forebay.planning.decision import Action, Plan, Ref, apply
 from forebay.planning.demand import loads, remembered
 from forebay.planning.hold import Held, hold
 from forebay.planning.placement import Placed, doomed, place
+from forebay.planning.room import blocked, makes_nodes
 from forebay.planning.sidecar_config import compile_sidecar
 from forebay.planning.snapshot import DeploymentView, Memory, Partitioning, PodView, Snapshot
 from forebay.planning.status import Facts, report
@@ -139,12 +140,19 @@ def _workload(snapshot: Snapshot, chosen: Chosen, existing: DeploymentView | Non
     if existing is None and replicas == 0:
         return []
     if existing is None or existing.template_hash != workload.template_hash(snapshot.spec, variant):
-        own_nodes, surges = nodes.makes_nodes(snapshot, chosen.variants), existing is None or variant.capacity_type in chosen.placed.surge
+        own_nodes, surges = makes_nodes(snapshot, chosen.variants), existing is None or variant.capacity_type in chosen.placed.surge
         obj = workload.deployment(snapshot.pool, snapshot.spec, variant, replicas, snapshot.settings, own_nodes=own_nodes, surges=surges)
         return [apply(obj, "the pool's template is new")]
-    if existing.replicas == replicas:
-        return []
-    return [_scale(snapshot, existing, replicas)]
+    stuck = existing.rolling and not existing.yields and blocked(snapshot, chosen.variants, (variant.name,))
+    way = [_yield(snapshot, existing)] if stuck else []
+    return way if existing.replicas == replicas else [*way, _scale(snapshot, existing, replicas)]
+
+
+def _yield(snapshot: Snapshot, deployment: DeploymentView) -> Action:
+    """Lets a roll-out end one replica before its successor is ready. The next new template comes with the first strategy again."""
+    ref = Ref(api_version="apps/v1", kind="Deployment", namespace=snapshot.pool.namespace, name=deployment.name)
+    body = {"spec": {"strategy": {"rollingUpdate": {"maxUnavailable": 1}}}}
+    return Action(verb="patch", ref=ref, body=body, reason="no node has room beside the old replicas: they go one by one")
 
 
 def _leaving(snapshot: Snapshot, deployment: DeploymentView, replicas: int) -> list[Action]:

@@ -26,7 +26,10 @@ class PoolIdentity(K8sModel):
 
 
 class DeploymentView(K8sModel):
-    """A Deployment of the pool: one variant. It is `rolling` while replicas of an earlier template are left."""
+    """A Deployment of the pool: one variant.
+
+    It is `rolling` while replicas of an earlier template are left; where it `yields`, one of them goes before its successor is ready.
+    """
 
     name: str
     variant: str
@@ -36,6 +39,7 @@ class DeploymentView(K8sModel):
     replicas: int
     ready: int = 0
     rolling: bool = False
+    yields: bool = False
     template_hash: str = ""
 
 

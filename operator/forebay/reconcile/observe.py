@@ -159,8 +159,14 @@ def deployment_view(obj: Object) -> DeploymentView:
         replicas=obj["spec"].get("replicas", 1),
         ready=status.get("readyReplicas", 0),
         rolling=status.get("updatedReplicas", 0) < status.get("replicas", 0),
+        yields=_yields(obj["spec"]),
         template_hash=notes.get(ANNOTATION_TEMPLATE, ""),
     )
+
+
+def _yields(spec: Object) -> bool:
+    rolling = spec.get("strategy", {}).get("rollingUpdate") or {}
+    return rolling.get("maxUnavailable", 0) not in (0, "0%")
 
 
 def pod_view(obj: Object) -> PodView:
