@@ -34,6 +34,7 @@ class Engine(StrEnum):
     SGLANG = "SGLang"
     TGI = "TGI"
     TEI = "TEI"
+    LLAMA_CPP = "LlamaCpp"
     OPENAI = "OpenAI"
 
 
@@ -51,7 +52,7 @@ class Model(K8sModel):
 class Server(K8sModel):
     """The model server that runs in every replica."""
 
-    engine: Annotated[Engine, Field(description="VLLM, SGLang, TGI, TEI or OpenAI (any compatible server).")] = Engine.OPENAI
+    engine: Annotated[Engine, Field(description="VLLM, SGLang, TGI, TEI, LlamaCpp or OpenAI (any compatible server).")] = Engine.OPENAI
     port: Annotated[
         int, Field(ge=1, le=65535, description="Port on the pod's address that the server listens on; the sidecar stands before it.")
     ] = 8000

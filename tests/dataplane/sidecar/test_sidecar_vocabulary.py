@@ -26,6 +26,7 @@ TEXTS = {
     ),
     "TGI": (b"tgi_queue_size 4\ntgi_batch_current_size 8\n", {WAITING: 4.0, RUNNING: 8.0}),
     "TEI": (b"te_queue_size 0\n", {WAITING: 0.0}),
+    "LlamaCpp": (b"llamacpp:requests_processing 4\nllamacpp:requests_deferred 2\n", {WAITING: 2.0, RUNNING: 4.0}),
     "OpenAI": (b"vllm:num_requests_waiting 3\n", {}),
 }
 

@@ -26,6 +26,7 @@ NAMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "TGI": {WAITING: ("tgi_queue_size",), RUNNING: ("tgi_batch_current_size",)},
     "TEI": {WAITING: ("te_queue_size",)},
+    "LlamaCpp": {WAITING: ("llamacpp:requests_deferred",), RUNNING: ("llamacpp:requests_processing",)},
 }
 
 # Only the few wanted lines are read: parsing the whole of a big engine's metrics would hold up streams for tens of milliseconds.
