@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.dataplane.http.message import Limits, Request
-from forebay.dataplane.http.reader import RequestReader
+from forebay.dataplane.http.reader import RequestReader, Room
 
 TOKENS = st.text("abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=12)
 
@@ -50,3 +51,29 @@ def test_no_bytes_break_it(pieces: list[bytes]) -> None:
         reader.feed(piece)
     assert sum(not isinstance(entry, Request) for entry in reader.ready) <= 1
     assert all(len(entry.body) <= 100 for entry in reader.ready if isinstance(entry, Request))
+
+
+def test_a_body_in_tiny_chunks_takes_its_length_not_fifty_times_as_much() -> None:
+    chunks = b"2\r\nab\r\n" * 4096
+    reader = RequestReader(Limits(), "p")
+    reader.feed(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n")
+    tracemalloc.start()
+    try:
+        for _ in range(16):
+            reader.feed(chunks)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 2 * len(b"ab" * 4096 * 16)
+
+
+@given(st.lists(wire_requests(), min_size=1, max_size=5), st.integers(0, 300), st.lists(st.integers(0, 10_000), max_size=12))
+@settings(max_examples=100, deadline=None)
+def test_room_taken_is_what_the_bodies_take(requests: list[bytes], room: int, cuts: list[int]) -> None:
+    shared = Room(room)
+    reader = RequestReader(Limits(), "p", shared)
+    for piece in split(b"".join(requests), cuts):
+        reader.feed(piece)
+        assert shared.left == room - reader.held >= 0
+    bodies = [len(entry.body) for entry in reader.ready if isinstance(entry, Request)]
+    assert reader.held == sum(bodies)

@@ -183,6 +183,34 @@ def test_an_upgrade_is_answered_as_a_plain_request(run: Run) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 4\r\n\r\nbody", b"Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"])
+@pytest.mark.parametrize("size", [1, 1000])
+def test_a_body_that_came_with_an_upgrade_was_lost(run: Run, framing: bytes, size: int) -> None:
+    """Java's HttpClient asks for h2c with the first request of every connection."""
+
+    async def main() -> None:
+        async with serving(echo) as server, wire_to(server.port) as wire:
+            data = b"POST /a HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAM\r\n" + framing
+            for at in range(0, len(data), size):
+                wire.send(data[at : at + size])
+                await asyncio.sleep(0)
+            assert (await wire.answer())[2] == b"POST /a body"
+            wire.send(GET)
+            assert (await wire.answer())[2] == b"GET /a "
+
+    run(main())
+
+
+def test_connect_is_answered_and_ends(run: Run) -> None:
+    async def main() -> None:
+        async with serving(echo) as server, wire_to(server.port) as wire:
+            wire.send(b"CONNECT a:1 HTTP/1.1\r\ncontent-length: 4\r\n\r\nbody")
+            assert (await wire.answer())[2] == b"CONNECT a:1 "
+            assert await wire.rest() == b""
+
+    run(main())
+
+
 def test_an_absolute_target_is_its_path(run: Run) -> None:
     async def main() -> None:
         async with serving(echo) as server, wire_to(server.port) as wire:
@@ -195,7 +223,25 @@ def test_an_absolute_target_is_its_path(run: Run) -> None:
 REFUSED = {
     "not http": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
     "a bad header": (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
+    "a null byte in the path": (b"GET /a\0b HTTP/1.1\r\n\r\n", 400),
+    "a null byte in a header": (b"GET / HTTP/1.1\r\nx: a\0b\r\n\r\n", 400),
+    "bytes that are no path": (b"GET /\xff HTTP/1.1\r\n\r\n", 400),
+    "an unknown method": (b"FROB / HTTP/1.1\r\n\r\n", 400),
+    "another version": (b"GET / HTTP/2.0\r\n\r\n", 400),
+    "no version": (b"GET /\r\n\r\n", 400),
+    "lines that end with a line feed alone": (b"GET / HTTP/1.1\nhost: x\n\n", 400),
+    "a header that ends with a line feed alone": (b"GET / HTTP/1.1\r\nhost: x\ny: z\r\n\r\n", 400),
+    "a header that goes on in the next line": (b"GET / HTTP/1.1\r\nx: y\r\n z\r\n\r\n", 400),
     "two lengths": (b"POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", 400),
+    "the same length twice": (b"POST / HTTP/1.1\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nab", 400),
+    "a length with a sign": (b"POST / HTTP/1.1\r\ncontent-length: +2\r\n\r\nab", 400),
+    "a length beyond 64 bits": (b"POST / HTTP/1.1\r\ncontent-length: 99999999999999999999\r\n\r\nab", 400),
+    "chunks that are not the last coding": (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked, gzip\r\n\r\n0\r\n\r\n", 400),
+    "a space before the colon": (b"POST / HTTP/1.1\r\ntransfer-encoding : chunked\r\n\r\n0\r\n\r\n", 400),
+    "chunks in HTTP/1.0": (b"POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    "a chunk size that is no number": (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0x1\r\na\r\n0\r\n\r\n", 400),
+    "a chunk size beyond 64 bits": (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n11111111111111111\r\na", 400),
+    "a chunk longer than its size": (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n", 400),
     "length and chunks": (b"POST / HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     "many headers": (b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 400, 431),
     "a long path": (b"GET /" + b"x" * 1500, 431),
@@ -259,6 +305,35 @@ def test_one_connection_too_many_is_told_so(run: Run) -> None:
                 assert await second.rest() == b""
             first.send(GET)
             assert (await first.answer())[0] == 200
+
+    run(main())
+
+
+def test_bodies_of_all_connections_together_are_bounded(run: Run) -> None:
+    """Each within its own bound, a few dozen clients without a key would fill the pod's memory."""
+    release = asyncio.Event()
+
+    async def held(request: Request, response: Response) -> None:
+        await release.wait()
+        response.send(200, b"%d" % len(request.body))
+
+    async def main() -> None:
+        body = b"x" * 600
+        async with serving(held, Limits(max_bodies_bytes=1000)) as server, wire_to(server.port) as first, wire_to(server.port) as second:
+            first.send(post(body))
+            await until(lambda: server.room.left == 400)
+            second.send(post(body))
+            status, headers, _ = await second.answer()
+            assert (status, headers[b"retry-after"]) == (503, b"1")
+            async with wire_to(server.port) as third:
+                third.send(post(body[:300] + b"y" * 400)[:-400])
+                await until(lambda: server.room.left == 100)
+            await until(lambda: server.room.left == 400)
+            release.set()
+            assert (await first.answer())[2] == b"600"
+            assert server.room.left == 1000
+            first.send(post(body))
+            assert (await first.answer())[2] == b"600"
 
     run(main())
 

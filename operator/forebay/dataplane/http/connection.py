@@ -12,7 +12,7 @@ from typing import Protocol, cast
 
 from forebay.dataplane.http.errors import send_error
 from forebay.dataplane.http.message import Handler, Limits, Request, Response
-from forebay.dataplane.http.reader import Phase, Refusal, RequestReader
+from forebay.dataplane.http.reader import Phase, Refusal, RequestReader, Room
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ class Host(Protocol):
 
     handler: Handler
     limits: Limits
+    room: Room
     loop: asyncio.AbstractEventLoop
     draining: bool
     date: bytes
@@ -59,7 +60,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
-        self._reader = RequestReader(self._host.limits, peer[0] if isinstance(peer, tuple) else str(peer or ""))
+        self._reader = RequestReader(self._host.limits, peer[0] if isinstance(peer, tuple) else str(peer or ""), self._host.room)
         self._arm(self._host.limits.header_timeout_s)
         if not self._host.joined(self):
             self._reader.refuse(503, "too many connections; try again shortly")
@@ -69,7 +70,7 @@ class Connection(asyncio.Protocol):
         self.closed = True
         self.resume_writing()
         if self._task is None:
-            self._host.left(self)
+            self._leave()
         elif self._response is not None and not self._response.finished:
             self._task.cancel()
 
@@ -154,7 +155,7 @@ class Connection(asyncio.Protocol):
             log.exception("a handler failed", extra={"method": request.method, "path": request.path})
             self._fail(response, 500, "internal error")
         finally:
-            self._answered(response)
+            self._answered(request, response)
 
     def _fail(self, response: Response, status: int, message: str) -> None:
         if self.closed or response.finished:
@@ -164,10 +165,11 @@ class Connection(asyncio.Protocol):
         else:
             send_error(response, status, message, retry_after_s=1 if status == 503 else None)
 
-    def _answered(self, response: Response) -> None:
+    def _answered(self, request: Request, response: Response) -> None:
         self._task = self._response = None
+        self._reader.give_back(len(request.body))
         if self.closed:
-            self._host.left(self)
+            self._leave()
         elif not response.keep_alive:
             self._linger()
         elif self._reader.ready:
@@ -196,6 +198,10 @@ class Connection(asyncio.Protocol):
         return ahead
 
     # ending
+
+    def _leave(self) -> None:
+        self._reader.give_back(self._reader.held)
+        self._host.left(self)
 
     def hang_up(self) -> None:
         """Closes the connection when nothing is under way on it."""

@@ -38,6 +38,8 @@ class Limits:
     """What one client, and all of them together, may take. Times in seconds, each from the start of its phase."""
 
     max_body_bytes: int = 16 * 1024 * 1024
+    # Of all requests that are being read or answered. A pod of the gateway, or a sidecar, has 512 MiB for everything.
+    max_bodies_bytes: int = 128 * 1024 * 1024
     max_header_bytes: int = 32 * 1024
     header_timeout_s: float = 10.0
     body_timeout_s: float = 60.0

@@ -12,6 +12,7 @@ from email.utils import formatdate
 
 from forebay.dataplane.http.connection import Connection
 from forebay.dataplane.http.message import Handler, Headers, Limits, Request, Response
+from forebay.dataplane.http.reader import Room
 
 __all__ = ["Handler", "Headers", "Limits", "Request", "Response", "Server", "serve"]
 
@@ -25,6 +26,7 @@ class Server:
     def __init__(self, handler: Handler, limits: Limits) -> None:
         self.handler = handler
         self.limits = limits
+        self.room = Room(limits.max_bodies_bytes)
         self.loop = asyncio.get_running_loop()
         self.draining = False
         self.port = 0
