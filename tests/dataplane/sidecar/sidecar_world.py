@@ -133,11 +133,9 @@ def vector(text: Any) -> list[float]:
 
 
 @dataclass
-class World:
-    """What a test talks to."""
+class Front:
+    """A sidecar that a test talks to."""
 
-    engine: FakeEngine
-    engine_server: Server
     sidecar: Sidecar
     client: Client
     config: Path
@@ -174,29 +172,50 @@ class World:
         await until(lambda: not self.sidecar.not_ready())
 
 
+@dataclass
+class World(Front):
+    """A sidecar and what stands behind it."""
+
+    engine: FakeEngine
+    engine_server: Server
+
+
 @asynccontextmanager
-async def a_world(document: Object, folder: Path, *, pace: Pace | None = None, grace_s: float = 5.0) -> AsyncIterator[World]:
-    engine = FakeEngine()
-    if document["task"] == "Embeddings":
-        engine.answer = engine.embed
+async def a_front(
+    document: Object, folder: Path, engine_port: int, *, pace: Pace | None = None, grace_s: float = 5.0
+) -> AsyncIterator[Front]:
+    """A ready sidecar before whatever listens on that port."""
     config = folder / "sidecar.json"
     config.write_text(json.dumps(document))
-    server = await serve(engine.handle, "127.0.0.1", 0)
-    settings = Settings(config, "127.0.0.1", 0, "127.0.0.1", server.port, grace_s, "t0ken", pace or Pace(), config_every_s=0.02)
+    settings = Settings(config, "127.0.0.1", 0, "127.0.0.1", engine_port, grace_s, "t0ken", pace or Pace(), config_every_s=0.02)
     sidecar, stop = Sidecar(settings), asyncio.Event()
     running = asyncio.create_task(sidecar.run(stop))
     client = Client()
     try:
         await until(lambda: sidecar.port != 0 or running.done())
-        world = World(engine, server, sidecar, client, config, stop, running)
-        await world.ready()
-        yield world
+        front = Front(sidecar, client, config, stop, running)
+        await front.ready()
+        yield front
     finally:
         stop.set()
-        engine.release.set()
         await client.close()
-        await server.close(0)
         await running
+
+
+@asynccontextmanager
+async def a_world(document: Object, folder: Path, *, pace: Pace | None = None, grace_s: float = 5.0) -> AsyncIterator[World]:
+    engine = FakeEngine()
+    if document["task"] == "Embeddings":
+        engine.answer = engine.embed
+    server = await serve(engine.handle, "127.0.0.1", 0)
+    try:
+        async with a_front(document, folder, server.port, pace=pace, grace_s=grace_s) as front:
+            try:
+                yield World(**vars(front), engine=engine, engine_server=server)
+            finally:
+                engine.release.set()
+    finally:
+        await server.close(0)
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
