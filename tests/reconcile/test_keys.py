@@ -9,7 +9,7 @@ from tests.reconcile.worlds import a_class, a_policy, a_pool
 from forebay.adapters import cluster as kinds
 from forebay.adapters.cluster import Kind, Object
 from forebay.planning.variants import qualified
-from forebay.reconcile.keys import MIG_CONFIG, SWEEP, Key, concerned, pool_key
+from forebay.reconcile.keys import MIG_CONFIG, SWEEP, Asked, Key, asked, chores, concerned, pool_key
 from forebay.reconcile.view import ObjectView
 
 CHAT = pool_key("default", "chat")
@@ -36,9 +36,25 @@ def test_a_pool_concerns_itself_its_classes_and_the_gateways() -> None:
         CHAT,
         GATEWAY,
         Key("class", "", "interactive"),
-        SWEEP,
-        MIG_CONFIG,
     }
+
+
+def test_a_pool_concerns_the_whole_cluster_only_when_it_goes_or_its_layout_changes() -> None:
+    """Both list every pool there is: done at each change, a thousand pools would list a thousand pools each."""
+    layout = {"1g.10gb": 7}
+    plain, laid = Asked("u1", 1, False, {}), Asked("u1", 2, False, layout)
+    assert chores(None, plain) == chores(plain, plain._replace(generation=2)) == set()
+    assert chores(plain, None) == chores(plain, plain._replace(uid="u2")) == {SWEEP}
+    assert chores(plain, laid) == chores(None, laid) == chores(laid, plain) == {MIG_CONFIG}
+    assert chores(laid, None) == {SWEEP, MIG_CONFIG}
+
+
+def test_a_layout_counts_only_where_it_is_asked_for() -> None:
+    pool = a_pool(partitioning={"mode": "Static", "layout": {"1g.10gb": 7}})
+    pool["metadata"] |= {"uid": "u1", "generation": 3}
+    assert asked(pool) == Asked("u1", 3, False, {"1g.10gb": 7})
+    pool["spec"]["partitioning"]["mode"] = "Disabled"
+    assert asked(pool).layout == {}
 
 
 def test_a_class_concerns_the_pools_that_serve_it() -> None:
@@ -73,7 +89,7 @@ def test_cluster_scoped_objects_name_their_pool_also_where_the_name_is_hashed() 
     label = qualified(namespace, name)
     assert len(label) <= 63 and label != f"{namespace}.{name}"
     found = concerned(kinds.NODE_POOLS, labelled("np", labels={"forebay.dev/pool": label}), view)
-    assert list(found) == [SWEEP, pool_key(namespace, name)]
+    assert list(found) == [pool_key(namespace, name)]
     assert concerned(kinds.NODES, labelled("n", labels={"forebay.dev/pool": label}), view) == {pool_key(namespace, name)}
 
 
@@ -81,4 +97,17 @@ def test_labels_that_name_no_pool_concern_nobody() -> None:
     view = all_three()
     assert concerned(kinds.NODES, labelled("n", labels={"forebay.dev/pool": "nonsense"}), view) == set()
     assert concerned(kinds.NODES, labelled("n", labels={"forebay.dev/pool": ""}), view) == set()
-    assert list(concerned(kinds.NODE_POOLS, labelled("np"), view)) == [SWEEP]
+    assert list(concerned(kinds.NODE_POOLS, labelled("np"), view)) == []
+
+
+def test_a_node_pool_whose_pool_is_gone_is_swept() -> None:
+    """Also one that was made while its pool went; others are swept every minute without being looked at here."""
+    pool = a_pool()
+    pool["metadata"]["uid"] = "u1"
+    view = a_view((kinds.INFERENCE_POOLS, pool))
+
+    def of(owner: str) -> Object:
+        return labelled("np", labels={"forebay.dev/pool": "default.chat", "forebay.dev/owner-uid": owner})
+
+    assert list(concerned(kinds.NODE_POOLS, of("u1"), view)) == [CHAT]
+    assert list(concerned(kinds.NODE_POOLS, of("u0"), view)) == [CHAT, SWEEP]

@@ -15,7 +15,7 @@ from forebay.reconcile import telemetry
 from forebay.reconcile.batch_class import reconcile_class
 from forebay.reconcile.chores import sweep, write_mig_config
 from forebay.reconcile.gateway import reconcile_gateway
-from forebay.reconcile.keys import MIG_CONFIG, SWEEP, Key, concerned
+from forebay.reconcile.keys import MIG_CONFIG, SWEEP, Key, asked, chores, concerned
 from forebay.reconcile.observe import deployment_view, node_view, pod_view
 from forebay.reconcile.pool import reconcile_pool
 from forebay.reconcile.queue import WorkQueue
@@ -29,7 +29,7 @@ def _node(obj: Object) -> Any:
     return node_view(obj, (obj["metadata"].get("labels") or {}).get(LABEL_POOL, ""))
 
 
-def _asked(obj: Object) -> Any:
+def _generation(obj: Object) -> Any:
     """What a user asked for: not the status, which is ours."""
     meta = obj["metadata"]
     return meta["uid"], meta.get("generation"), meta.get("deletionTimestamp")
@@ -50,9 +50,9 @@ _FINGERPRINTS: dict[Kind, Callable[[Object], Any]] = {
     kinds.NODE_POOLS: _node_pool,
     kinds.DEPLOYMENTS: deployment_view,
     kinds.PODS: _pod,
-    kinds.INFERENCE_POOLS: _asked,
-    kinds.ROUTING_POLICIES: _asked,
-    kinds.BATCH_CLASSES: _asked,
+    kinds.INFERENCE_POOLS: asked,
+    kinds.ROUTING_POLICIES: _generation,
+    kinds.BATCH_CLASSES: _generation,
 }
 
 _log = logging.getLogger(__name__)
@@ -72,8 +72,11 @@ class Loop:
 
     def changed(self, kind: Kind, obj: Object, deleted: bool = False) -> None:
         """An object was added, changed or deleted: what it concerns is worked on."""
-        matters = self._matters(kind, obj, deleted)
+        before, after = self._looks(kind, obj, deleted)
+        matters = before != after
         keys = set(concerned(kind, obj, self.view)) if matters else set()
+        if kind == kinds.INFERENCE_POOLS:
+            keys |= chores(before, after)
         if deleted:
             self.view.remove(kind, obj)
         else:
@@ -83,18 +86,14 @@ class Loop:
             for key in keys | set(concerned(kind, obj, self.view)):
                 self.queue.add(key)
 
-    def _matters(self, kind: Kind, obj: Object, deleted: bool) -> bool:
-        """Whether anything that decisions look at changed: nodes have a heartbeat, and our own status writes come back as changes."""
-        if kind not in _FINGERPRINTS:
-            return True
+    def _looks(self, kind: Kind, obj: Object, deleted: bool) -> tuple[Any, Any]:
+        """What decisions look at of the object, before and now. Nodes have a heartbeat, and our own status writes come back as changes."""
         place = kind, obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
+        before = self._seen.pop(place, None)
         if deleted:
-            return self._seen.pop(place, None) is not None
-        seen = _FINGERPRINTS[kind](obj)
-        if self._seen.get(place) == seen:
-            return False
-        self._seen[place] = seen
-        return True
+            return before, None
+        after = self._seen[place] = _FINGERPRINTS[kind](obj)
+        return before, after
 
     async def _work(self, key: Key) -> float | None:
         began = time.perf_counter()
