@@ -51,12 +51,26 @@ def test_replicas_that_are_being_deleted_do_not_count() -> None:
     assert decision.status.replicas == decision.status.ready_replicas == 0
 
 
+def test_a_pool_without_any_known_class_does_not_claim_to_have_scaled() -> None:
+    """An Event said `ScaledUp 0 → 1` and the status a price, while nothing was started."""
+    decision = plan(a_snapshot(classes={}))
+    assert not decision.actions and decision.replicas == decision.status.desired.on_demand == 0
+    assert [n.reason for n in decision.notes] == ["UnknownClass"]
+    assert decision.status.rate.usd_per_hour == "0.00"
+    assert said(decision, "Ready") == ("False", "UnknownClass")
+    known = plan(a_snapshot(memory=decision.memory))
+    assert [n.message.partition(":")[0] for n in known.notes] == ["0 → 1 replicas"], "told when it comes about"
+    lost = plan(a_snapshot(classes={}, **running(2), memory=settled(2)))
+    assert lost.replicas == 2, "what runs is held"
+
+
 def test_missing_classes_are_named() -> None:
     spec = a_spec(classes=["interactive", "gone", "lost"])
     decision = plan(a_snapshot(spec=spec))
     assert said(decision, "ResolvedRefs") == ("False", "UnknownClass")
     assert "there is no BatchClass named gone, lost" in verdict(decision, "ResolvedRefs").message
     assert decision.actions, "the classes that exist are served"
+    assert [(n.type, n.reason) for n in decision.notes if "gone, lost" in n.message] == [("Warning", "UnknownClass")]
 
 
 def test_no_class_at_all_starts_nothing() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from forebay.api.meta import K8sModel
+from forebay.api.meta import K8sModel, listmap
 
 
 class Type(StrEnum):
@@ -97,6 +97,7 @@ EVENTS: dict[str, str] = {
     "ObjectiveBelowServiceTime": "no profile can meet an objective",
     "PartitioningFailed": "mig-manager answered failed for a node",
     "PartitioningStuck": "a node's layout did not change in time",
+    "UnknownClass": "a class that the pool names does not exist; without any nothing is started",
     "InvalidSpec": "the object cannot be read; nothing is done with it",
     "ApplyFailed": "the API server refuses an object that is needed; the message has its words",
     "MaxReplicas": "maxReplicas are not enough for an objective",
@@ -107,9 +108,29 @@ EVENTS: dict[str, str] = {
 class Condition(K8sModel):
     """One aspect of the object's state, in the shape of `metav1.Condition`."""
 
-    type: Annotated[str, Field(max_length=316)]
-    status: Literal["True", "False", "Unknown"]
-    observed_generation: Annotated[int, Field(ge=0)] | None = None
-    last_transition_time: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
-    reason: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
-    message: Annotated[str, Field(max_length=32768)]
+    type: Annotated[str, Field(max_length=316, description="What it says something about; docs/conditions.md lists them.")]
+    status: Annotated[Literal["True", "False", "Unknown"], Field(description="True, False or Unknown.")]
+    observed_generation: Annotated[
+        Annotated[int, Field(ge=0)] | None, Field(description="Generation of the object that it was said of.")
+    ] = None
+    last_transition_time: Annotated[str, Field(description="When its status last changed.", json_schema_extra={"format": "date-time"})]
+    reason: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=1024,
+            pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
+            description="Why, in one stable word.",
+        ),
+    ]
+    message: Annotated[str, Field(max_length=32768, description="Why, and what to do, for a person.")]
+
+
+Conditions = Annotated[
+    list[Condition],
+    Field(default_factory=list, max_length=32, description="Aspects of its state, one of each type.", json_schema_extra=listmap("type")),
+]
+"""The conditions of a status."""
+
+ObservedGeneration = Annotated[int | None, Field(description="Generation of the object that this status is about.")]
+"""Which version of its spec a status is about."""

@@ -34,8 +34,8 @@ def hold(snapshot: Snapshot, wanted: int, current: int) -> Held:
     """Up at once; down to the most that was wanted in the window, once the window is full."""
     memory, now = snapshot.memory, snapshot.now
     if blind := _blind(snapshot):
-        kept = _bounded(snapshot, current)
-        why = f"{blind}: the pool is held as it is" if current else f"{blind}: minReplicas"
+        kept = _bounded(snapshot, current) if current or _served(snapshot) else 0
+        why = f"{blind}: {'the pool is held as it is' if current else 'minReplicas' if kept else 'nothing is started'}"
         return Held(kept, memory.model_copy(update={"observed_since": None, "recommendations": ()}), (why,))
     notes: tuple[str, ...] = ()
     measured, ready = snapshot.demand.replicas_reporting if snapshot.demand else 0, sum(p.ready and not p.deleting for p in snapshot.pods)
@@ -52,9 +52,14 @@ def hold(snapshot: Snapshot, wanted: int, current: int) -> Held:
     return Held(replicas, memory.model_copy(update={"observed_since": since, "recommendations": recommendations}), notes)
 
 
+def _served(snapshot: Snapshot) -> bool:
+    """Whether any class of the pool exists."""
+    return any(name in snapshot.classes for name in snapshot.spec.classes)
+
+
 def _blind(snapshot: Snapshot) -> str:
     """Why nothing can be said about the pool's load, or nothing."""
-    if not any(name in snapshot.classes for name in snapshot.spec.classes):
+    if not _served(snapshot):
         return "none of the pool's classes exists"
     return "" if snapshot.fresh else "nothing fresh was measured"
 

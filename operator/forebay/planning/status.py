@@ -221,6 +221,9 @@ def _notes(facts: Facts) -> tuple[Note, ...]:
     snapshot, notes = facts.snapshot, []
     before, after = snapshot.memory.placed or sum(d.replicas for d in snapshot.deployments), facts.placed.replicas
     prefix = "Recommended" if snapshot.spec.mode == Mode.RECOMMEND else "Scaled"
+    resolved = _resolved(facts)
+    if resolved.status == "False":
+        notes.append(Note(type="Warning", reason=resolved.reason, message=resolved.message))
     if after != before and not snapshot.spec.scaling.paused:
         direction = "Up" if after > before else "Down"
         reasons = facts.sized.why if snapshot.fresh else facts.held.why
