@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from forebay.api.conditions import Condition
-from forebay.api.meta import Duration, K8sModel, ObjectMeta, cel, listmap, rules
+from forebay.api.conditions import Conditions, ObservedGeneration
+from forebay.api.meta import BatchWindow, Duration, K8sModel, ObjectMeta, PositiveDuration, cel, rules
 
 
 class Tier(StrEnum):
@@ -23,7 +23,7 @@ class Objective(K8sModel):
     """A tail promise: `quantile` of requests see at most `target`."""
 
     quantile: Annotated[float, Field(ge=0.5, lt=1, description="Share of requests that must meet the target, such as 0.95.")] = 0.95
-    target: Annotated[Duration, Field(description="Longest time that still counts as met, such as 500ms.")]
+    target: Annotated[PositiveDuration, Field(description="Longest time that still counts as met, such as 500ms.")]
 
 
 class Objectives(K8sModel):
@@ -35,6 +35,8 @@ class Objectives(K8sModel):
 
 
 class BatchingMode(StrEnum):
+    """How requests of a class reach the engine."""
+
     ADAPTIVE = "Adaptive"
     FIXED = "Fixed"
     DISABLED = "Disabled"
@@ -49,7 +51,7 @@ class Batching(K8sModel):
 
     mode: Annotated[BatchingMode, Field(description="Adaptive, Fixed or Disabled.")] = BatchingMode.ADAPTIVE
     max_batch_size: Annotated[int, Field(ge=1, le=4096, description="Most requests in the engine, or inputs in one batch.")] = 256
-    window: Annotated[Duration, Field(description="Longest wait for company before a batch of inputs is sent.")] = 0.005
+    window: Annotated[BatchWindow, Field(description="Longest wait for company before a batch of inputs is sent.")] = 0.005
     max_batch_tokens: Annotated[int, Field(ge=1, le=16777216, description="Most input tokens in one batch of inputs.")] = 32768
 
 
@@ -104,9 +106,9 @@ class BatchClassSpec(K8sModel):
 class BatchClassStatus(K8sModel):
     """Observed state, written by the operator."""
 
-    observed_generation: int | None = None
+    observed_generation: ObservedGeneration = None
     pools: Annotated[int, Field(ge=0, description="Pools that serve this class.")] = 0
-    conditions: Annotated[list[Condition], Field(default_factory=list, max_length=32, json_schema_extra=listmap("type"))]
+    conditions: Conditions
 
 
 class BatchClass(K8sModel):

@@ -7,22 +7,33 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from forebay.api.conditions import Condition
-from forebay.api.meta import NAME_PATTERN, Duration, K8sModel, Name, ObjectMeta, cel, listmap, rules
+from forebay.api.meta import Duration, K8sModel, ModelId, Name, ObjectMeta, PositiveDuration, cel, listmap, rules
 from forebay.api.pod_template import checked
-
-FULL = "full"
-"""The partition that means a whole GPU."""
-
-PARTITION_PATTERN = r"^(full|[1-7]g\.[0-9]+gb(\+me)?)$"
+from forebay.api.pool_capacity import (
+    FULL,
+    PARTITION_PATTERN,
+    Accelerator,
+    Backend,
+    Capacity,
+    NodeLimits,
+    Operator,
+    Partitioning,
+    PartitioningMode,
+    Requirement,
+)
+from forebay.api.pool_status import DemandStatus, DesiredStatus, InferencePoolStatus, ObjectiveStatus, RateStatus, VariantStatus
 
 
 class Mode(StrEnum):
+    """Whether plans are carried out."""
+
     ENFORCE = "Enforce"
     RECOMMEND = "Recommend"
 
 
 class Task(StrEnum):
+    """What the model answers."""
+
     CHAT = "Chat"
     EMBEDDINGS = "Embeddings"
 
@@ -41,9 +52,7 @@ class Engine(StrEnum):
 class Model(K8sModel):
     """The model that every replica of the pool serves."""
 
-    name: Annotated[
-        str, Field(min_length=1, max_length=253, description="The name the model server knows the model by; requests are sent on with it.")
-    ]
+    name: Annotated[ModelId, Field(description="The name the model server knows the model by; requests are sent on with it.")]
     task: Annotated[
         Task, Field(description="Chat: the server batches tokens itself. Embeddings: it takes lists, and the sidecar makes the batches.")
     ] = Task.CHAT
@@ -72,10 +81,12 @@ class Server(K8sModel):
                 "properties": {
                     "spec": {
                         "type": "object",
+                        "description": "Spec of the pod, as `kubectl explain pod.spec` has it.",
                         "x-kubernetes-preserve-unknown-fields": True,
                         "properties": {
                             "containers": {
                                 "type": "array",
+                                "description": "Containers of the pod, the model server's first.",
                                 "maxItems": 64,
                                 "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
                             }
@@ -94,7 +105,7 @@ class Iteration(K8sModel):
     `base + n * perToken * inputTokens`. Model: docs/planning/queueing.md.
     """
 
-    base: Annotated[Duration, Field(description="Fixed time of a step, such as 7.1ms.")]
+    base: Annotated[PositiveDuration, Field(description="Fixed time of a step, such as 7.1ms.")]
     per_token: Annotated[Duration, Field(description="Added by each token computed in the step, such as 0.05ms.")]
     per_kv_token: Annotated[Duration, Field(description="Added by each token of context held by a request, such as 0.4us.")] = 0.0
 
@@ -136,148 +147,9 @@ class Scaling(K8sModel):
     scale_down: ScaleDown = ScaleDown()
 
 
-class Operator(StrEnum):
-    IN = "In"
-    NOT_IN = "NotIn"
-    EXISTS = "Exists"
-    DOES_NOT_EXIST = "DoesNotExist"
-    GT = "Gt"
-    LT = "Lt"
-
-
-class Requirement(K8sModel):
-    """A condition on a node's label, in Karpenter's terms."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            cel(
-                "self.operator in ['Exists', 'DoesNotExist'] ? (!has(self.values) || size(self.values) == 0)"
-                " : (has(self.values) && size(self.values) > 0)",
-                "values goes with In, NotIn, Gt and Lt, and must be left out with Exists and DoesNotExist",
-            )
-        )
-    )
-
-    key: Annotated[str, Field(min_length=1, max_length=316, description="Label of the node, such as node.kubernetes.io/instance-type.")]
-    operator: Annotated[Operator, Field(description="In, NotIn, Exists, DoesNotExist, Gt or Lt.")]
-    values: Annotated[list[Annotated[str, Field(max_length=63)]], Field(default_factory=list, max_length=64)]
-
-
-class UsdPerHour(K8sModel):
-    """Price of one node per hour. Absent is unknown, and shown as unknown."""
-
-    on_demand: Annotated[float | None, Field(ge=0, description="US dollars per on-demand node and hour.")] = None
-    spot: Annotated[float | None, Field(ge=0, description="US dollars per spot node and hour.")] = None
-
-
-class Accelerator(K8sModel):
-    """A kind of GPU, and which nodes carry it."""
-
-    name: Annotated[Name, Field(description="Name that profiles refer to.")]
-    requirements: Annotated[
-        list[Requirement], Field(default_factory=list, max_length=32, description="Labels of the nodes that carry this accelerator.")
-    ]
-    gpus_per_node: Annotated[int, Field(ge=1, le=64, description="GPUs of one such node.")] = 1
-    usd_per_hour: Annotated[UsdPerHour, Field(description="Price of one such node.")] = UsdPerHour()
-
-
-class OnDemand(K8sModel):
-    """Capacity that is not reclaimed."""
-
-    base_replicas: Annotated[int, Field(ge=0, le=10000, description="Replicas that always stand on on-demand nodes.")] = 0
-
-
-class Spot(K8sModel):
-    """Capacity that is cheaper and may be reclaimed."""
-
-    enabled: Annotated[bool, Field(description="Whether spot nodes are used at all.")] = False
-    max_share: Annotated[
-        float, Field(ge=0, le=1, description="Largest share of replicas on spot. A class's maxSpotShare can lower it.")
-    ] = 1.0
-    return_after: Annotated[
-        Duration, Field(description="How long no more spot is asked for after some did not come, before it is tried again.")
-    ] = 1800.0
-
-
-class Backend(StrEnum):
-    KARPENTER = "Karpenter"
-    NONE = "None"
-
-
-class NodeClassRef(K8sModel):
-    """The cloud's node class that Karpenter makes nodes from."""
-
-    group: Annotated[str, Field(min_length=1, max_length=253)]
-    kind: Annotated[str, Field(min_length=1, max_length=63)]
-    name: Annotated[str, Field(min_length=1, max_length=253)]
-
-
-class NodeLimits(K8sModel):
-    """Bounds that no plan exceeds. A bound that cannot be checked (a price that is unknown) stops growth."""
-
-    gpus: Annotated[int | None, Field(ge=0, description="Most GPUs of the pool's nodes together.")] = None
-    usd_per_hour: Annotated[float | None, Field(ge=0, description="Most dollars per hour for the pool's nodes together.")] = None
-
-
-class Nodes(K8sModel):
-    """Where nodes come from."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            cel(
-                "self.backend != 'Karpenter' || has(self.nodeClassRef)",
-                "backend Karpenter needs nodeClassRef: the cloud's node class to make nodes from",
-            )
-        )
-    )
-
-    backend: Annotated[Backend, Field(description="Karpenter makes nodes on demand; None uses those that exist.")] = Backend.NONE
-    node_class_ref: NodeClassRef | None = None
-    limits: NodeLimits = NodeLimits()
-
-
-class Capacity(K8sModel):
-    """Which nodes, at which price, within which bounds."""
-
-    accelerators: Annotated[
-        list[Accelerator],
-        Field(default_factory=list, max_length=16, description="Kinds of GPU, in order of preference.", json_schema_extra=listmap("name")),
-    ]
-    on_demand: OnDemand = OnDemand()
-    spot: Spot = Spot()
-    nodes: Nodes = Nodes()
-
-
-class PartitioningMode(StrEnum):
-    DISABLED = "Disabled"
-    STATIC = "Static"
-
-
-class Partitioning(K8sModel):
-    """MIG layout of every GPU on the pool's own nodes, which are those labelled `forebay.dev/pool=<namespace>.<name>`."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            cel("self.mode != 'Static' || (has(self.layout) && size(self.layout) > 0)", "mode Static needs layout, such as {3g.40gb: 2}"),
-            cel(
-                f"!has(self.layout) || self.layout.all(p, p != 'full' && p.matches(r'{PARTITION_PATTERN}'))",
-                "layout names MIG profiles such as 3g.40gb or 1g.10gb+me",
-            ),
-            cel(
-                "self.mode != 'Disabled' || !has(self.layout) || size(self.layout) == 0",
-                "layout has no effect with mode Disabled: set mode to Static",
-            ),
-        )
-    )
-
-    mode: Annotated[PartitioningMode, Field(description="Disabled or Static.")] = PartitioningMode.DISABLED
-    layout: Annotated[
-        dict[str, Annotated[int, Field(ge=1, le=7)]],
-        Field(default_factory=dict, description="How many of each MIG profile one GPU holds.", json_schema_extra={"maxProperties": 8}),
-    ]
-
-
 class From(StrEnum):
+    """Which namespaces are meant."""
+
     SAME = "Same"
     ALL = "All"
     SELECTOR = "Selector"
@@ -289,7 +161,8 @@ class PolicyNamespaces(K8sModel):
     model_config = ConfigDict(
         populate_by_name=True,
         json_schema_extra=rules(
-            cel("self.from != 'Selector' || has(self.matchLabels)", "from Selector needs matchLabels of the namespaces")
+            cel("self.from != 'Selector' || has(self.matchLabels)", "from Selector needs matchLabels of the namespaces"),
+            cel("self.from == 'Selector' || !has(self.matchLabels)", "matchLabels goes with from Selector only"),
         ),
     )
 
@@ -355,75 +228,6 @@ class InferencePoolSpec(K8sModel):
     allowed_policies: AllowedPolicies = AllowedPolicies()
 
 
-class DesiredStatus(K8sModel):
-    """What the last plan asks for."""
-
-    on_demand: int = 0
-    spot: int = 0
-    partitions: dict[str, int] = {}
-
-
-class VariantStatus(K8sModel):
-    """Replicas of one kind: one Deployment."""
-
-    name: str
-    accelerator: str = ""
-    partition: str = FULL
-    capacity_type: str = ""
-    desired: int = 0
-    ready: int = 0
-    pending: int = 0
-    usd_per_hour: float | None = None
-
-
-class DemandStatus(K8sModel):
-    """What the sidecars measured."""
-
-    requests_per_second: float = 0.0
-    input_tokens_per_second: float = 0.0
-    output_tokens_per_second: float = 0.0
-    queued: int = 0
-    in_flight: int = 0
-
-
-class ObjectiveStatus(K8sModel):
-    """How well the objectives are met, worst class first."""
-
-    p95_time_to_first_token: Annotated[str, Field(description="p95 time to first token over the last window.")] = ""
-    attainment: float | None = None
-
-
-class RateStatus(K8sModel):
-    """What the pool costs now."""
-
-    usd_per_hour: Annotated[str, Field(description="Dollars per hour, or `unknown` where a price is missing.")] = "unknown"
-
-
-class PlanStatus(K8sModel):
-    """The last decision."""
-
-    id: str = ""
-    summary: str = ""
-    decided_at: str = ""
-    why: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(default_factory=list, max_length=64)]
-
-
-class InferencePoolStatus(K8sModel):
-    """Observed state, written by the operator."""
-
-    observed_generation: int | None = None
-    replicas: Annotated[int, Field(ge=0, description="Replicas that exist.")] = 0
-    ready_replicas: Annotated[int, Field(ge=0, description="Replicas that answer.")] = 0
-    selector: Annotated[str, Field(description="Label selector of the pool's pods.")] = ""
-    desired: DesiredStatus = DesiredStatus()
-    variants: Annotated[list[VariantStatus], Field(default_factory=list, max_length=128, json_schema_extra=listmap("name"))]
-    demand: DemandStatus = DemandStatus()
-    objective: ObjectiveStatus = ObjectiveStatus()
-    rate: RateStatus = RateStatus()
-    plan: PlanStatus = PlanStatus(why=[])
-    conditions: Annotated[list[Condition], Field(default_factory=list, max_length=32, json_schema_extra=listmap("type"))]
-
-
 class InferencePool(K8sModel):
     """An InferencePool is one model, its server and the capacity it may use; it gets as many replicas as its classes' objectives need."""
 
@@ -432,4 +236,21 @@ class InferencePool(K8sModel):
     status: InferencePoolStatus = InferencePoolStatus(variants=[], conditions=[])
 
 
-__all__ = ["FULL", "NAME_PATTERN", "InferencePool", "InferencePoolSpec", "InferencePoolStatus"]
+__all__ = [
+    "FULL",
+    "Accelerator",
+    "Backend",
+    "Capacity",
+    "DemandStatus",
+    "DesiredStatus",
+    "InferencePool",
+    "InferencePoolSpec",
+    "InferencePoolStatus",
+    "NodeLimits",
+    "ObjectiveStatus",
+    "Operator",
+    "PartitioningMode",
+    "RateStatus",
+    "Requirement",
+    "VariantStatus",
+]

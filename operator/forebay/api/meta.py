@@ -42,19 +42,38 @@ def rules(*checks: dict[str, str]) -> dict[str, Any]:
     return {"x-kubernetes-validations": list(checks)}
 
 
+_BOUNDED_DURATION = r"^([0-9]{1,9}(\.[0-9]{1,9})?(h|ms|us|ns|m|s))+$"
+"""What users may write: what is summed up and multiplied from it stays finite."""
+
+
+def _duration_schema(*further: dict[str, str]) -> dict[str, Any]:
+    form = cel(f"self.matches(r'{_BOUNDED_DURATION}')", "must be a duration such as 250ms, 30s or 1h30m, of at most 9 digits a unit")
+    return {"type": "string", "maxLength": 32, **rules(form, *further)}
+
+
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "maxLength": 32,
-            **rules(cel(f"self.matches(r'{DURATION_PATTERN}')", "must be a duration such as 250ms, 30s or 1h30m")),
-        }
-    ),
+    WithJsonSchema(_duration_schema()),
 ]
 """Seconds inside, a Go/GEP-2257 duration string outside."""
+
+PositiveDuration = Annotated[Duration, WithJsonSchema(_duration_schema(cel("self.matches('[1-9]')", "must be longer than 0s")))]
+"""A duration longer than nothing."""
+
+BatchWindow = Annotated[
+    Duration,
+    WithJsonSchema(
+        _duration_schema(
+            cel(f"!self.matches(r'{_BOUNDED_DURATION}') || duration(self) <= duration('1m')", "must be at most 1m: requests wait for it")
+        )
+    ),
+]
+"""A duration of at most a minute."""
+
+ModelId = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[!-~]([ -~]*[!-~])?$")]
+"""What a model may be called: it stands in headers, so it is printable ASCII without spaces around it."""
 
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=NAME_PATTERN)]
 """A DNS label: what Kubernetes allows for names of most objects."""

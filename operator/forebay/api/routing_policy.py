@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from forebay.api.conditions import Condition
-from forebay.api.meta import Duration, K8sModel, Name, ObjectMeta, cel, listmap, rules
+from forebay.api.conditions import Conditions, ObservedGeneration
+from forebay.api.meta import Duration, K8sModel, ModelId, Name, ObjectMeta, PositiveDuration, cel, listmap, rules
 
 
 class GatewayRef(K8sModel):
@@ -20,9 +20,7 @@ class GatewayRef(K8sModel):
 class ModelName(K8sModel):
     """A name that clients ask for."""
 
-    name: Annotated[
-        str, Field(min_length=1, max_length=253, description="Unique on one gateway; the oldest policy that claims it keeps it.")
-    ]
+    name: Annotated[ModelId, Field(description="Unique on one gateway; the oldest policy that claims it keeps it.")]
 
 
 class ApiKeysFrom(K8sModel):
@@ -47,7 +45,7 @@ class Classify(K8sModel):
 class AnyIn(K8sModel):
     """Matches when the value is in the list."""
 
-    in_: Annotated[list[Annotated[str, Field(max_length=253)]], Field(alias="in", min_length=1, max_length=64)]
+    in_: Annotated[list[ModelId], Field(alias="in", min_length=1, max_length=64, description="The values that match.")]
 
 
 class Match(K8sModel):
@@ -69,6 +67,8 @@ class PoolRoute(K8sModel):
 
 
 class ExactCacheMode(StrEnum):
+    """Which answers are kept."""
+
     DISABLED = "Disabled"
     DETERMINISTIC = "Deterministic"
     ALWAYS = "Always"
@@ -99,15 +99,15 @@ class Rule(K8sModel):
 
     name: Annotated[Name, Field(description="Stands in decision records.")]
     match: Match = Match()
-    route: Annotated[list[PoolRoute], Field(min_length=1, max_length=16)]
+    route: Annotated[list[PoolRoute], Field(min_length=1, max_length=16, description="Pools that answer, by weight.")]
     cache: Annotated[Cache | None, Field(description="Replaces the policy's cache for this rule.")] = None
 
 
 class Timeouts(K8sModel):
     """How long a replica may keep the gateway waiting."""
 
-    first_byte: Annotated[Duration, Field(description="From sending a request on to the first byte of its answer.")] = 120.0
-    idle: Annotated[Duration, Field(description="Between two pieces of a stream.")] = 60.0
+    first_byte: Annotated[PositiveDuration, Field(description="From sending a request on to the first byte of its answer.")] = 120.0
+    idle: Annotated[PositiveDuration, Field(description="Between two pieces of a stream.")] = 60.0
 
 
 class Resilience(K8sModel):
@@ -142,9 +142,9 @@ class RoutingPolicySpec(K8sModel):
 class RoutingPolicyStatus(K8sModel):
     """Observed state, written by the operator."""
 
-    observed_generation: int | None = None
+    observed_generation: ObservedGeneration = None
     config_hash: Annotated[str, Field(description="Hash of the gateway configuration that holds this policy.")] = ""
-    conditions: Annotated[list[Condition], Field(default_factory=list, max_length=32, json_schema_extra=listmap("type"))]
+    conditions: Conditions
 
 
 class RoutingPolicy(K8sModel):

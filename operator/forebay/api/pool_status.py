@@ -1,0 +1,88 @@
+"""What the operator says of an InferencePool."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from forebay.api.conditions import Conditions, ObservedGeneration
+from forebay.api.meta import K8sModel, listmap
+from forebay.api.pool_capacity import FULL
+
+
+class DesiredStatus(K8sModel):
+    """What the last plan asks for."""
+
+    on_demand: Annotated[int, Field(description="Replicas on on-demand nodes.")] = 0
+    spot: Annotated[int, Field(description="Replicas on spot nodes.")] = 0
+    partitions: Annotated[dict[str, int], Field(description="Replicas by partition: `full` or a MIG profile.")] = {}
+
+
+class VariantStatus(K8sModel):
+    """Replicas of one kind: one Deployment."""
+
+    name: Annotated[str, Field(description="Name of its Deployment.")]
+    accelerator: Annotated[str, Field(description="Kind of GPU, as capacity.accelerators names it; empty for none.")] = ""
+    partition: Annotated[str, Field(description="`full`, or a MIG profile.")] = FULL
+    capacity_type: Annotated[str, Field(description="`on-demand` or `spot`.")] = ""
+    desired: Annotated[int, Field(description="Replicas that are wanted.")] = 0
+    ready: Annotated[int, Field(description="Replicas that answer.")] = 0
+    pending: Annotated[int, Field(description="Replicas that do not answer yet.")] = 0
+    usd_per_hour: Annotated[float | None, Field(description="Dollars per hour for its replicas; absent where the price is unknown.")] = None
+
+
+class DemandStatus(K8sModel):
+    """What the sidecars measured."""
+
+    requests_per_second: Annotated[float, Field(description="Requests that arrive, per second.")] = 0.0
+    input_tokens_per_second: Annotated[float, Field(description="Tokens that are read, per second.")] = 0.0
+    output_tokens_per_second: Annotated[float, Field(description="Tokens that are written, per second.")] = 0.0
+    queued: Annotated[int, Field(description="Requests that wait in the sidecars.")] = 0
+    in_flight: Annotated[int, Field(description="Requests that the engines work on.")] = 0
+
+
+class ObjectiveStatus(K8sModel):
+    """How well the objectives are met, worst class first."""
+
+    p95_time_to_first_token: Annotated[str, Field(description="p95 time to first token over the last window.")] = ""
+    attainment: Annotated[
+        float | None, Field(description="Share of answers within their objectives, 0 to 1; absent while nothing is measured.")
+    ] = None
+
+
+class RateStatus(K8sModel):
+    """What the pool costs now."""
+
+    usd_per_hour: Annotated[str, Field(description="Dollars per hour, or `unknown` where a price is missing.")] = "unknown"
+
+
+class PlanStatus(K8sModel):
+    """The last decision."""
+
+    id: Annotated[str, Field(description="Hash of the decision, by which its record is found.")] = ""
+    summary: Annotated[str, Field(description="The decision in one sentence.")] = ""
+    decided_at: Annotated[str, Field(description="When it was decided, in UTC.")] = ""
+    why: Annotated[
+        list[Annotated[str, Field(max_length=1024)]],
+        Field(default_factory=list, max_length=64, description="What it rests on, a sentence each."),
+    ]
+
+
+class InferencePoolStatus(K8sModel):
+    """Observed state, written by the operator."""
+
+    observed_generation: ObservedGeneration = None
+    replicas: Annotated[int, Field(ge=0, description="Replicas that exist.")] = 0
+    ready_replicas: Annotated[int, Field(ge=0, description="Replicas that answer.")] = 0
+    selector: Annotated[str, Field(description="Label selector of the pool's pods.")] = ""
+    desired: DesiredStatus = DesiredStatus()
+    variants: Annotated[
+        list[VariantStatus],
+        Field(default_factory=list, max_length=128, description="Replicas by kind of node.", json_schema_extra=listmap("name")),
+    ]
+    demand: DemandStatus = DemandStatus()
+    objective: ObjectiveStatus = ObjectiveStatus()
+    rate: RateStatus = RateStatus()
+    plan: PlanStatus = PlanStatus(why=[])
+    conditions: Conditions
