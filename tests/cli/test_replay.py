@@ -95,6 +95,7 @@ WITHOUT_SPEC = {key: value for key, value in a_record()["snapshot"].items() if k
     ("line", "message"),
     [
         ("{", ":3: Expecting"),
+        ("[" * 100_000, ":3: maximum recursion depth exceeded"),
         ("[]", ":3: not a decision record: it needs time, pool, id, snapshot and plan"),
         ('{"time": 1}', ":3: not a decision record"),
         (json.dumps(a_record(snapshot=None) | {"snapshot": WITHOUT_SPEC}), ":3: snapshot.spec: Field required"),

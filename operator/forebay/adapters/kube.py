@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
 import orjson
@@ -78,9 +78,12 @@ class KubeCluster:
                     raise ForebayError(f"no way to reach a Kubernetes API: there is no kubeconfig {path}")
                 load = kube_config.load_kube_config
                 await load(config_file=path, client_configuration=settings, persist_config=False)  # type: ignore[no-untyped-call]
+            if urlsplit(settings.host).scheme not in ("http", "https"):
+                raise ForebayError(f"{path}: the cluster's server {settings.host!r} is not a URL such as https://10.0.0.1:6443")
             api = ApiClient(configuration=settings)
         except (kube_config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ForebayError(f"no way to reach a Kubernetes API: {path or 'service account'}: {error}") from error
+            why = "it is not a kubeconfig" if isinstance(error, TypeError | KeyError | AttributeError) else " ".join(str(error).split())
+            raise ForebayError(f"no way to reach a Kubernetes API: {path or 'service account'}: {why}") from error
         api.user_agent = "forebay"
         return cls(api, timeout_s=timeout_s, silence_s=silence_s)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from forebay.cli.values import duration
-from forebay.runtime.errors import UsageError
+from forebay.cli.values import PORT, duration, whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of folders of API keys; changes are followed",
     )
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on")  # noqa: S104 - a pod serves its Service
-    parser.add_argument("--port", type=int, default=8080, help="port for clients; 0 takes a free one")
-    parser.add_argument("--admin-port", type=int, default=9401, help="port for /healthz, /readyz and /metrics; 0 takes a free one")
+    parser.add_argument("--port", type=PORT, default=8080, help="port for clients; 0 takes a free one")
+    parser.add_argument("--admin-port", type=PORT, default=9401, help="port for /healthz, /readyz and /metrics; 0 takes a free one")
     parser.add_argument(
         "--kubernetes", default="in-cluster", metavar="URL|in-cluster|none", help="the API server whose EndpointSlices name the replicas"
     )
@@ -38,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder with token and ca.crt for the API server",
     )
     parser.add_argument("--decisions", default="-", metavar="FILE|-", help="where decision records are appended; - is standard output")
-    parser.add_argument("--cache-bytes", type=int, default=64 * 1024 * 1024, metavar="N", help="memory for cached answers; 0 keeps none")
+    parser.add_argument(
+        "--cache-bytes", type=whole(0, 1 << 40), default=64 * 1024 * 1024, metavar="N", help="memory for cached answers; 0 keeps none"
+    )
     parser.add_argument(
         "--grace", type=duration, default="25s", metavar="DURATION", help="time that requests under way have to finish after SIGTERM"
     )
@@ -56,16 +57,10 @@ def run(args: argparse.Namespace) -> int:
         kubernetes=args.kubernetes,
         credentials=args.credentials,
         host=args.host,
-        port=_within("--port", args.port, 65535),
-        admin_port=_within("--admin-port", args.admin_port, 65535),
+        port=args.port,
+        admin_port=args.admin_port,
         decisions=args.decisions,
         grace_s=args.grace,
-        cache_bytes=_within("--cache-bytes", args.cache_bytes, 1 << 40),
+        cache_bytes=args.cache_bytes,
     )
     return run_loop(lambda stop: Role(settings).run(stop))
-
-
-def _within(option: str, value: int, most: int) -> int:
-    if not 0 <= value <= most:
-        raise UsageError(f"{option}: {value} is not between 0 and {most}")
-    return value

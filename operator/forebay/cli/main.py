@@ -72,3 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"forebay: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1

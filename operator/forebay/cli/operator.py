@@ -5,34 +5,44 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from forebay.cli.values import some_time
+from forebay.cli.values import PORT, given, namespace, seconds, some_time, url
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kubeconfig", type=Path, help="kubeconfig file; without it KUBECONFIG, then the pod's service account")
     parser.add_argument(
-        "--namespace", action="append", default=[], metavar="NS", help="watch only this namespace (may be repeated); default all"
+        "--namespace",
+        type=namespace,
+        action="append",
+        default=[],
+        metavar="NS",
+        help="watch only this namespace (may be repeated)",
     )
     parser.add_argument(
-        "--lease-namespace", default="forebay-system", metavar="NS", help="namespace of the leader's Lease (default %(default)s)"
+        "--lease-namespace",
+        type=namespace,
+        default="forebay-system",
+        metavar="NS",
+        help="namespace of the Lease (default %(default)s)",
     )
     parser.add_argument(
-        "--lease-seconds", type=some_time, default=15.0, metavar="TIME", help="how long a dead leader keeps the lease (default 15s)"
+        "--lease-seconds", type=seconds, default=15.0, metavar="TIME", help="how long a dead leader keeps the lease (default 15s)"
     )
-    parser.add_argument("--image", required=True, help="image of the sidecars and gateways: the operator's own")
+    parser.add_argument("--image", type=given, required=True, help="image of the sidecars and gateways: the operator's own")
     parser.add_argument("--interval", type=some_time, default=15.0, metavar="TIME", help="time between two plans of a pool (default 15s)")
-    parser.add_argument("--prometheus", metavar="URL", help="read demand from this Prometheus instead of scraping the sidecars")
+    parser.add_argument("--prometheus", type=url, metavar="URL", help="read demand from this Prometheus instead of scraping the sidecars")
     parser.add_argument(
         "--decisions", default="-", metavar="FILE", help="where decision records go, one JSON line each; - is standard output (default)"
     )
     parser.add_argument(
         "--mig-config-namespace",
+        type=namespace,
         default="gpu-operator",
         metavar="NS",
         help="namespace of mig-manager's configuration (default %(default)s)",
     )
     parser.add_argument("--host", default="0.0.0.0", help="address of /healthz, /readyz and /metrics (default all)")  # noqa: S104
-    parser.add_argument("--port", type=int, default=8081, help="port of /healthz, /readyz and /metrics (default %(default)s)")
+    parser.add_argument("--port", type=PORT, default=8081, help="port of /healthz, /readyz and /metrics (default %(default)s)")
     parser.add_argument(
         "--log-level", default="info", choices=["debug", "info", "warning", "error"], help="least level that is logged (default info)"
     )

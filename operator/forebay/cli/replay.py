@@ -85,6 +85,6 @@ def _record(path: Path, number: int, line: str) -> dict[str, Any]:
         record = json.loads(line)
         if not isinstance(record, dict) or {"time", "pool", "id", "snapshot", "plan"} - record.keys():
             raise ValueError("not a decision record: it needs time, pool, id, snapshot and plan")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}:{number}: {error}") from error
     return record

@@ -7,8 +7,8 @@ import asyncio
 import os
 from pathlib import Path
 
-from forebay.cli.values import duration
-from forebay.runtime.errors import ForebayError, UsageError
+from forebay.cli.values import PORT, duration
+from forebay.runtime.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compiled configuration; changes are followed",
     )
     parser.add_argument("--host", default=os.environ.get("POD_IP", "127.0.0.1"), help="address to listen on; POD_IP where that is set")
-    parser.add_argument("--port", type=int, default=9400, help="port for requests, /load, health and metrics; 0 takes a free one")
+    parser.add_argument("--port", type=PORT, default=9400, help="port for requests, /load, health and metrics; 0 takes a free one")
     parser.add_argument("--engine", required=True, metavar="HOST:PORT", help="the model server")
     parser.add_argument("--grace", type=duration, default="25s", metavar="DURATION", help="time that requests have to finish after SIGTERM")
     parser.add_argument(
@@ -37,8 +37,6 @@ def run(args: argparse.Namespace) -> int:
     from forebay.runtime import logs
 
     engine_host, engine_port = _address(args.engine)
-    if not 0 <= args.port <= 65535:
-        raise UsageError(f"--port: {args.port} is not between 0 and 65535")
     settings = Settings(args.config, args.host, args.port, engine_host, engine_port, args.grace, args.drain_token)
 
     logs.configure()
@@ -46,14 +44,11 @@ def run(args: argparse.Namespace) -> int:
     async def serve(stop: asyncio.Event) -> int:
         return await Sidecar(settings).run(stop)
 
-    try:
-        return run_loop(serve)
-    except OSError as error:
-        raise ForebayError(f"cannot listen on {args.host}:{args.port}: {error.strerror or error}") from error
+    return run_loop(serve)
 
 
 def _address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) <= 65535:
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) <= 65535:
         raise UsageError(f"--engine: {text!r} is not HOST:PORT")
     return host.removeprefix("[").removesuffix("]"), int(port)

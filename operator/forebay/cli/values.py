@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from forebay.api.durations import parse_duration
 
@@ -18,10 +20,16 @@ def duration(text: str) -> float:
 
 def some_time(text: str) -> float:
     """Seconds of a duration that is longer than nothing."""
-    seconds = duration(text)
-    if seconds <= 0:
+    if (found := duration(text)) <= 0:
         raise argparse.ArgumentTypeError("must be longer than nothing")
-    return seconds
+    return found
+
+
+def seconds(text: str) -> float:
+    """Seconds of a duration of at least one."""
+    if (found := duration(text)) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1s")
+    return found
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
@@ -33,6 +41,32 @@ def whole(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def given(text: str) -> str:
+    """A text that is not empty."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
+
+
+def namespace(text: str) -> str:
+    """A name that a namespace may have."""
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no namespace: small letters, digits and hyphens, at most 63")
+    return text
+
+
+def url(text: str) -> str:
+    """An address such as http://prometheus:9090."""
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port)
+    except ValueError:
+        good = False
+    if not good:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a URL such as http://prometheus:9090")
+    return text
 
 
 PORT = whole(0, 65535)

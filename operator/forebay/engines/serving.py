@@ -7,7 +7,6 @@ import logging
 
 from forebay.dataplane.http.message import Handler
 from forebay.dataplane.http.server import serve
-from forebay.runtime.errors import ForebayError
 
 GRACE_S = 25.0
 """How long requests under way may still take after the signal to stop: less than the 30 s that Kubernetes gives a pod."""
@@ -21,10 +20,7 @@ async def serve_until(stop: asyncio.Event, handler: Handler, host: str, port: in
     Raises:
         ForebayError: the address cannot be had.
     """
-    try:
-        server = await serve(handler, host, port)
-    except OSError as error:
-        raise ForebayError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    server = await serve(handler, host, port)
     _log.info("listening", extra={"host": host, "port": server.port, **about})
     await stop.wait()
     await server.close(GRACE_S)

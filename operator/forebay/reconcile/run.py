@@ -30,6 +30,7 @@ from forebay.reconcile.events import Recorder
 from forebay.reconcile.loop import Loop
 from forebay.reconcile.view import ObjectView
 from forebay.reconcile.world import World
+from forebay.runtime.errors import ForebayError
 
 NODE_POOL_CRD = "nodepools.karpenter.sh"
 BACKEND_CHECK_S = 60.0
@@ -64,13 +65,22 @@ class _Health:
 
 
 def main(options: Options) -> int:
-    """Runs the operator; returns the exit code."""
+    """Runs the operator; returns the exit code.
+
+    Raises:
+        ForebayError: there is nothing to run with, or the cluster refuses what the operator cannot do without.
+    """
     if options.kubeconfig:
         os.environ["KUBECONFIG"] = str(options.kubeconfig)  # where kopf looks too
-    return run_until_stopped(lambda stop: _main(options, stop))
+    decisions = _decisions(options.decisions)
+    try:
+        return run_until_stopped(lambda stop: _main(options, decisions, stop))
+    except kinds.ClusterError as error:
+        hint = "; the chart's ClusterRole has all that is needed" if isinstance(error, kinds.Forbidden) else ""
+        raise ForebayError(f"the cluster cannot be worked with: {error}{hint}") from error
 
 
-async def _main(options: Options, stop: asyncio.Event) -> int:
+async def _main(options: Options, decisions: DecisionLog, stop: asyncio.Event) -> int:
     cluster = await KubeCluster.connect(options.kubeconfig)
     client = Client()
     try:
@@ -81,7 +91,7 @@ async def _main(options: Options, stop: asyncio.Event) -> int:
         health = _Health()
         server = await serve(admin(telemetry.REGISTRY, lambda: health.reason), options.host, options.port)
         try:
-            return await _lead(options, cluster, client, health, stop)
+            return await _lead(options, decisions, cluster, client, health, stop)
         finally:
             await server.close(1.0)
     finally:
@@ -89,7 +99,7 @@ async def _main(options: Options, stop: asyncio.Event) -> int:
         await cluster.close()
 
 
-async def _lead(options: Options, cluster: Cluster, client: Client, health: _Health, stop: asyncio.Event) -> int:
+async def _lead(options: Options, decisions: DecisionLog, cluster: Cluster, client: Client, health: _Health, stop: asyncio.Event) -> int:
     """Waits for the lease and leads. A standby is ready too: it has nothing to be asked for."""
     identity = f"{socket.gethostname()}_{os.getpid()}"
     lease = LeaderLease(cluster, options.lease_namespace, LEASE_NAME, identity, duration_s=options.lease_seconds)
@@ -101,7 +111,7 @@ async def _lead(options: Options, cluster: Cluster, client: Client, health: _Hea
             telemetry.LEADER.set(1)
             _log.info("leading as %s", identity)
             health.reason = "the watches have not begun"
-            return await _work(options, cluster, client, identity, health, stop)
+            return await _work(options, decisions, cluster, client, identity, health, stop)
     except LeaseLost:
         _log.error("the lease is lost: another replica may lead, so this one stops at once")
         return 1
@@ -109,7 +119,9 @@ async def _lead(options: Options, cluster: Cluster, client: Client, health: _Hea
         telemetry.LEADER.set(0)
 
 
-async def _work(options: Options, cluster: Cluster, client: Client, identity: str, health: _Health, stop: asyncio.Event) -> int:
+async def _work(
+    options: Options, decisions: DecisionLog, cluster: Cluster, client: Client, identity: str, health: _Health, stop: asyncio.Event
+) -> int:
     view = ObjectView()
     installed = await backend_installed(cluster)
     world = World(
@@ -118,7 +130,7 @@ async def _work(options: Options, cluster: Cluster, client: Client, identity: st
         metrics=_metrics(options, client),
         loaded=LoadedByScrape(client),
         clock=SystemClock(),
-        decisions=_decisions(options.decisions),
+        decisions=decisions,
         recorder=Recorder(cluster, SystemClock(), identity),
         settings=Settings(
             sidecar_image=options.image,
@@ -183,4 +195,9 @@ def _metrics(options: Options, client: Client) -> Metrics:
 
 
 def _decisions(where: str) -> DecisionLog:
-    return StreamDecisions(sys.stdout) if where == "-" else FileDecisions(Path(where))
+    if where == "-":
+        return StreamDecisions(sys.stdout)
+    try:
+        return FileDecisions(Path(where))
+    except OSError as error:
+        raise ForebayError(f"--decisions {where}: {error.strerror}") from error

@@ -25,7 +25,6 @@ from forebay.dataplane.gateway.upstream import Upstream
 from forebay.dataplane.http.admin import admin
 from forebay.dataplane.http.client import Client
 from forebay.dataplane.http.server import serve
-from forebay.runtime.errors import ForebayError
 
 _log = logging.getLogger(__name__)
 
@@ -68,11 +67,8 @@ class Role:
     async def run(self, stop: asyncio.Event) -> int:
         """Serves until `stop`, then lets requests under way finish within the grace period."""
         settings = self._settings
-        try:
-            server = await serve(self._gateway.handle, settings.host, settings.port)
-            admin_server = await serve(admin(metrics.REGISTRY, self.not_ready), settings.host, settings.admin_port)
-        except OSError as error:
-            raise ForebayError(f"cannot listen on {settings.host}: {error}") from error
+        server = await serve(self._gateway.handle, settings.host, settings.port)
+        admin_server = await serve(admin(metrics.REGISTRY, self.not_ready), settings.host, settings.admin_port)
         self.port, self.admin_port = server.port, admin_server.port
         _log.info("gateway listens", extra={"host": settings.host, "port": self.port, "adminPort": self.admin_port})
         loops = [self._follow(), LoadPoller(self._client, self.fleet).run(), self._decisions.run()]

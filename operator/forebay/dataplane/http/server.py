@@ -13,6 +13,7 @@ from email.utils import formatdate
 from forebay.dataplane.http.connection import Connection
 from forebay.dataplane.http.message import Handler, Headers, Limits, Request, Response
 from forebay.dataplane.http.reader import Room
+from forebay.runtime.errors import ForebayError
 
 __all__ = ["Handler", "Headers", "Limits", "Request", "Response", "Server", "serve"]
 
@@ -95,8 +96,12 @@ async def serve(handler: Handler, host: str, port: int, limits: Limits = Limits(
     """Listens on an address; port 0 takes a free one, which `Server.port` tells.
 
     Raises:
-        OSError: the address cannot be had.
+        ForebayError: the address cannot be had.
     """
     server = Server(handler, limits)
-    await server.listen(host, port)
+    try:
+        await server.listen(host, port)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ForebayError(f"cannot listen on {host}:{port}: {reason}: choose another address or port") from error
     return server
