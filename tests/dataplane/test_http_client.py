@@ -111,6 +111,13 @@ BROKEN = {
     "half a body": (b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf", "closed"),
     "half the chunks": (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n", "closed"),
     "a head without end": (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 200_000, "protocol"),
+    "heads without end": (b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" * 10_000, "protocol"),
+    "trailers without end": (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: " + b"y" * 1_000_000, "protocol"),
+    "a chunk size that is none": (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n", "protocol"),
+    "a chunk longer than its size": (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n", "protocol"),
+    "length and chunks": (b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "protocol"),
+    "two lengths": (b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", "protocol"),
+    "a status that is none": (b"HTTP/1.1 2xx OK\r\n\r\n", "protocol"),
     "another protocol": (b"HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n", "protocol"),
 }
 
@@ -124,6 +131,19 @@ def test_a_broken_answer_is_an_error_and_never_a_short_one(name: str) -> None:
             with pytest.raises(UpstreamError) as raised:
                 await soon((await soon(upstream.send("127.0.0.1", port, "GET", "/"))).read())
             assert raised.value.kind == kind
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "extra", [b"204 No Content\r\n\r\nbody", b"304 Not Modified\r\n\r\nbody", b"200 OK\r\ncontent-length: 2\r\n\r\nhimore"]
+)
+def test_what_comes_after_an_answer_is_not_given_to_the_next_request(extra: bytes) -> None:
+    async def main() -> None:
+        async with client() as upstream, scripted(saying(b"HTTP/1.1 " + extra, then_wait=True)) as port:
+            for _ in range(2):
+                reply = await soon(upstream.send("127.0.0.1", port, "GET", "/"))
+                assert (reply.status, await soon(reply.read())) == (int(extra[:3]), b"hi" if extra.startswith(b"200") else b"")
 
     asyncio.run(main())
 

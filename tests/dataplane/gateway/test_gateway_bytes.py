@@ -78,6 +78,8 @@ def test_the_end_of_a_stream_is_seen_however_it_is_cut(cuts: list[int], events: 
         (chat_event("m", "data: [DONE]"), False, False),
         (b"data: {}\n\n" + error_event("gone"), False, True),
         (error_event("gone"), False, True),
+        (error_event("gone") + b"data: [DONE]\n\n", False, True),
+        (b'data: {"error": null, "choices": []}\n\ndata: [DONE]\n\n', True, False),
         (chat_event("m", 'data: {"error"'), False, False),
     ],
 )

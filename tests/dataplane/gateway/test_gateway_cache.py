@@ -6,8 +6,10 @@ import asyncio
 from pathlib import Path
 
 from gateway_documents import a_document, a_policy, a_pool, a_rule
-from gateway_fakes import answers, chat_event, speaks
+from gateway_fakes import DONE, answers, chat_event, speaks
 from gateway_world import CHAT, HELLO, KEY, World, counted, metric, run, until
+
+from forebay.dataplane.gateway.answer import error_event
 
 CHAT_BODY = {"model": "support-chat", "messages": HELLO, "temperature": 0}
 
@@ -127,6 +129,7 @@ def test_what_failed_is_never_kept(tmp_path: Path) -> None:
                 (answers(429), False),
                 (answers(502), False),
                 (speaks(chat_event("m", "x")), True),
+                (speaks(chat_event("m", "x"), error_event("out of memory"), DONE), True),
             ):
                 world.sidecar.answer = failing
                 before = world.seen()

@@ -16,6 +16,11 @@ BAD: list[tuple[str, Any, str | None]] = [
     (CHAT, b'{"model": "support-chat", "messages": [{}], "x": NaN}', None),
     (CHAT, b"\xff\xfe", None),
     (CHAT, b"[" * 100_000, None),
+    # As deep as can be read, and deeper than can be written: for the cache's key, and for a model's name that is not plain to replace.
+    (CHAT, b'{"model": "support-chat", "messages": [{}], "temperature": 0, "x": ' + b"[" * 500 + b"]" * 500 + b"}", None),
+    (CHAT, b'{"model": "support-chat", "messages": [{"\\u0061": 1}], "x": ' + b"[" * 500 + b"]" * 500 + b"}", None),
+    (CHAT, b'{"model": "support-chat", "messages": [{"content": "\\ud800"}]}', None),
+    (CHAT, b'{"model": "support-chat", "messages": [{}], "x": 1e999}', None),
     (CHAT, [], None),
     (CHAT, "text", None),
     (CHAT, None, None),
@@ -52,7 +57,7 @@ def test_every_bad_body_is_400_and_names_its_parameter(tmp_path: Path) -> None:
             assert world.seen() == 0
             assert (await world.chat()).status == 200
             records = await world.decisions(len(BAD) + 1)
-            assert all(record["status"] == 400 and record["reasons"] == ["refused"] and not record["accepted"] for record in records[:-2])
+            assert all(record["status"] == 400 and record["reasons"][-1] == "refused" and not record["accepted"] for record in records[:-2])
 
     run(test)
 

@@ -67,10 +67,11 @@ def test_a_broken_stream_ends_with_an_error_and_without_done(tmp_path: Path, end
     run(test)
 
 
-def test_a_stream_that_says_itself_that_it_broke_is_not_told_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [b"", DONE])
+def test_a_stream_that_says_itself_that_it_broke_is_not_told_twice(tmp_path: Path, end: bytes) -> None:
     async def test() -> None:
         async with World(tmp_path) as world:
-            said = chat_event("engine-model", "hel") + b'data: {"error": {"message": "engine gone", "type": "server_error"}}\n\n'
+            said = chat_event("engine-model", "hel") + b'data: {"error": {"message": "engine gone", "type": "server_error"}}\n\n' + end
             world.sidecar.answer = speaks(said)
             async with world.streaming() as reply:
                 got, whole = await read_all(reply)

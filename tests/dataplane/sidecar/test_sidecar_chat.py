@@ -110,7 +110,11 @@ def test_a_request_that_is_wrong_gets_the_engines_own_answer(tmp_path: Path) -> 
     run(main)
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b"", b"\xff\xfe"])
+DEEP = b"[" * 500 + b"]" * 500
+"""As deep as can be read, and deeper than can be written."""
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"", b"\xff\xfe", b'{"stream": true, "stream_options": {}, "x": ' + DEEP + b"}"])
 def test_a_body_that_is_no_json_object_is_refused_here(tmp_path: Path, body: bytes) -> None:
     async def main() -> None:
         async with a_world(a_document(), tmp_path) as world:
@@ -188,6 +192,9 @@ def test_an_engine_that_is_overloaded_says_when_to_come_back(tmp_path: Path) -> 
             reply = await world.post(CHAT, {})
             assert (reply.status, reply.header(b"retry-after")) == (503, b"1")
             reply.close()
+            listed = await world.client.send("127.0.0.1", world.sidecar.port, "GET", "/v1/models")
+            assert (listed.status, listed.header(b"retry-after")) == (503, b"1")
+            listed.close()
 
     run(main)
 

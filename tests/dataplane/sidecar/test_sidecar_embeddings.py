@@ -263,7 +263,12 @@ def test_without_batching_requests_pass_as_they_are(tmp_path: Path) -> None:
     run(main)
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b"{}", b'{"input": []}', b'{"input": 3}', b'{"input": null}', b'{"input": ["\\ud800"]}'])
+DEEP = b'{"input": "a", "x": ' + b"[" * 500 + b"]" * 500 + b"}"
+
+
+@pytest.mark.parametrize(
+    "body", [DEEP, b"{", b"[]", b"{}", b'{"input": []}', b'{"input": 3}', b'{"input": null}', b'{"input": ["\\ud800"]}']
+)
 def test_what_is_no_request_is_refused_here(tmp_path: Path, body: bytes) -> None:
     async def main() -> None:
         async with a_world(a_batching(), tmp_path) as world:
@@ -277,6 +282,22 @@ def test_what_is_no_request_is_refused_here(tmp_path: Path, body: bytes) -> None
 def test_too_many_inputs_are_refused() -> None:
     with pytest.raises(BadRequest, match="at most 2048"):
         read(orjson.dumps({"input": ["x"] * 2049}), b"")
+
+
+def test_an_engine_that_is_overloaded_says_when_to_come_back(tmp_path: Path) -> None:
+    """text-embeddings-inference answers 429 without a Retry-After."""
+
+    async def overloaded(request: Request, response: Response) -> None:
+        response.send(429, b"{}")
+
+    async def main() -> None:
+        async with a_world(a_batching(), tmp_path) as world:
+            world.engine.answer = overloaded
+            reply = await world.post(EMBED, {"input": "a"})
+            assert (reply.status, reply.header(b"retry-after")) == (429, b"1")
+            reply.close()
+
+    run(main)
 
 
 def test_an_engine_that_is_gone_is_a_502_for_all(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from forebay.dataplane.outcome import TAIL_BYTES, stream_is_whole
 EVENT_STREAM = b"text/event-stream"
 
 _TAIL_BYTES = 4096
-_ERROR_EVENT = re.compile(rb'(?:\A|\n)data: ?\{\s*"error"[^\n]*\s*\Z')
+# Some engines put [DONE] after an error all the same.
+_ERROR_EVENT = re.compile(rb'(?:\A|\n)data: ?\{\s*"error"\s*:\s*\{[^\n]*\s*(?:data: ?\[DONE\]\s*)?\Z')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _PROMPT = re.compile(rb'"prompt_tokens"\s*:\s*(\d{1,15})')
 _COMPLETION = re.compile(rb'"completion_tokens"\s*:\s*(\d{1,15})')
@@ -62,7 +63,7 @@ class Tail:
 
     @property
     def complete(self) -> bool:
-        return stream_is_whole(self._tail[-TAIL_BYTES:])
+        return stream_is_whole(self._tail[-TAIL_BYTES:]) and not self.failed
 
     @property
     def failed(self) -> bool:

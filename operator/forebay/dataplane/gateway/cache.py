@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from forebay.dataplane.gateway.config import Policy, Pool
-from forebay.dataplane.gateway.doors import Ask
+from forebay.dataplane.gateway.doors import Ask, written
 
 _OVERHEAD_BYTES = 512
 """Of an entry besides its body: key, node, headers."""
@@ -42,9 +42,9 @@ def cacheable(mode: str, ask: Ask) -> bool:
 
 
 def key_of(ask: Ask, policy: Policy, tenant: str, model: str) -> bytes:
-    """Digest of the request in canonical form, with whom it is for and the model that answers."""
+    """Digest of the request in canonical form, with whom it is for and the model that answers. Raises Refusal, as `written` does."""
     scope = (policy.name, policy.hash, tenant, model, ask.door.path, ask.stream)
-    return hashlib.blake2b(orjson.dumps((scope, ask.parsed), option=orjson.OPT_SORT_KEYS), digest_size=20).digest()
+    return hashlib.blake2b(written((scope, ask.parsed), orjson.OPT_SORT_KEYS), digest_size=20).digest()
 
 
 class Cache:

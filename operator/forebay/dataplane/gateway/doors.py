@@ -119,6 +119,18 @@ def read(door: Door, request: Request) -> Ask:
     return Ask(door, model, bool(stream), _tier(parsed), parsed, request.body)
 
 
+def written(value: Any, option: int | None = None) -> bytes:
+    """What was read, as JSON again.
+
+    Raises:
+        Refusal: 400, it is nested more deeply than can be written, though it could be read.
+    """
+    try:
+        return orjson.dumps(value, option=option)
+    except orjson.JSONEncodeError:
+        raise Refusal(400, "The body is nested too deeply.", code="invalid_json") from None
+
+
 def _tier(parsed: dict[str, Any]) -> str | None:
     asked = parsed.get("service_tier")
     if asked is None:

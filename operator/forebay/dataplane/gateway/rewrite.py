@@ -6,7 +6,7 @@ import re
 
 import orjson
 
-from forebay.dataplane.gateway.doors import Ask
+from forebay.dataplane.gateway.doors import Ask, written
 
 _MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*")')
 
@@ -16,7 +16,7 @@ def body_for(ask: Ask, model: str) -> bytes:
 
     Parsing and writing JSON anew changes what it does not understand (numbers beyond 64 bits, repeated keys, the way a float was
     written). So only the name is replaced in place, where it is plain which bytes they are: the body holds the key once, and no
-    escapes that could spell it otherwise.
+    escapes that could spell it otherwise. Raises Refusal, as `written` does.
     """
     if ask.model == model:
         return ask.raw
@@ -26,4 +26,4 @@ def body_for(ask: Ask, model: str) -> bytes:
         if match and match[1] == orjson.dumps(ask.model):
             start, end = match.span(1)
             return raw[:start] + orjson.dumps(model) + raw[end:]
-    return orjson.dumps({**ask.parsed, "model": model})
+    return written({**ask.parsed, "model": model})

@@ -47,15 +47,18 @@ class Reply:
         Raises:
             UpstreamError: it broke off (closed), stalled (timeout), or is longer than `max_bytes` (protocol).
         """
-        chunks: list[bytes] = []
-        size = 0
+        whole: bytes | bytearray = b""
         async for chunk in self:
-            size += len(chunk)
-            if size > max_bytes:
+            if len(whole) + len(chunk) > max_bytes:
                 self.close()
                 raise UpstreamError("protocol", f"the answer is longer than {max_bytes} bytes")
-            chunks.append(chunk)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            if not whole:
+                whole = chunk
+                continue
+            if isinstance(whole, bytes):
+                whole = bytearray(whole)
+            whole += chunk
+        return bytes(whole)
 
     def __aiter__(self) -> Reply:
         return self

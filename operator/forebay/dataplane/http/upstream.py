@@ -142,7 +142,8 @@ class Upstream(asyncio.Protocol):
         self._until_eof = False
         self._reusable = False
         self._paused = False
-        self._head_bytes = 0
+        self._silent_bytes = 0
+        self._pieces = 0
         self.address = address
         self.silent = True
         self.idle_since = 0.0
@@ -152,7 +153,7 @@ class Upstream(asyncio.Protocol):
         received = self._received = Received(self, self._loop)
         self._head_request = method == "HEAD"
         self._interim = self._until_eof = False
-        self._head_bytes = 0
+        self._silent_bytes = 0
         self.silent = True
         if self._transport.is_closing():
             raise UpstreamError("closed", "the connection was closed")
@@ -201,15 +202,16 @@ class Upstream(asyncio.Protocol):
             self.abort()
             return
         self.silent = False
+        pieces = self._pieces
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._break(f"the answer is not valid HTTP/1.1: {error}")
             return
-        if self._received is not None and not self._received.status:
-            self._head_bytes += len(data)
-            if self._head_bytes > _MAX_HEAD_BYTES:
-                self._break(f"the headers of the answer are longer than {_MAX_HEAD_BYTES} bytes")
+        # Heads before the one that counts, headers, and trailers: the parser keeps them, and nobody waits for their end.
+        self._silent_bytes = self._silent_bytes + len(data) if pieces == self._pieces else 0
+        if self._received is not None and self._silent_bytes > _MAX_HEAD_BYTES:
+            self._break(f"the headers of the answer are longer than {_MAX_HEAD_BYTES} bytes")
 
     # httptools
 
@@ -240,6 +242,7 @@ class Upstream(asyncio.Protocol):
             self.on_message_complete()
 
     def on_body(self, data: bytes) -> None:
+        self._pieces += 1
         if self._received is not None:
             self._received.feed(data)
 

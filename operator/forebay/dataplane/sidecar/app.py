@@ -24,7 +24,7 @@ from forebay.dataplane.sidecar.config import EMBEDDINGS, Mode, SidecarConfig, pa
 from forebay.dataplane.sidecar.embeddings import read
 from forebay.dataplane.sidecar.engine import Engine
 from forebay.dataplane.sidecar.gate import Gate
-from forebay.dataplane.sidecar.generate import BadRequest, Generator, engine_failed, outcome_of, refuse, upstream_headers
+from forebay.dataplane.sidecar.generate import BadRequest, Generator, engine_failed, outcome_of, refuse, upstream_headers, with_retry_after
 from forebay.dataplane.sidecar.limit import DEFAULT_PACE, Limiter, Pace
 from forebay.dataplane.sidecar.measure import Measure
 from forebay.dataplane.sidecar.metrics import Metrics, Outcome
@@ -136,7 +136,7 @@ class Sidecar:
         except UpstreamError as error:
             engine_failed(response, error)
             return
-        response.send(reply.status, body, end_to_end(reply.headers))
+        response.send(reply.status, body, with_retry_after(reply.status, end_to_end(reply.headers)))
 
     async def _work(self, request: Request, response: Response, config: SidecarConfig) -> None:
         name = (request.header(b"x-forebay-class") or b"").decode("latin-1")
@@ -177,7 +177,7 @@ class Sidecar:
             return turned.outcome, None
         now = monotonic()
         headers = [*answer.headers, (b"x-forebay-queue-ms", b"%.1f" % ((measure.dispatched - measure.arrived) * 1000))]
-        response.send(answer.status, answer.body, headers)
+        response.send(answer.status, answer.body, with_retry_after(answer.status, headers))
         outcome = outcome_of(answer.status)
         if outcome is Outcome.OK:
             measure.answered_at_once(now)

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from forebay.dataplane.sidecar.generate import BadRequest, parse_object
+from forebay.dataplane.sidecar.generate import BadRequest, parse_object, written
 
 # As many as OpenAI takes in one request.
 MOST_INPUTS = 2048
@@ -47,14 +47,14 @@ def read(body: bytes, authorization: bytes) -> Ask:
     """Reads a request's body.
 
     Raises:
-        BadRequest: it is not JSON, has no input, or more inputs than MOST_INPUTS.
+        BadRequest: it is not JSON, is nested too deeply, has no input, or more inputs than MOST_INPUTS.
     """
     parsed = parse_object(body)
     if "input" not in parsed:
         raise BadRequest("input is missing", "input")
     given = parsed["input"]
     fields = {name: value for name, value in parsed.items() if name not in ("input", "user")}
-    key = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS) + b"\n" + authorization
+    key = written(fields, orjson.OPT_SORT_KEYS) + b"\n" + authorization
     if isinstance(given, str):
         return Ask(body, fields, [given], [estimate(given)], key)
     if not isinstance(given, list) or not given:

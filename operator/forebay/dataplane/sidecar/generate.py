@@ -63,6 +63,18 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return parsed
 
 
+def written(value: Any, option: int | None = None) -> bytes:
+    """What was read, as JSON again.
+
+    Raises:
+        BadRequest: it is nested more deeply than can be written, though it could be read.
+    """
+    try:
+        return orjson.dumps(value, option=option)
+    except orjson.JSONEncodeError:
+        raise BadRequest("the body is nested too deeply") from None
+
+
 def prepare(path: str, body: bytes) -> Prepared:
     """Asks for the usage of a stream, for tokens are only counted by the engine itself.
 
@@ -80,7 +92,7 @@ def prepare(path: str, body: bytes) -> Prepared:
         return Prepared(body, _INJECTED + body.lstrip()[1:])
     if options and options.get("include_usage") is True:
         return Prepared(body, body)
-    return Prepared(body, orjson.dumps({**parsed, "stream_options": {**(options or {}), "include_usage": True}}))
+    return Prepared(body, written({**parsed, "stream_options": {**(options or {}), "include_usage": True}}))
 
 
 def upstream_headers(request: Request) -> list[tuple[bytes, bytes]]:
@@ -93,6 +105,13 @@ def outcome_of(status: int) -> Outcome:
     if status < 400:
         return Outcome.OK
     return Outcome.ENGINE_ERROR if status >= 500 or status == 429 else Outcome.CLIENT_ERROR
+
+
+def with_retry_after(status: int, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer, which say when to come back where the engine turned the request away and did not say."""
+    if status in (429, 503) and not any(name == b"retry-after" for name, _ in headers):
+        headers.append((b"retry-after", b"%d" % _RETRY_AFTER_S))
+    return headers
 
 
 def refuse(response: Response, turned: TurnedAway) -> None:
@@ -169,10 +188,7 @@ class Generator:
         except UpstreamError as error:
             engine_failed(response, error)
             return Outcome.ENGINE_ERROR, None
-        headers = _reply_headers(reply, measure)
-        if reply.status in (429, 503) and reply.header(b"retry-after") is None:
-            headers.append((b"retry-after", b"%d" % _RETRY_AFTER_S))
-        response.send(reply.status, body, headers)
+        response.send(reply.status, body, with_retry_after(reply.status, _reply_headers(reply, measure)))
         if reply.status != 200 or b'"usage"' not in body:
             return outcome_of(reply.status), None
         try:
