@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ REFUSED = {
     "no hash": (json.dumps({"schemaVersion": 1, "pool": {"name": "llama"}}), "hash is None"),
     "a field of another type": (a_document(pool={"name": 3}), r"pool\.name: must be a text"),
     "a field that is missing": (a_document(pool=None), "pool: must be an object"),
+    "nested too deeply": ('{"schemaVersion": 1, "hash": "", "x": ' + '{"x":' * 1000 + "1" + "}" * 1001, "nested too deeply"),
     "far too long": (" " * 5_000_000, "longer than"),
 }
 
@@ -66,6 +68,24 @@ def test_the_last_good_one_stays_and_a_refusal_is_logged_once(tmp_path: Path, ca
         assert not watched.check() and watched.current is good
         path.write_text(a_document(pool={"name": "other"}))
         assert watched.check() and watched.current.data == "other" and not watched.refused
+
+
+def test_a_change_that_came_while_no_file_could_be_opened_is_not_missed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A process that has as many files open as it may cannot read the new document; the document does not change a second time."""
+    path = tmp_path / "c.json"
+    path.write_text(a_document())
+    watched = Watched(path, parse)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.open(path, os.O_RDONLY)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        with caplog.at_level(logging.ERROR):
+            assert not watched.check() and not watched.check()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "Too many open files" in watched.refused and len(caplog.records) == 1
+    assert watched.check() and watched.current is not None
 
 
 def test_a_configmap_that_is_swapped_is_seen(tmp_path: Path) -> None:

@@ -32,6 +32,10 @@ class ConfigError(ForebayError):
     """A document that is refused; the message names the field and what would be right."""
 
 
+class UnreadableError(ConfigError):
+    """The file could not be read; that may pass without the file changing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document(Generic[T]):
     """A loaded document: its content hash, and what it says."""
@@ -44,13 +48,14 @@ def load(path: Path, parse: Callable[[Mapping[str, Any]], T]) -> Document[T]:
     """Reads, checks and parses one document.
 
     Raises:
-        ConfigError: it cannot be read, is not JSON, has another schema version or a wrong hash, or `parse` refuses it.
+        UnreadableError: it cannot be read.
+        ConfigError: it is not JSON, has another schema version or a wrong hash, or `parse` refuses it.
     """
     try:
         with path.open("rb") as file:
             raw = file.read(_MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
+        raise UnreadableError(f"{path}: {error.strerror or error}") from error
     if len(raw) > _MAX_BYTES:
         raise ConfigError(f"{path}: longer than {_MAX_BYTES} bytes")
     try:
@@ -62,7 +67,10 @@ def load(path: Path, parse: Callable[[Mapping[str, Any]], T]) -> Document[T]:
     if document.get("schemaVersion") != SCHEMA_VERSION:
         raise ConfigError(f"{path}: schemaVersion is {document.get('schemaVersion')!r}, this version reads {SCHEMA_VERSION}")
     declared = document.get("hash")
-    found = short_hash({key: value for key, value in document.items() if key != "hash"})
+    try:
+        found = short_hash({key: value for key, value in document.items() if key != "hash"})
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply") from None
     if declared != found:
         raise ConfigError(f"{path}: hash is {declared!r}, its content has {found!r}: it was changed after it was compiled, or cut off")
     try:
@@ -90,9 +98,12 @@ class Watched(Generic[T]):
         try:
             loaded = load(self.path, self._parse)
         except ConfigError as error:
-            self.refused = str(error)
-            kept = self.current.hash if self.current else None
-            log.error("configuration refused", extra={"reason": self.refused, "kept": kept})
+            if isinstance(error, UnreadableError):
+                self._seen = "look again"
+            if self.refused != str(error):
+                self.refused = str(error)
+                kept = self.current.hash if self.current else None
+                log.error("configuration refused", extra={"reason": self.refused, "kept": kept})
             return False
         self.refused = ""
         if self.current is not None and self.current.hash == loaded.hash:
