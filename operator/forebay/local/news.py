@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from forebay.adapters.cluster import EVENTS, Cluster, ClusterError, Kind
+from forebay.adapters.cluster import EVENTS, PODS, Cluster, ClusterError, Kind, Object
 from forebay.local.folder import Folder, FolderError, read_folder
 from forebay.local.up import Local
 
@@ -46,6 +46,32 @@ async def tell_conditions(cluster: Cluster, kind: Kind, say: Say) -> None:
             if news and last.get(key) != now:
                 last[key] = now
                 say(f"{_at()}  {kind.name} {metadata['name']}: {now}")
+
+
+async def tell_crashes(cluster: Cluster, say: Say) -> None:
+    """Says whenever a process of a pod that is to stay has ended: a pool says only that a replica is missing, a gateway nothing."""
+    told: dict[str, dict[str, str]] = {}
+    async for event in cluster.watch(PODS):
+        metadata = event.object.get("metadata", {})
+        if event.type == "DELETED":
+            told.pop(metadata["uid"], None)
+        if event.type not in ("ADDED", "MODIFIED") or "deletionTimestamp" in metadata:
+            continue
+        known = told.setdefault(metadata["uid"], {})
+        for name, end in _ends(event.object).items():
+            if known.get(name) != end["finishedAt"]:
+                known[name] = end["finishedAt"]
+                say(f"{_at()}  Pod {metadata['name']}: {name} ended with exit code {end['exitCode']}")
+
+
+def _ends(pod: Object) -> dict[str, Object]:
+    """How each container ended the last time; one that did its work and is not run again is left out."""
+    status, found = pod.get("status", {}), {}
+    for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        now, before = one["state"].get("terminated"), one["lastState"].get("terminated")
+        if (end := now or before) and (before or end["exitCode"]):
+            found[one["name"]] = end
+    return found
 
 
 async def tell_gateways(local: Local, say: Say) -> None:

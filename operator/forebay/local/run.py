@@ -21,7 +21,7 @@ from forebay.dataplane.http.run import run as run_until_stopped
 from forebay.local.demo.doors import find_doors
 from forebay.local.demo.run import show
 from forebay.local.folder import Folder, FolderError, read_folder
-from forebay.local.news import follow_folder, tell_conditions, tell_events, tell_gateways
+from forebay.local.news import follow_folder, tell_conditions, tell_crashes, tell_events, tell_gateways
 from forebay.local.up import Local, Options, one_machine, write_kubeconfig
 from forebay.local.waiting import beside
 from forebay.runtime.errors import ForebayError
@@ -117,7 +117,8 @@ def _announced(run_file: Path, api: str) -> Iterator[None]:
 
 
 async def _run(settings: Settings, folder: Folder, state: Path, decisions: FileDecisions, stop: asyncio.Event) -> int:
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, stop.set)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, stop.set)
     kept = DecisionsInMemory()
     options = Options(
         state=state,
@@ -132,7 +133,7 @@ async def _run(settings: Settings, folder: Folder, state: Path, decisions: FileD
         async with one_machine(folder, options) as local:
             _greet(settings, folder, state, local)
             conditions = (tell_conditions(local.cluster, kind, _say) for kind in (BATCH_CLASSES, INFERENCE_POOLS, ROUTING_POLICIES))
-            news = tell_events(local.cluster, _say), tell_gateways(local, _say), *conditions
+            news = tell_events(local.cluster, _say), tell_crashes(local.cluster, _say), tell_gateways(local, _say), *conditions
             with _announced(settings.run_file, local.api):
                 async with beside(*news, follow_folder(settings.folder, folder, local, _say)):
                     if settings.demo:
