@@ -73,6 +73,7 @@ def changed(*keys: str, **values: Any) -> Callable[[Object], None]:
 
 
 PROFILE = {"accelerator": "a100", "maxConcurrency": 4, "iteration": {"base": "10ms", "perToken": "1ms"}}
+GENERATION = {"key": "generation", "operator": "Gt", "values": ["four"]}
 REFUSED = [
     ("fpool", changed("scaling", minReplicas=9), "minReplicas must not exceed maxReplicas: lower the first or raise the second"),
     ("fpool", changed("scaling", minReplicas=0), "spec.scaling.minReplicas in body should be greater than or equal to 1"),
@@ -83,9 +84,16 @@ REFUSED = [
     ("fpool", changed(partitioning={"mode": "Static"}), "mode Static needs layout, such as {3g.40gb: 2}"),
     ("fpool", changed("allowedPolicies", namespaces={"from": "Selector"}), "from Selector needs matchLabels of the namespaces"),
     ("fpool", changed("scaling", maxReplica=3), 'unknown field "spec.scaling.maxReplica"'),
+    ("fpool", changed("allowedPolicies", namespaces={"from": "All", "matchLabels": {}}), "matchLabels goes with from Selector only"),
+    ("fpool", changed("capacity", accelerators=[{"name": "a", "requirements": [GENERATION]}]), "Gt and Lt compare with one whole number"),
+    ("fpool", changed("scaling", "scaleDown", stabilization="9999999999h"), "of at most 9 digits a unit"),
+    ("fpool", changed("model", name="two\nlines"), "spec.model.name in body should match"),
     ("fpool", changed(mode="Enforced"), 'supported values: "Enforce", "Recommend"'),
     ("froute", changed(rules=[{"name": "a", "route": [{"pool": "chat", "weight": 0}]}]), "at least one route needs a weight above 0"),
     ("froute", changed(rules=[]), "spec.rules in body should have at least 1 items"),
+    ("froute", changed("resilience", "timeouts", firstByte="0s"), "must be longer than 0s"),
+    ("fclass", changed("batching", window="61s"), "must be at most 1m: requests wait for it"),
+    ("fclass", changed("objectives", "timeToFirstToken", target="0ms"), "must be longer than 0s"),
     ("fclass", changed(objectives={}), "objectives is empty: set timeToFirstToken, interTokenLatency or endToEnd"),
     ("fclass", changed(tier="Soon"), 'supported values: "Interactive", "NearRealTime", "Deferred"'),
 ]

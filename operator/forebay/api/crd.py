@@ -183,6 +183,21 @@ def _metadata(name_pattern: str | None) -> dict[str, Any]:
     return {"type": "object", "properties": {"name": {"type": "string", "maxLength": 63, "pattern": name_pattern}}}
 
 
+def _object_schema(kind: type[K8sModel]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": (kind.__doc__ or "").strip(),
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string", "description": f"Version of the schema, {API_VERSION}."},
+            "kind": {"type": "string", "description": f"Kind of the object, {kind.__name__}."},
+            "metadata": _metadata(KINDS[kind].get("name")),
+            "spec": schema_of(kind.model_fields["spec"].annotation),  # type: ignore[arg-type]
+            "status": _without_defaults(schema_of(kind.model_fields["status"].annotation)),  # type: ignore[arg-type]
+        },
+    }
+
+
 def render(kind: type[K8sModel]) -> dict[str, Any]:
     """The CustomResourceDefinition of one kind."""
     facts = KINDS[kind]
@@ -190,25 +205,13 @@ def render(kind: type[K8sModel]) -> dict[str, Any]:
     subresources: dict[str, Any] = {"status": {}}
     if "scale" in facts:
         subresources["scale"] = facts["scale"]
-    schema = {
-        "type": "object",
-        "description": (kind.__doc__ or "").strip(),
-        "required": ["spec"],
-        "properties": {
-            "apiVersion": {"type": "string", "description": f"Version of the schema, {API_VERSION}."},
-            "kind": {"type": "string", "description": f"Kind of the object, {name}."},
-            "metadata": _metadata(facts.get("name")),
-            "spec": schema_of(kind.model_fields["spec"].annotation),  # type: ignore[arg-type]
-            "status": _without_defaults(schema_of(kind.model_fields["status"].annotation)),  # type: ignore[arg-type]
-        },
-    }
     version = {
         "name": VERSION,
         "served": True,
         "storage": True,
         "subresources": subresources,
         "additionalPrinterColumns": facts["columns"],
-        "schema": {"openAPIV3Schema": schema},
+        "schema": {"openAPIV3Schema": _object_schema(kind)},
     }
     names = {
         "plural": plural_name,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from forebay.api.meta import Duration, K8sModel, ModelId, Name, ObjectMeta, PositiveDuration, cel, listmap, rules
+from forebay.api.meta import Duration, K8sModel, ModelId, Name, ObjectMeta, cel, listmap, rules
 from forebay.api.pod_template import checked
 from forebay.api.pool_capacity import (
     FULL,
@@ -105,7 +105,7 @@ class Iteration(K8sModel):
     `base + n * perToken * inputTokens`. Model: docs/planning/queueing.md.
     """
 
-    base: Annotated[PositiveDuration, Field(description="Fixed time of a step, such as 7.1ms.")]
+    base: Annotated[Duration, Field(description="Fixed time of a step, such as 7.1ms.")]
     per_token: Annotated[Duration, Field(description="Added by each token computed in the step, such as 0.05ms.")]
     per_kv_token: Annotated[Duration, Field(description="Added by each token of context held by a request, such as 0.4us.")] = 0.0
 

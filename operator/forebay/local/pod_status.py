@@ -41,13 +41,11 @@ def pod_status(
     initialized = initialized or any("waiting" not in status["state"] for status in main)
     unready = [status["name"] for status in [*main, *(s for s in init if s["name"] in sidecars)] if not status["ready"]]
     phase = _phase(init, main, initialized, finished)
-    not_ready = (
-        ("PodCompleted", "") if phase == "Succeeded" else ("ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]")
-    )
+    not_ready = ("PodCompleted", "") if phase == "Succeeded" else ("ContainersNotReady", _listed("unready", unready))
     ready = not unready and not finished
     unset = [status["name"] for status in init if "running" not in status["state"] and _exit_code(status) != 0]
     conditions = [
-        _condition("Initialized", initialized, ("ContainersNotInitialized", f"containers with incomplete status: [{' '.join(unset)}]")),
+        _condition("Initialized", initialized, ("ContainersNotInitialized", _listed("incomplete", unset))),
         _condition("ContainersReady", ready, not_ready),
         _condition("Ready", ready, not_ready),
     ]
@@ -62,6 +60,10 @@ def pod_status(
         "initContainerStatuses": [_shown(status, sidecars) for status in init],
         "containerStatuses": [dict(status) for status in main],
     }
+
+
+def _listed(what: str, names: Sequence[str]) -> str:
+    return f"containers with {what} status: [{' '.join(names)}]"
 
 
 def _phase(init: Statuses, main: Statuses, initialized: bool, finished: bool) -> str:

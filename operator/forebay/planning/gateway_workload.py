@@ -96,10 +96,8 @@ def _keys(served: list[PolicyView]) -> tuple[list[Object], list[Object]]:
     return volumes, mounts
 
 
-def _deployment(snapshot: GatewaySnapshot, name: str, meta: Object, served: list[PolicyView]) -> Object:
-    volumes, mounts = _keys(served)
-    labels = {LABEL_PART_OF: PART_OF, LABEL_GATEWAY: snapshot.name}
-    container = {
+def _container(snapshot: GatewaySnapshot, mounts: list[Object]) -> Object:
+    return {
         "name": "gateway",
         "image": snapshot.settings.sidecar_image,
         "args": [
@@ -117,11 +115,16 @@ def _deployment(snapshot: GatewaySnapshot, name: str, meta: Object, served: list
         "securityContext": restricted(),
         "volumeMounts": [{"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True}, *mounts],
     }  # fmt: skip
+
+
+def _deployment(snapshot: GatewaySnapshot, name: str, meta: Object, served: list[PolicyView]) -> Object:
+    volumes, mounts = _keys(served)
+    labels = {LABEL_PART_OF: PART_OF, LABEL_GATEWAY: snapshot.name}
     pod = {
         "serviceAccountName": name,
         "terminationGracePeriodSeconds": GRACE_S,
         "securityContext": {"fsGroup": USER},
-        "containers": [container],
+        "containers": [_container(snapshot, mounts)],
         "volumes": [{"name": "config", "configMap": {"name": name}}, *volumes],
     }
     return {
