@@ -6,10 +6,11 @@ from typing import Any
 
 from tests.reconcile.worlds import Lab, a_class, a_pool, in_lab
 
+from forebay.adapters import cluster as kinds
 from forebay.adapters.cluster import Object
 from forebay.planning.snapshot import Memory, Taint
 from forebay.reconcile.keys import pool_key
-from forebay.reconcile.observe import deployment_view, epoch_s, node_view, pod_view, pool_record, target
+from forebay.reconcile.observe import deployment_view, epoch_s, node_claim_view, node_view, pod_view, pool_record, target
 
 T0 = "2026-01-01T00:00:00Z"
 CHAT = pool_key("default", "chat")
@@ -52,6 +53,35 @@ def test_a_replica_that_is_not_there_yet() -> None:
     assert (view.ready, view.ready_at, view.node, view.routed, view.capacity_type) == (False, None, "", False, "on-demand")
     assert pod_view(a_pod(ready="False")).ready_at is None
     assert pod_view(a_pod(deletionTimestamp=T0)).deleting
+
+
+def a_claim(name: str, **status: Any) -> Object:
+    labels = {"forebay.dev/pool": "default.chat", "karpenter.sh/nodepool": "np", "karpenter.sh/capacity-type": "spot"}
+    return {"apiVersion": "karpenter.sh/v1", "kind": "NodeClaim", "metadata": {"name": name, "labels": labels}, "status": status}
+
+
+def test_nodes_under_way_are_those_without_a_node() -> None:
+    """Asked for, granted, and joined: the last is counted as a node."""
+    granted = {"conditions": [{"type": "Launched", "status": "True"}]}
+
+    async def test(lab: Lab) -> None:
+        node = {"name": "n1", "labels": {"forebay.dev/pool": "default.chat"}}
+        await lab.apply(a_class(), a_pool(), {"apiVersion": "v1", "kind": "Node", "metadata": node})
+        for name, status in (("asked", {}), ("granted", granted), ("joined", {**granted, "nodeName": "n1"})):
+            claim = a_claim(name, **status)
+            await lab.apply(claim)
+            await lab.cluster.apply(claim, manager="karpenter", subresource="status")
+        async with lab.operator() as operator:
+            await operator.again()
+            snapshot = operator.decisions.records[-1]["snapshot"]
+            assert [(c["name"], c["coming"]) for c in snapshot["nodeClaims"]] == [("asked", False), ("granted", True)]
+            assert {c["nodePool"] for c in snapshot["nodeClaims"]} == {"np"}
+            await lab.cluster.patch(kinds.NODE_CLAIMS, None, "asked", {"status": granted}, subresource="status")
+            await operator.quiet()
+            claims = operator.world.view.all(kinds.NODE_CLAIMS)
+            assert all(node_claim_view(c).coming for c in claims)
+
+    in_lab(test)
 
 
 def test_sidecars_are_asked_once_their_pod_runs() -> None:

@@ -74,9 +74,13 @@ def _needs(snapshot: Snapshot, variants: tuple[Variant, ...], placed: Placed) ->
 
 
 def _bounds(snapshot: Snapshot, needs: dict[str, _Need], like: Variant) -> dict[str, int]:
-    """Nodes that each NodePool may have: what is needed, as far as there is room beside the pool's nodes that exist already."""
+    """Nodes that each NodePool may have: what is needed, as far as there is room beside the pool's nodes that exist or are under way.
+
+    Those under way come even where they are no longer wanted, as when on-demand stands in for spot.
+    """
     limits = snapshot.spec.capacity.nodes.limits
     have = Counter(node.labels.get(LABEL_NODE_POOL, "") for node in snapshot.nodes if node.own)
+    have += Counter(claim.node_pool for claim in snapshot.node_claims)
     taken = sum((bill_of_nodes(needs[name].variant if name in needs else like, count) for name, count in have.items()), NOTHING)
     bounds = {}
     for name, need in needs.items():

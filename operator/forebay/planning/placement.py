@@ -15,9 +15,9 @@ from forebay.api.conditions import Reason, Type
 from forebay.planning.decision import Verdict
 from forebay.planning.demand import lead_time_s
 from forebay.planning.interruption import interruption
-from forebay.planning.limits import NOTHING, Bill, bill
+from forebay.planning.limits import NOTHING, Bill, bill, replicas_per_node
 from forebay.planning.room import blocked
-from forebay.planning.snapshot import ON_DEMAND, SPOT, CapacityType, DeploymentView, PodView, Snapshot
+from forebay.planning.snapshot import ON_DEMAND, SPOT, CapacityType, DeploymentView, Snapshot
 from forebay.planning.variants import Variant, existing_variant
 from forebay.planning.workload import MAX_SURGE
 
@@ -66,7 +66,7 @@ class Supply:
 
 
 def patience_s(snapshot: Snapshot) -> float:
-    """How long a spot replica may take to be ready before on-demand stands in."""
+    """How long a spot replica may be without a node before on-demand stands in."""
     return max(MIN_PATIENCE_S, 2 * lead_time_s(snapshot.memory)) if snapshot.memory.start_times_s else 2 * MIN_PATIENCE_S
 
 
@@ -76,18 +76,23 @@ def supply(snapshot: Snapshot, variants: tuple[Variant, ...]) -> Supply:
     pods = [p for p in snapshot.pods if p.variant in names and not p.deleting]
     alive = [p for p in pods if p.name not in lost]
     spot = [p for p in alive if p.capacity_type == SPOT]
-
-    def arrived(pod: PodView) -> bool:
-        return pod.ready or pod.name in started
-
+    waiting = [p for p in spot if not (p.node or p.ready or p.name in started)]
+    coming = _coming(snapshot, variants)
     return Supply(
         doomed={ct: sum(p.capacity_type == ct and p.name in lost for p in pods) for ct in (ON_DEMAND, SPOT)},
-        spot_arrived=sum(map(arrived, spot)),
+        spot_arrived=len(spot) - max(0, len(waiting) - coming),
         spot_ready=sum(p.ready for p in spot),
-        spot_overdue=sum(not arrived(p) and snapshot.now - p.created_at > patience_s(snapshot) for p in spot),
+        spot_overdue=max(0, sum(snapshot.now - p.created_at > patience_s(snapshot) for p in waiting) - coming),
         on_demand=sum(d.replicas for d in snapshot.deployments if d.variant in names and d.capacity_type == ON_DEMAND),
         ready=sum(p.ready for p in alive),
     )
+
+
+def _coming(snapshot: Snapshot, variants: tuple[Variant, ...]) -> int:
+    """Spot replicas whose nodes the cloud has granted, though they have not joined yet."""
+    nodes = sum(c.coming and c.capacity_type == SPOT for c in snapshot.node_claims)
+    per_node = max((replicas_per_node(snapshot.spec, v) for v in variants if v.capacity_type == SPOT), default=0)
+    return nodes * per_node
 
 
 def spot_share(snapshot: Snapshot) -> tuple[float, str]:

@@ -84,6 +84,15 @@ class NodePoolView(K8sModel):
     name: str
 
 
+class NodeClaimView(K8sModel):
+    """A node that Karpenter has ordered for the pool and that has not joined yet; it is `coming` once the cloud has granted it."""
+
+    name: str
+    node_pool: str
+    capacity_type: CapacityType = ON_DEMAND
+    coming: bool = False
+
+
 class ClassDemand(K8sModel):
     """What the sidecars of a pool measured for one class, as rates over the window."""
 
@@ -185,6 +194,7 @@ class Snapshot(K8sModel):
     pods: tuple[PodView, ...] = ()
     nodes: tuple[NodeView, ...] = ()
     node_pools: tuple[NodePoolView, ...] = ()
+    node_claims: tuple[NodeClaimView, ...] = ()
     backend_installed: bool = True
     demand: Demand | None = None
     memory: Memory = Memory()

@@ -232,7 +232,7 @@ def _notes(facts: Facts) -> tuple[Note, ...]:
     for reason, names in _interrupted(snapshot).items():
         notes.append(Note(type="Warning", reason="Interrupted", message=f"{reason}: replaced are {named(names)}"))
     if snapshot.memory.spot_hold_until <= snapshot.now < facts.placed.spot_hold_until:
-        pending = sum(p.capacity_type == SPOT and not p.ready and not p.deleting for p in snapshot.pods)
+        pending = sum(p.capacity_type == SPOT and not p.node and not p.deleting for p in snapshot.pods)
         notes.append(Note(type="Warning", reason="SpotUnavailable", message=f"{pending} spot replicas did not come: on-demand stands in"))
     if facts.sized.feasible.status == "False":
         notes.append(Note(type="Warning", reason=facts.sized.feasible.reason, message=facts.sized.feasible.message))

@@ -19,7 +19,7 @@ from forebay.adapters import cluster as kinds
 from forebay.adapters.cluster import Kind
 from forebay.dataplane.http.run import on_signals
 from forebay.reconcile.loop import Loop
-from forebay.reconcile.view import OURS, WATCHED
+from forebay.reconcile.view import OURS, PROVISIONED, WATCHED
 
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _SERVER_TIMEOUT_S, _CLIENT_TIMEOUT_S = 600, 630
@@ -35,8 +35,8 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.server_timeout, settings.watching.client_timeout = _SERVER_TIMEOUT_S, _CLIENT_TIMEOUT_S
     settings.networking.request_timeout, settings.networking.connect_timeout = 30, 10
     settings.queueing.worker_limit, settings.queueing.exit_timeout = 32, 0.1
-    for kind in (kinds.PODS, kinds.DEPLOYMENTS):
-        selector = ",".join(f"{key}={value}" for key, value in OURS.items())
+    ours = ",".join(f"{key}={value}" for key, value in OURS.items())
+    for kind, selector in ((kinds.PODS, ours), (kinds.DEPLOYMENTS, ours), *PROVISIONED):
         settings.watching.label_selectors[kind.group, kind.api_version.rpartition("/")[2], kind.plural] = selector
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
 
@@ -75,7 +75,7 @@ async def run(loop: Loop, stop: asyncio.Event, ready: asyncio.Event, namespaces:
     kopf takes the process's signals and ends only its own part in answer; here they call `signalled` instead.
     """
     registry = kopf.OperatorRegistry()
-    watched = [kind for kind, _ in WATCHED] + ([kinds.NODE_POOLS] if loop.world.backend_installed else [])
+    watched = [kind for kind, _ in WATCHED] + [kind for kind, _ in PROVISIONED if loop.world.backend_installed]
     for kind in watched:
         _register(registry, kind, loop)
 

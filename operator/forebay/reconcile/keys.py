@@ -77,6 +77,8 @@ def concerned(kind: Kind, obj: Object, view: View) -> Iterable[Key]:
         return [Key("class", "", name), *(pool_key(m["namespace"], m["name"]) for m in users), *gateways(view)]
     if kind == kinds.NODES:
         return _pools_on(name, labels, view)
+    if kind == kinds.NODE_CLAIMS:
+        return _labelled(labels, view)
     if kind == kinds.NODE_POOLS:
         return [*_labelled(labels, view), *([SWEEP] if _orphaned(labels, view) else [])]
     if LABEL_GATEWAY in labels:

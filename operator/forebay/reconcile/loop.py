@@ -16,10 +16,10 @@ from forebay.reconcile.batch_class import reconcile_class
 from forebay.reconcile.chores import sweep, write_mig_config
 from forebay.reconcile.gateway import reconcile_gateway
 from forebay.reconcile.keys import MIG_CONFIG, SWEEP, Key, asked, chores, concerned
-from forebay.reconcile.observe import deployment_view, node_view, pod_view
+from forebay.reconcile.observe import deployment_view, node_claim_view, node_view, pod_view
 from forebay.reconcile.pool import reconcile_pool
 from forebay.reconcile.queue import WorkQueue
-from forebay.reconcile.view import WATCHED, ObjectView
+from forebay.reconcile.view import PROVISIONED, WATCHED, ObjectView
 from forebay.reconcile.world import World
 
 WORKERS = 8
@@ -45,9 +45,14 @@ def _node_pool(obj: Object) -> Any:
     return meta["uid"], meta.get("generation"), meta.get("labels"), meta.get("deletionTimestamp")
 
 
+def _node_claim(obj: Object) -> Any:
+    return node_claim_view(obj), obj.get("status", {}).get("nodeName")
+
+
 _FINGERPRINTS: dict[Kind, Callable[[Object], Any]] = {
     kinds.NODES: _node,
     kinds.NODE_POOLS: _node_pool,
+    kinds.NODE_CLAIMS: _node_claim,
     kinds.DEPLOYMENTS: deployment_view,
     kinds.PODS: _pod,
     kinds.INFERENCE_POOLS: asked,
@@ -133,7 +138,7 @@ class Loop:
 
 async def follow(loop: Loop, cluster: Cluster) -> None:
     """Feeds the loop from the cluster's own watches: what `forebay up` uses where a cluster has kopf. Works until cancelled."""
-    watched = [*WATCHED, *([(kinds.NODE_POOLS, None)] if loop.world.backend_installed else [])]
+    watched = [*WATCHED, *((kind, None) for kind, _ in PROVISIONED if loop.world.backend_installed)]
     synced = [asyncio.Event() for _ in watched]
     pending: list[tuple[Kind, Event]] = []
 

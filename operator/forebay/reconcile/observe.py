@@ -22,6 +22,7 @@ from forebay.planning.snapshot import (
     CapacityType,
     DeploymentView,
     Memory,
+    NodeClaimView,
     NodePoolView,
     NodeView,
     PodView,
@@ -90,6 +91,7 @@ async def pool_snapshot(world: World, key: Key, obj: Object, spec: InferencePool
         pods=tuple(sorted((pod_view(b) for b in bodies), key=lambda p: p.name)),
         nodes=_nodes(world, key, bodies),
         node_pools=_node_pools(world, key, obj["metadata"]["uid"]),
+        node_claims=_node_claims(world, qualified(key.namespace, key.name)),
         backend_installed=world.backend_installed,
         demand=demand,
         memory=record.memory,
@@ -209,6 +211,25 @@ def _nodes(world: World, key: Key, pods: list[Object]) -> tuple[NodeView, ...]:
     found = {n["metadata"]["name"]: n for n in world.view.of_pool(kinds.NODES, "", own)}
     found |= {name: node for name in hosts if (node := world.view.get(kinds.NODES, None, name)) is not None}
     return tuple(node_view(found[name], own) for name in sorted(found))
+
+
+def node_claim_view(obj: Object) -> NodeClaimView:
+    meta = obj["metadata"]
+    launched = _condition(obj, "Launched").get("status") == "True"
+    return NodeClaimView(
+        name=meta["name"],
+        node_pool=meta["labels"].get(LABEL_NODE_POOL, ""),
+        capacity_type=_capacity_type(meta["labels"]),
+        coming=launched and "deletionTimestamp" not in meta,
+    )
+
+
+def _node_claims(world: World, own: str) -> tuple[NodeClaimView, ...]:
+    """Those without a node: a node that is there is counted as such."""
+    there = {n["metadata"]["name"] for n in world.view.of_pool(kinds.NODES, "", own)}
+    claims = world.view.of_pool(kinds.NODE_CLAIMS, "", own)
+    under_way = (c for c in claims if c.get("status", {}).get("nodeName") not in there)
+    return tuple(sorted((node_claim_view(c) for c in under_way), key=lambda c: c.name))
 
 
 def _node_pools(world: World, key: Key, uid: str) -> tuple[NodePoolView, ...]:

@@ -7,7 +7,7 @@ from typing import Protocol
 from forebay.adapters import cluster as kinds
 from forebay.adapters.cluster import Kind, Object
 from forebay.planning.gateway_workload import LABEL_GATEWAY
-from forebay.planning.variants import LABEL_PART_OF, LABEL_POOL, PART_OF
+from forebay.planning.variants import LABEL_OWNER_UID, LABEL_PART_OF, LABEL_POOL, PART_OF
 
 OURS = {LABEL_PART_OF: PART_OF}
 """Label of every Pod and Deployment that is watched."""
@@ -21,6 +21,10 @@ WATCHED: tuple[tuple[Kind, dict[str, str] | None], ...] = (
     (kinds.NODES, None),
 )
 """Kinds that are watched always, with the label that the server filters by."""
+
+
+PROVISIONED: tuple[tuple[Kind, str], ...] = ((kinds.NODE_POOLS, LABEL_OWNER_UID), (kinds.NODE_CLAIMS, LABEL_POOL))
+"""Karpenter's kinds, watched where it is installed, with a label that ours carry."""
 
 
 class View(Protocol):
