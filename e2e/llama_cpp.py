@@ -13,7 +13,6 @@ from pathlib import Path
 
 import gguf
 import numpy as np
-import xllamacpp
 from numpy.typing import NDArray
 
 MODEL = "tiny-llama"
@@ -81,6 +80,9 @@ def _weights(tokens: int) -> dict[str, NDArray[np.float32]]:
 
 def serve(host: str, port: int) -> None:
     """Serves until SIGTERM, with metrics, and prints its address once the model is loaded."""
+    # Here, so that tests that only name the model do not load a hundred megabytes of server.
+    import xllamacpp
+
     stop = {signal.SIGTERM, signal.SIGINT}
     # Before the server starts its threads, which inherit this: only sigwait takes the signal.
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)

