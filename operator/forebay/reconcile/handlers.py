@@ -34,7 +34,8 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.chunk_size = 500
     settings.watching.server_timeout, settings.watching.client_timeout = _SERVER_TIMEOUT_S, _CLIENT_TIMEOUT_S
     settings.networking.request_timeout, settings.networking.connect_timeout = 30, 10
-    settings.queueing.worker_limit, settings.queueing.exit_timeout = 32, 0.1
+    # No limit of workers: every object's waits until all are indexed, so with more objects than workers nothing would ever begin.
+    settings.queueing.worker_limit, settings.queueing.exit_timeout = None, 0.1
     ours = ",".join(f"{key}={value}" for key, value in OURS.items())
     for kind, selector in ((kinds.PODS, ours), (kinds.DEPLOYMENTS, ours), *PROVISIONED):
         settings.watching.label_selectors[kind.group, kind.api_version.rpartition("/")[2], kind.plural] = selector
@@ -70,7 +71,7 @@ def _service_account() -> kopf.ConnectionInfo:
 
 
 async def run(loop: Loop, stop: asyncio.Event, ready: asyncio.Event, namespaces: list[str], signalled: Callable[[], None]) -> None:
-    """Watches until `stop` is set. `ready` is set when every index is filled and keys are being worked on.
+    """Watches until `stop` is set. `ready` is set when watching begins; keys come once every index is filled.
 
     kopf takes the process's signals and ends only its own part in answer; here they call `signalled` instead.
     """
