@@ -218,6 +218,24 @@ def test_every_object_goes_with_the_last_policy() -> None:
         assert [o["uid"] for o in action.body["metadata"]["ownerReferences"]] == ["uid-a", "uid-b"]
 
 
+def test_access_is_taken_back_before_it_is_forgotten() -> None:
+    elsewhere = a_pool("llama", "models", allowedPolicies={"namespaces": {"from": "All"}}).model_copy(update={"uid": "uid-pool"})
+    there = a_policy(rules=[{"name": "all", "route": [{"pool": "llama", "namespace": "models"}]}])
+    routed = plan_gateway(a_gateway(there, pools=(elsewhere,), access_in=("models",)))
+    assert objects(routed, "Deployment")[0]["metadata"]["annotations"] == {"forebay.dev/access-in": "models"}
+    foreign = [o for o in objects(routed, "Role") if o["metadata"]["namespace"] == "models"]
+    assert [(o["kind"], o["uid"]) for o in foreign[0]["metadata"]["ownerReferences"]] == [("InferencePool", "uid-pool")]
+    gone = plan_gateway(a_gateway(a_policy(), pools=(a_pool(), elsewhere), access_in=("models",)))
+    last = [(a.verb, a.ref.kind, a.ref.namespace, a.ref.name) for a in gone.actions[-3:]]
+    name = "forebay-gateway-default.default"
+    assert last == [
+        ("delete", "RoleBinding", "models", name),
+        ("delete", "Role", "models", name),
+        ("apply", "Deployment", "default", "forebay-gateway-default"),
+    ]
+    assert gone.actions[-1].body["metadata"]["annotations"] == {"forebay.dev/access-in": ""}
+
+
 def test_access_in_other_namespaces_is_told_apart_by_gateway() -> None:
     policy = a_policy(rules=[{"name": "all", "route": [{"pool": "llama", "namespace": "models"}]}])
     theirs = a_pool(namespace="models", allowedPolicies={"namespaces": {"from": "All"}})

@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
 from tests.reconcile.worlds import Lab, a_class, a_policy, a_pool, in_lab, on_karpenter
 
 from forebay.adapters import cluster as kinds
@@ -212,6 +213,35 @@ def test_a_gateway_goes_with_its_last_policy() -> None:
             await operator.quiet()
             for kind in (kinds.DEPLOYMENTS, kinds.SERVICES, kinds.ROLES, kinds.SERVICE_ACCOUNTS):
                 assert "forebay-gateway-default" not in await lab.names(kind), kind.name
+
+    in_lab(test)
+
+
+@pytest.mark.parametrize("goes", ["route", "policy", "route, while the operator is down"])
+def test_access_to_another_namespace_goes_with_the_route(goes: str) -> None:
+    """The Role and RoleBinding stayed: no owner of another namespace can take them along."""
+    open_ = a_pool("big", "models", allowedPolicies={"namespaces": {"from": "All"}})
+    there = a_policy(rules=[{"name": "all", "route": [{"pool": "big", "namespace": "models"}]}])
+
+    async def given(lab: Lab) -> set[str]:
+        kinds_ = (kinds.ROLES, kinds.ROLE_BINDINGS)
+        return {f"{k.name}/{o['metadata']['namespace']}" for k in kinds_ for o in await lab.cluster.list(k)}
+
+    async def test(lab: Lab) -> None:
+        async with lab.operator() as operator:
+            await lab.apply(a_class(), a_pool(), open_, there)
+            await operator.quiet()
+            assert await given(lab) == {"Role/default", "RoleBinding/default", "Role/models", "RoleBinding/models"}
+            if goes == "route":
+                await lab.apply(a_policy())
+            elif goes == "policy":
+                await lab.cluster.delete(kinds.ROUTING_POLICIES, "default", "support")
+            await operator.quiet()
+        if goes.startswith("route,"):
+            await lab.apply(a_policy())
+            async with lab.operator() as operator:
+                await operator.quiet()
+        assert await given(lab) == (set() if goes == "policy" else {"Role/default", "RoleBinding/default"})
 
     in_lab(test)
 

@@ -6,10 +6,12 @@ count is left to whoever scales it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from forebay.api.canonical import bounded_name, canonical, short_hash
 from forebay.api.meta import API_VERSION
+from forebay.planning.decision import Action, Ref
 from forebay.planning.image import USER, pod_ip, restricted
 from forebay.planning.variants import LABEL_PART_OF, PART_OF
 
@@ -21,6 +23,9 @@ PORT = 8080
 ADMIN_PORT = 9401
 CONFIG_FOLDER = "/etc/forebay/config"
 KEYS_FOLDER = "/etc/forebay/keys"
+ANNOTATION_ACCESS = "forebay.dev/access-in"
+"""On a gateway's Deployment: other namespaces that it was given access to, so that it can be taken back there."""
+_RBAC = "rbac.authorization.k8s.io"
 GRACE_S = 60
 
 Object = dict[str, Any]
@@ -37,9 +42,40 @@ def gateway_objects(snapshot: GatewaySnapshot, served: list[PolicyView], documen
     meta = _metadata(snapshot, name)
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}
     config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"gateway.json": canonical(document).decode()}}
-    namespaces = sorted({snapshot.namespace, *(pool["namespace"] for pool in document["pools"].values())})
-    access = [obj for namespace in namespaces for obj in _access(snapshot, name, namespace)]
-    return [account, *access, config, _service(meta), _deployment(snapshot, name, meta, served)]
+    namespaces = sorted({snapshot.namespace, *routed_namespaces(document)})
+    access = [obj for namespace in namespaces for obj in _access(snapshot, name, namespace, document)]
+    noted = {**meta, "annotations": {ANNOTATION_ACCESS: ",".join(n for n in namespaces if n != snapshot.namespace)}}
+    return [account, *access, config, _service(meta), _deployment(snapshot, name, noted, served)]
+
+
+def routed_namespaces(document: Object) -> set[str]:
+    """Namespaces of the pools that a gateway routes to."""
+    return {pool["namespace"] for pool in document["pools"].values()}
+
+
+def access_name(gateway: str, home: str, namespace: str) -> str:
+    """Name of the Role and the RoleBinding by which a gateway, at `home`, reads the EndpointSlices of a namespace."""
+    return gateway_name(gateway) if namespace == home else f"{gateway_name(gateway)}.{home}"
+
+
+def revoked(gateway: str, home: str, namespaces: Iterable[str]) -> tuple[Action, ...]:
+    """Takes a gateway's access to other namespaces back. No owner can do it: a policy owns nothing outside of its own."""
+    kinds = ("RoleBinding", "Role")
+    refs = (
+        Ref(api_version=f"{_RBAC}/v1", kind=kind, namespace=namespace, name=access_name(gateway, home, namespace))
+        for namespace in sorted(set(namespaces) - {home})
+        for kind in kinds
+    )
+    return tuple(Action(verb="delete", ref=ref, reason="no route leads there any more") for ref in refs)
+
+
+def _pools_in(snapshot: GatewaySnapshot, namespace: str, document: Object) -> list[Object]:
+    """The pools that are routed to in another namespace own the access to it: with the last of them it goes too."""
+    return [
+        {"apiVersion": API_VERSION, "kind": "InferencePool", "name": pool.name, "uid": pool.uid}
+        for pool in snapshot.pools
+        if pool.namespace == namespace and f"{namespace}/{pool.name}" in document["pools"]
+    ]
 
 
 def _metadata(snapshot: GatewaySnapshot, name: str) -> Object:
@@ -51,22 +87,21 @@ def _metadata(snapshot: GatewaySnapshot, name: str) -> Object:
     return {"name": name, "namespace": snapshot.namespace, "labels": labels, "ownerReferences": owners}
 
 
-def _access(snapshot: GatewaySnapshot, name: str, namespace: str) -> list[Object]:
+def _access(snapshot: GatewaySnapshot, name: str, namespace: str, document: Object) -> list[Object]:
     """Read access to EndpointSlices of one namespace: all that a gateway may read."""
-    full = f"{name}.{snapshot.namespace}" if namespace != snapshot.namespace else name
+    full = access_name(snapshot.name, snapshot.namespace, namespace)
     meta = {**_metadata(snapshot, full), "namespace": namespace}
     if namespace != snapshot.namespace:
-        del meta["ownerReferences"]
+        meta["ownerReferences"] = _pools_in(snapshot, namespace, document)
     rule = {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"]}
-    rbac = "rbac.authorization.k8s.io"
     subject = {"kind": "ServiceAccount", "name": name, "namespace": snapshot.namespace}
     return [
-        {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": meta, "rules": [rule]},
+        {"apiVersion": f"{_RBAC}/v1", "kind": "Role", "metadata": meta, "rules": [rule]},
         {
-            "apiVersion": f"{rbac}/v1",
+            "apiVersion": f"{_RBAC}/v1",
             "kind": "RoleBinding",
             "metadata": meta,
-            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": full},
+            "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": full},
             "subjects": [subject],
         },
     ]

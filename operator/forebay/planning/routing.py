@@ -15,7 +15,7 @@ from forebay.api.inference_pool import From, InferencePoolSpec
 from forebay.api.meta import K8sModel
 from forebay.api.routing_policy import AnyIn, Cache, RoutingPolicySpec, Rule
 from forebay.planning.decision import Action, Verdict, apply
-from forebay.planning.gateway_workload import gateway_objects
+from forebay.planning.gateway_workload import gateway_objects, revoked, routed_namespaces
 from forebay.planning.snapshot import Settings
 from forebay.planning.workload import service_name
 
@@ -38,6 +38,7 @@ class PoolView(K8sModel):
 
     namespace: str
     name: str
+    uid: str = ""
     spec: InferencePoolSpec
 
 
@@ -61,6 +62,7 @@ class GatewaySnapshot(K8sModel):
     classes: dict[str, BatchClassSpec] = {}
     namespace_labels: dict[str, dict[str, str]] = {}
     replicas: tuple[GatewayReplica, ...] = ()
+    access_in: tuple[str, ...] = ()
     settings: Settings
 
 
@@ -89,7 +91,10 @@ def plan_gateway(snapshot: GatewaySnapshot) -> GatewayPlan:
     refused = _claims(policies)
     served = [p for p in policies if p.name not in refused]
     document = _document(snapshot, served)
-    actions = tuple(apply(obj) for obj in gateway_objects(snapshot, served, document)) if policies else ()
+    *objects, deployment = (apply(obj) for obj in gateway_objects(snapshot, served, document))
+    taken = revoked(snapshot.name, snapshot.namespace, set(snapshot.access_in) - routed_namespaces(document))
+    # The Deployment comes last: it notes where access was given, and forgets it only once it was taken back.
+    actions = (*objects, *taken, deployment) if policies else ()
     reports = tuple(_report(snapshot, policy, refused.get(policy.name), document["hash"]) for policy in policies)
     waiting = any(v.status != "True" for r in reports for v in r.verdicts)
     return GatewayPlan(

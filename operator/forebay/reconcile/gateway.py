@@ -11,7 +11,7 @@ from forebay.adapters.cluster import Forbidden, Object
 from forebay.api.conditions import Type
 from forebay.api.inference_pool import InferencePoolSpec
 from forebay.api.routing_policy import RoutingPolicySpec
-from forebay.planning.gateway_workload import ADMIN_PORT
+from forebay.planning.gateway_workload import ADMIN_PORT, ANNOTATION_ACCESS, gateway_name, revoked
 from forebay.planning.routing import GatewayReplica, GatewaySnapshot, PolicyReport, PolicyView, PoolView, plan_gateway
 from forebay.reconcile.apply import Outcome, apply, due, remember
 from forebay.reconcile.keys import Key
@@ -25,7 +25,7 @@ async def reconcile_gateway(world: World, key: Key) -> float | None:
     """One round; None when no policy names the gateway any more (its objects go with their last owner)."""
     policies = {obj["metadata"]["name"]: obj for obj in world.view.all(kinds.ROUTING_POLICIES) if _names(obj, key)}
     if not policies:
-        world.gateways.pop((key.namespace, key.name), None)
+        await _take_back(world, key)
         return None
     snapshot = await gateway_snapshot(world, key, policies)
     plan = plan_gateway(snapshot)
@@ -36,6 +36,21 @@ async def reconcile_gateway(world: World, key: Key) -> float | None:
         await _report(world, policies[report.name], report, outcome)
     outcome.raise_error()
     return plan.requeue_after_s
+
+
+async def _take_back(world: World, key: Key) -> None:
+    """Nothing outside of the gateway's namespace goes with its owners. What was noted counts, and what this process did itself."""
+    applied = world.gateways.get((key.namespace, key.name), {})
+    given = {place.split("/")[1] for place in applied if place.startswith("Role/")} | set(_access_in(world, key))
+    outcome = await apply(revoked(key.name, key.namespace, given), world.cluster)
+    outcome.raise_error()
+    world.gateways.pop((key.namespace, key.name), None)
+
+
+def _access_in(world: World, key: Key) -> tuple[str, ...]:
+    deployment = world.view.get(kinds.DEPLOYMENTS, key.namespace, gateway_name(key.name)) or {"metadata": {}}
+    noted = (deployment["metadata"].get("annotations") or {}).get(ANNOTATION_ACCESS, "")
+    return tuple(name for name in noted.split(",") if name)
 
 
 def _names(obj: Object, key: Key) -> bool:
@@ -68,6 +83,7 @@ async def gateway_snapshot(world: World, key: Key, policies: dict[str, Object]) 
         classes=classes(world),
         namespace_labels=await _namespace_labels(world, key.namespace),
         replicas=await _replicas(world, key),
+        access_in=_access_in(world, key),
         settings=world.settings,
     )
 
@@ -79,7 +95,7 @@ def _pools(world: World) -> tuple[PoolView, ...]:
             spec = InferencePoolSpec.model_validate(obj["spec"])
         except ValidationError:
             continue  # its own reconcile says what is wrong with it
-        result.append(PoolView(namespace=obj["metadata"]["namespace"], name=obj["metadata"]["name"], spec=spec))
+        result.append(PoolView(namespace=obj["metadata"]["namespace"], name=obj["metadata"]["name"], uid=obj["metadata"]["uid"], spec=spec))
     return tuple(sorted(result, key=lambda p: (p.namespace, p.name)))
 
 
