@@ -96,9 +96,10 @@ def serve(host: str, port: int) -> None:
         write_model(path := Path(folder) / "model.gguf")
         parameters.model.path = str(path)
         server = xllamacpp.Server(parameters)
-        print(server.listening_address, flush=True)
-        signal.sigwait(stop)
-        del server
+    # It is loaded, and its file gone already: a server that is killed leaves none behind.
+    print(server.listening_address, flush=True)
+    signal.sigwait(stop)
+    del server
 
 
 def main() -> None:
