@@ -69,6 +69,29 @@ def test_aliases_that_multiply_are_refused() -> None:
     assert "too many values" in refusal(f"{HEAD}l0: &l0 [x]\n{levels}")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 200_000,
+        "- " * 200_000,
+        '{"a":' * 200_000,
+        '{"a":' * 300 + "1" + "}" * 300,
+        "a: {" * 300 + "}" * 300,
+        "l0: &l0 [x]\n" + "".join(f"l{n}: &l{n} [*l{n - 1}]\n" for n in range(1, 2000)),
+    ],
+    ids=["flow", "block", "JSON that does not end", "JSON", "mappings", "aliases"],
+)
+def test_what_is_nested_without_end_is_refused(text: str) -> None:
+    """libyaml's composer ended the process: a segmentation fault."""
+    assert "values are nested deeper than 100 levels" in refusal(text)
+
+
+def test_a_hundred_levels_are_read() -> None:
+    for text in ("a: " + "[" * 98 + "]" * 98, '{"a": ' + "[" * 98 + "]" * 98 + "}"):
+        [(_, obj)] = read_text('{"apiVersion": "v1", "kind": "A", "spec": ' + text[6:] if text.startswith("{") else HEAD + text)
+        assert obj["kind"]
+
+
 def test_a_folder_is_read_in_order_with_file_and_line(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "b.yaml").write_text(HEAD + "---\n" + HEAD)

@@ -282,6 +282,14 @@ def answers(url: str) -> bool:
         ({"resources": RESOURCES.replace("maxReplicas: 4", "maxReplica: 4")}, 'unknown field "spec.scaling.maxReplica"'),
         ({"resources": "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n"}, "there is no InferencePool"),
         ({"more": "apiVersion: v1\nkind: Secret\nmetadata: {}\n"}, "more.yaml:1: Secret: metadata.name: Required value"),
+        (
+            {"more": "apiVersion: forebay.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {name: r}\n"},
+            "more.yaml:1: there is no RoutePolicy in forebay.dev/v1alpha1: ",
+        ),
+        (
+            {"more": "apiVersion: forebay.dev/v2\nkind: RoutingPolicy\nmetadata: {name: r}\n"},
+            "there is no RoutingPolicy in forebay.dev/v2: forebay.dev/v1alpha1 has ",
+        ),
         ({"more": MACHINE}, "there can be only one Machine"),
         ({"machine": MACHINE.replace("gpus: 2, count", "gpu: 2, count")}, "machine.yaml:2: Machine: spec.slots[0].gpu: Extra inputs"),
     ],

@@ -21,6 +21,8 @@ from forebay.api.yaml_scalars import ScalarError, as_key, normal, resolve
 _Loader: type[Any] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _PLAIN = "!plain"
 _MAX_NODES = 1_000_000
+_MAX_DEPTH = 100
+_TOO_DEEP = f"values are nested deeper than {_MAX_DEPTH} levels"
 _SUFFIXES = frozenset((".yaml", ".yml", ".json"))
 
 
@@ -139,7 +141,18 @@ def _json_stream(text: str, file: str) -> tuple[list[tuple[int, Any]], str, int]
             value, at = _json_decoder(line, file).raw_decode(text, start)
         except json.JSONDecodeError:
             return found, text[start:], line
+        except RecursionError:
+            raise ReadError(file, line, _TOO_DEEP) from None
+        _check_depth(value, line, file)
         found.append((line, _attempt(normal, value, line=line, file=file)))
+
+
+def _check_depth(value: Any, line: int, file: str) -> None:
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [child for one in level if isinstance(one, dict | list) for child in (one.values() if isinstance(one, dict) else one)]
+    if any(isinstance(one, dict | list) for one in level):
+        raise ReadError(file, line, _TOO_DEEP)
 
 
 def _json_decoder(line: int, file: str) -> json.JSONDecoder:
@@ -173,6 +186,7 @@ def _chunks(text: str, line: int, file: str) -> Iterator[tuple[int, str]]:
 
 def _load(chunk: str, first: int, file: str) -> tuple[int, Any]:
     try:
+        _check_nesting(chunk, first, file)
         loader = _PlainLoader(chunk)
         try:
             node = loader.get_node() if loader.check_node() else None
@@ -186,6 +200,21 @@ def _load(chunk: str, first: int, file: str) -> tuple[int, Any]:
     if node is None:
         return first, None
     return first + node.start_mark.line, _Builder(first, file).value(node)
+
+
+def _check_nesting(chunk: str, first: int, file: str) -> None:
+    """Looks at the events first: libyaml's composer calls itself for every level, and ends the process where they are many."""
+    loader, depth = _PlainLoader(chunk), 0
+    try:
+        while loader.check_event():
+            event = loader.get_event()
+            if isinstance(event, yaml.DocumentEndEvent):
+                return
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _MAX_DEPTH:
+                raise ReadError(file, first + event.start_mark.line, _TOO_DEEP)
+    finally:
+        loader.dispose()
 
 
 def _attempt(convert: Callable[..., Any], *args: Any, line: int, file: str) -> Any:
@@ -209,7 +238,9 @@ class _Builder:
     def value(self, node: yaml.Node) -> Any:
         self.count += 1
         if self.count > _MAX_NODES:
-            raise self.fail(node, "too many values: aliases multiply them beyond a million")
+            raise self.fail(node, f"too many values: more than {_MAX_NODES:,} with what aliases repeat")
+        if len(self.open) > _MAX_DEPTH:
+            raise self.fail(node, _TOO_DEEP)
         if id(node) in self.open:
             raise self.fail(node, "an anchor's value contains itself")
         if isinstance(node, yaml.ScalarNode):

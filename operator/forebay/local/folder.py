@@ -23,6 +23,7 @@ from forebay.adapters.cluster import (
 )
 from forebay.api.admission import is_ours, validate
 from forebay.api.inference_pool import InferencePool
+from forebay.api.meta import API_VERSION, GROUP
 from forebay.api.yaml import ReadError, read_dir
 from forebay.local import machine
 from forebay.local.machine import Machine, MachineSpec, default_machine
@@ -42,6 +43,8 @@ _TAKEN = {
         DEPLOYMENTS,
     )
 }
+
+_OURS = sorted(kind.name for kind in _TAKEN.values() if kind.api_version == API_VERSION)
 
 Address = tuple[Kind, str, str]
 """Kind, namespace and name."""
@@ -79,6 +82,8 @@ def read_folder(path: Path) -> Folder:
         kind = _TAKEN.get((str(obj.get("apiVersion")), str(obj.get("kind"))))
         if obj.get("kind") == machine.KIND and str(obj.get("apiVersion")).startswith("local.forebay.dev/"):
             problems += _take_machine(obj, where, machines)
+        elif kind is None and str(obj.get("apiVersion")).startswith(f"{GROUP}/"):
+            problems.append(f"{where}: there is no {obj.get('kind')} in {obj.get('apiVersion')}: {API_VERSION} has {', '.join(_OURS)}")
         elif kind is None:
             skipped.append(f"{where}: {obj.get('apiVersion')} {obj.get('kind')} is left to a cluster")
         else:
