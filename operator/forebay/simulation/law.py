@@ -1,0 +1,62 @@
+"""What a law of scaling sees, and what it answers: the seam that our planner and re-implemented peers share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(slots=True)
+class Sample:
+    """What was measured over one short interval that ends at `at`. Rates are counts of the interval, gauges its end.
+
+    `first_token_s` and `per_token_s` are of the requests that got their first token, or their last, within it.
+    """
+
+    at: float
+    span_s: float
+    arrived: int = 0
+    arrived_input_tokens: int = 0
+    completed: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    input_tokens_squared: int = 0
+    output_tokens_squared: int = 0
+    waiting: int = 0
+    running: int = 0
+    context_tokens: int = 0
+    ready: int = 0
+    first_token_s: list[float] = field(default_factory=list)
+    per_token_s: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The moment of a decision. `samples` are the last ones, oldest first; `starting` replicas were asked for and are not ready yet."""
+
+    now: float
+    ready: int
+    starting: int
+    samples: Sequence[Sample]
+
+    @property
+    def replicas(self) -> int:
+        return self.ready + self.starting
+
+    def last(self, window_s: float) -> Sequence[Sample]:
+        """The samples of the last so many seconds."""
+        samples, first = self.samples, len(self.samples)
+        while first > 0 and samples[first - 1].at > self.now - window_s + 1e-9:
+            first -= 1
+        return samples[first:]
+
+
+class Law(Protocol):
+    """Decides how many replicas there should be."""
+
+    interval_s: float
+    """Seconds between two decisions."""
+
+    def decide(self, seen: Observation) -> int:
+        """The count to have; what asks for it keeps within the bounds."""

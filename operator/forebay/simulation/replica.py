@@ -1,0 +1,161 @@
+"""A continuously batching server on a virtual clock.
+
+Its steps are those of `forebay engine sim`: a step computes the whole prompt of every request it has just taken in and one token for each
+that runs already, and takes a fixed time, a time per token computed and a time per token of context. Between an arrival and the next
+request's end nothing changes but the context, which grows by one token each; such steps are summed up by formula, not made one by one.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from math import ceil, inf, sqrt
+
+from forebay.planning.work import EngineProfile
+from forebay.simulation.request import Request
+
+_INSTANT_S = 1e-9
+_NEAR = 1e-9
+
+
+class Replica:
+    """One server. `next_at` is when something ends in it, inf where nothing runs; then `advance` is to be called."""
+
+    __slots__ = (
+        "_began", "_chain", "_context", "_leaving", "_order", "_profile", "_step_s", "_steps", "_taken", "_waiting",
+        "created_at", "draining", "gone_at", "next_at", "number", "ready_at", "running", "spot", "variant",
+    )  # fmt: skip
+
+    def __init__(
+        self, number: int, profile: EngineProfile, created_at: float, ready_at: float, variant: str = "", spot: bool = False
+    ) -> None:
+        self.number, self._profile, self.created_at, self.ready_at = number, profile, created_at, ready_at
+        self.variant, self.spot = variant, spot
+        self.gone_at = inf
+        self.draining = False
+        self.next_at = inf
+        self.running = 0
+        self._waiting: deque[Request] = deque()
+        self._taken: list[Request] = []
+        self._leaving: list[tuple[int, int, Request]] = []
+        self._order = 0
+        self._steps = 0
+        self._context = 0
+        self._began = 0.0
+        self._step_s = 0.0
+        self._chain = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Requests it has, waiting ones included."""
+        return len(self._waiting) + len(self._taken) + self.running
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens held for those that run, as of the last step that was counted."""
+        return self._context
+
+    def slow_down(self, profile: EngineProfile) -> None:
+        """From the next step on it has another profile."""
+        self._profile = profile
+
+    def take(self, request: Request, now: float) -> None:
+        """A request arrives."""
+        self._waiting.append(request)
+        if self.next_at == inf:
+            self._begin(now)
+        elif self._chain:
+            self._cut(now)
+
+    def lose_all(self) -> list[Request]:
+        """The server is gone: what it had, whose answers are lost."""
+        lost = [*self._waiting, *self._taken, *(request for _, _, request in self._leaving)]
+        self._waiting.clear()
+        self._taken.clear()
+        self._leaving.clear()
+        self.running, self._chain, self.next_at = 0, 0, inf
+        return lost
+
+    def refuse_waiting(self, before: float) -> list[Request]:
+        """Those who wait since before then leave unserved."""
+        refused = []
+        while self._waiting and self._waiting[0].arrived < before:
+            refused.append(self._waiting.popleft())
+        return refused
+
+    def advance(self, now: float) -> list[Request]:
+        """Ends what ends now; answers the requests that are done."""
+        done: list[Request] = []
+        if self._chain:
+            self._count(self._chain)
+            self._chain = 0
+        else:
+            self._steps += 1
+            self._context += self.running
+            self._start_decoding(now, done)
+        leaving = self._leaving
+        while leaving and leaving[0][0] <= self._steps:
+            request = heapq.heappop(leaving)[2]
+            self.running -= 1
+            self._context -= request.input_tokens + request.output_tokens
+            request.finished = now
+            done.append(request)
+        self._begin(now)
+        return done
+
+    def _start_decoding(self, now: float, done: list[Request]) -> None:
+        """Those whose prompts were computed in the step that ends."""
+        for request in self._taken:
+            request.first_token = now
+            if request.output_tokens <= 1:
+                request.finished = now
+                done.append(request)
+                continue
+            self.running += 1
+            self._context += request.input_tokens + 1
+            self._order += 1
+            heapq.heappush(self._leaving, (self._steps + request.output_tokens - 1, self._order, request))
+        self._taken = []
+
+    def _begin(self, now: float) -> None:
+        """The next step, or as many as go by with nothing but decoding in them."""
+        profile, waiting = self._profile, self._waiting
+        room = profile.max_concurrency - self.running
+        self._began = now
+        if waiting and room > 0:
+            self._taken = [waiting.popleft() for _ in range(min(room, len(waiting)))]
+            prompts = sum(r.input_tokens for r in self._taken)
+            step_s = profile.base_s + profile.per_token_s * (prompts + self.running) + profile.per_kv_token_s * (prompts + self._context)
+            self.next_at = now + max(step_s, _INSTANT_S)
+        elif self.running:
+            self._step_s = max(profile.base_s + profile.per_token_s * self.running + profile.per_kv_token_s * self._context, _INSTANT_S)
+            self._chain = self._leaving[0][0] - self._steps
+            self.next_at = now + self._span(self._chain)
+        else:
+            self.next_at = inf
+
+    def _span(self, steps: int) -> float:
+        """Seconds that so many steps take with nothing but decoding in them."""
+        return steps * self._step_s + 0.5 * self._profile.per_kv_token_s * self.running * steps * (steps - 1)
+
+    def _count(self, steps: int) -> None:
+        self._steps += steps
+        self._context += self.running * steps
+
+    def _cut(self, now: float) -> None:
+        """Somebody has come: the chain ends with the step that is under way."""
+        if self.running >= self._profile.max_concurrency:
+            return
+        passed = max(0.0, now - self._began)
+        grows = self._profile.per_kv_token_s * self.running
+        if grows > 1e-15 * self._step_s:
+            half = self._step_s - 0.5 * grows
+            steps = (sqrt(half * half + 2.0 * grows * passed) - half) / grows
+        else:
+            steps = passed / self._step_s
+        self._chain = min(self._chain, max(1, ceil(steps - _NEAR)))
+        self.next_at = self._began + self._span(self._chain)

@@ -1,0 +1,172 @@
+"""One pool under one law: arrivals, replicas and decisions in the order of their times."""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from math import inf, isfinite
+
+from forebay.planning.work import EngineProfile
+from forebay.simulation.fleet import Fleet
+from forebay.simulation.law import Law, Observation, Sample
+from forebay.simulation.replica import Replica
+from forebay.simulation.request import Request
+
+KEPT_S = 900.0
+"""Samples are kept this long: no law looks back further."""
+
+_READY, _STEP, _SAMPLE, _DECIDE = range(4)
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What all laws have in common. `max_wait_s` is how long a request waits for a place before it is refused."""
+
+    profile: EngineProfile
+    start_s: float
+    min_replicas: int
+    max_replicas: int
+    first_replicas: int
+    sample_s: float = 5.0
+    max_wait_s: float = inf
+    until_s: float = inf
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a run. One entry per request, in order of their ends; times in seconds."""
+
+    arrived: array[float] = field(default_factory=lambda: array("d"))
+    first_token_s: array[float] = field(default_factory=lambda: array("d"))
+    per_token_s: array[float] = field(default_factory=lambda: array("d"))
+    refused: int = 0
+    lost: int = 0
+    span_s: float = 0.0
+    replica_s: float = 0.0
+    replicas: list[tuple[float, int, int]] = field(default_factory=list)
+    """At each sample: time, replicas that serve, replicas that there are."""
+
+    @property
+    def replicas_mean(self) -> float:
+        return self.replica_s / self.span_s if self.span_s > 0 else 0.0
+
+
+class Run:
+    """Advances the clock from event to event until the workload is over and everything is answered."""
+
+    def __init__(self, setup: Setup, law: Law, start_s: Callable[[], float] | None = None) -> None:
+        self._setup, self._law = setup, law
+        self.fleet = Fleet(setup.profile, start_s or (lambda: setup.start_s), setup.first_replicas)
+        self.outcome = Outcome()
+        self.now = 0.0
+        self._events: list[tuple[float, int, int, Replica | None]] = []
+        self._pushed = 0
+        self._samples: deque[Sample] = deque(maxlen=max(1, int(KEPT_S / setup.sample_s)))
+        self._sample = Sample(0.0, setup.sample_s)
+
+    def through(self, workload: Iterable[Request]) -> Outcome:
+        """Runs the workload, whose requests come in order of their arrivals."""
+        requests = iter(workload)
+        self._push(self._setup.sample_s, _SAMPLE, None)
+        self._push(self._law.interval_s, _DECIDE, None)
+        due = next(requests, None)
+        while due is not None and due.arrived < self._setup.until_s:
+            due = self._arrive(due, requests) if due.arrived <= self._events[0][0] else self._next(due)
+        end = self.now if self._setup.until_s == inf else self._setup.until_s
+        self._finish(end)
+        return self.outcome
+
+    def _arrive(self, request: Request, requests: Iterator[Request]) -> Request | None:
+        self.now = request.arrived
+        self._sample.arrived += 1
+        self._sample.arrived_input_tokens += request.input_tokens
+        replica = self.fleet.route(request, self.now)
+        if replica is not None:
+            self._follow(replica)
+        return next(requests, None)
+
+    def _next(self, due: Request) -> Request:
+        """The next event; the request that is due stays."""
+        self._step()
+        return due
+
+    def _step(self) -> None:
+        at, kind, _, replica = heapq.heappop(self._events)
+        if kind == _STEP:
+            if replica is not None and replica.next_at == at:
+                self.now = at
+                self._advance(replica)
+            return
+        self.now = at
+        if kind == _READY and replica is not None:
+            self.fleet.became_ready(replica, at)
+            self._follow(replica)
+        elif kind == _SAMPLE:
+            self._take_sample()
+        elif kind == _DECIDE:
+            self._decide()
+
+    def _finish(self, end: float) -> None:
+        """Cost counts up to the end of the workload; what is in flight then is still answered."""
+        self.outcome.span_s = end
+        self.outcome.replica_s = self.fleet.paid_until(end)
+        while (self._events and any(r.next_at < inf for r in (*self.fleet.serving, *self.fleet.draining))) or self.fleet.held:
+            if not self._events:
+                break
+            self._step()
+
+    def _push(self, at: float, kind: int, replica: Replica | None) -> None:
+        self._pushed += 1
+        heapq.heappush(self._events, (at, kind, self._pushed, replica))
+
+    def _follow(self, replica: Replica) -> None:
+        if replica.next_at < inf:
+            self._push(replica.next_at, _STEP, replica)
+
+    def _advance(self, replica: Replica) -> None:
+        if self._setup.max_wait_s < inf:
+            refused = replica.refuse_waiting(self.now - self._setup.max_wait_s)
+            self.outcome.refused += len(refused)
+        for request in replica.advance(self.now):
+            self._done(request)
+        self._follow(replica)
+        if replica.draining and not replica.in_flight:
+            self.fleet.drained(replica, self.now)
+
+    def _done(self, request: Request) -> None:
+        first, per_token = request.time_to_first_token_s, request.per_output_token_s
+        self.outcome.arrived.append(request.arrived)
+        self.outcome.first_token_s.append(first)
+        self.outcome.per_token_s.append(per_token)
+        sample = self._sample
+        sample.completed += 1
+        sample.input_tokens += request.input_tokens
+        sample.output_tokens += request.output_tokens
+        sample.input_tokens_squared += request.input_tokens**2
+        sample.output_tokens_squared += request.output_tokens**2
+        sample.first_token_s.append(first)
+        sample.per_token_s.append(per_token)
+
+    def _take_sample(self) -> None:
+        sample, fleet = self._sample, self.fleet
+        sample.at = self.now
+        busy = (*fleet.serving, *fleet.draining)
+        sample.waiting = len(fleet.held) + sum(r.waiting for r in busy)
+        sample.running = sum(r.in_flight - r.waiting for r in busy)
+        sample.context_tokens = sum(r.context_tokens for r in busy)
+        sample.ready = len(fleet.serving)
+        self._samples.append(sample)
+        self.outcome.replicas.append((self.now, len(fleet.serving), fleet.count + len(fleet.draining)))
+        self._sample = Sample(0.0, self._setup.sample_s)
+        self._push(self.now + self._setup.sample_s, _SAMPLE, None)
+
+    def _decide(self) -> None:
+        seen = Observation(self.now, len(self.fleet.serving), len(self.fleet.starting), self._samples)
+        wanted = min(max(self._law.decide(seen), self._setup.min_replicas), self._setup.max_replicas)
+        for replica in self.fleet.scale_to(wanted, self.now):
+            if isfinite(replica.ready_at):
+                self._push(replica.ready_at, _READY, replica)
+        self._push(self.now + self._law.interval_s, _DECIDE, None)

@@ -1,0 +1,82 @@
+"""A server whose steps are summed up by formula answers when one does whose steps are made one by one."""
+
+from __future__ import annotations
+
+from collections import deque
+from math import inf, nan
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forebay.planning.work import EngineProfile
+from forebay.simulation.replica import Replica
+from forebay.simulation.request import Request
+
+
+def step_by_step(profile: EngineProfile, requests: list[Request]) -> list[tuple[float, float]]:
+    """First token and end of every request."""
+    due, waiting, decoding = deque(range(len(requests))), deque[int](), dict[int, int]()
+    seen = [(nan, nan)] * len(requests)
+    now = 0.0
+    while due or waiting or decoding:
+        if not waiting and not decoding:
+            now = max(now, requests[due[0]].arrived)
+        while due and requests[due[0]].arrived <= now:
+            waiting.append(due.popleft())
+        taken = [waiting.popleft() for _ in range(min(len(waiting), profile.max_concurrency - len(decoding)))]
+        prompts = sum(requests[i].input_tokens for i in taken)
+        context = sum(requests[i].input_tokens + made for i, made in decoding.items())
+        now += profile.base_s + profile.per_token_s * (prompts + len(decoding)) + profile.per_kv_token_s * (prompts + context)
+        for i in decoding:
+            decoding[i] += 1
+        for i in taken:
+            decoding[i] = 1
+            seen[i] = (now, nan)
+        for i in [i for i, made in decoding.items() if made >= requests[i].output_tokens]:
+            seen[i] = (seen[i][0], now)
+            del decoding[i]
+    return seen
+
+
+def by_events(profile: EngineProfile, requests: list[Request]) -> list[tuple[float, float]]:
+    replica = Replica(1, profile, 0.0, 0.0)
+    for request in requests:
+        while replica.next_at < request.arrived:
+            replica.advance(replica.next_at)
+        replica.take(request, request.arrived)
+    while replica.next_at < inf:
+        replica.advance(replica.next_at)
+    assert replica.in_flight == 0 and replica.context_tokens == 0
+    return [(r.first_token, r.finished) for r in requests]
+
+
+@st.composite
+def workloads(draw: st.DrawFn) -> list[Request]:
+    at, requests = 0.0, []
+    for _ in range(draw(st.integers(1, 30))):
+        at += draw(st.floats(0.0001, 3.0, allow_nan=False)) * draw(st.sampled_from((0.01, 0.1, 1.0)))
+        requests.append(Request(at, draw(st.integers(1, 3000)), draw(st.integers(1, 60))))
+    return requests
+
+
+@given(
+    workloads(),
+    st.builds(EngineProfile, st.just(0.01137), st.sampled_from((0.0, 0.00007)), st.sampled_from((0.0, 3.1e-7)), st.integers(1, 8)),
+)
+@settings(max_examples=150, deadline=None)
+def test_summing_steps_up_changes_nothing(requests: list[Request], profile: EngineProfile) -> None:
+    expected = step_by_step(profile, requests)
+    for (first, end), (first_expected, end_expected) in zip(by_events(profile, requests), expected, strict=True):
+        assert first == pytest.approx(first_expected, rel=1e-9, abs=1e-7)
+        assert end == pytest.approx(end_expected, rel=1e-9, abs=1e-7)
+
+
+def test_who_waits_too_long_leaves_and_who_is_lost_is_named() -> None:
+    replica = Replica(1, EngineProfile(0.1, 0.0, 0.0, 1), 0.0, 0.0)
+    first, second, third = (Request(at, 10, 100) for at in (0.0, 1.0, 2.0))
+    for request in (first, second, third):
+        replica.take(request, request.arrived)
+    assert replica.in_flight == 3 and replica.waiting == 2
+    assert replica.refuse_waiting(before=1.5) == [second]
+    assert {id(r) for r in replica.lose_all()} == {id(first), id(third)} and replica.next_at == inf
