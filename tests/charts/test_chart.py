@@ -164,6 +164,12 @@ def test_node_pools_are_swept_after_the_operator_is_gone() -> None:
     assert weights["ServiceAccount"] < weights["Job"] and weights["ClusterRole"] < weights["ClusterRoleBinding"] < weights["Job"]
 
 
+def test_an_operator_of_one_namespace_sweeps_that_one_when_it_is_uninstalled() -> None:
+    """Another operator's NodePools, and the nodes of its pools, went with it."""
+    (job,) = (o for o in rendered("--set", "operator.extraArgs={--namespace=team-a}") if o["kind"] == "Job")
+    assert job["spec"]["template"]["spec"]["containers"][0]["args"][-1] == "--namespace=team-a"
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

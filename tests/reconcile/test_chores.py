@@ -7,8 +7,8 @@ from tests.reconcile.worlds import Lab, a_class, a_pool, in_lab, on_karpenter
 
 from forebay.adapters import cluster as kinds
 from forebay.adapters.cluster import Object
-from forebay.planning.mig import CONFIG_MAP
-from forebay.reconcile.chores import sweep_node_pools
+from forebay.planning.mig import CONFIG_MAP, config_name
+from forebay.reconcile.chores import sweep_node_pools, write_mig_config
 from forebay.reconcile.keys import MIG_CONFIG
 
 
@@ -100,5 +100,37 @@ def test_layouts_of_all_pools_are_in_one_configuration_once_each() -> None:
             await operator.quiet()
             found = yaml.safe_load((await lab.get(kinds.CONFIG_MAPS, CONFIG_MAP, "gpu-operator"))["data"]["config.yaml"])
             assert len(found["mig-configs"]) == 3 and "all-disabled" in found["mig-configs"]
+
+    in_lab(test)
+
+
+def test_operators_of_different_namespaces_keep_each_others_layouts() -> None:
+    """Each wrote only its own into the one ConfigMap that mig-manager reads: nodes of the other's pools failed."""
+
+    async def layouts(lab: Lab) -> set[str]:
+        found = await lab.get(kinds.CONFIG_MAPS, CONFIG_MAP, "gpu-operator")
+        return set(yaml.safe_load(found["data"]["config.yaml"])["mig-configs"])
+
+    async def test(lab: Lab) -> None:
+        for namespace, layout in (("one", {"3g.40gb": 2}), ("two", {"1g.10gb": 7})):
+            await lab.apply(a_pool("p", namespace, partitioning={"mode": "Static", "layout": layout}))
+        both = {"all-disabled", config_name({"3g.40gb": 2}), config_name({"1g.10gb": 7})}
+        async with lab.operator() as first, lab.operator() as second:
+            first.world.namespaces, second.world.namespaces = ("one",), ("two",)
+            for operator in (first, second, first):
+                await write_mig_config(operator.world)
+            assert await layouts(lab) == both
+            await lab.cluster.delete(kinds.INFERENCE_POOLS, "two", "p")
+            await write_mig_config(first.world)
+            assert await layouts(lab) == both, "it cannot know whether the other's are still used"
+
+    in_lab(test)
+
+
+def test_uninstalling_the_operator_of_one_namespace_leaves_the_others_nodes() -> None:
+    async def test(lab: Lab) -> None:
+        await some_node_pools(lab)
+        await sweep_node_pools(lab.cluster, ("default",), keep=False)
+        assert await lab.names(kinds.NODE_POOLS) == {"elsewhere", "theirs", "nameless"}
 
     in_lab(test)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import yaml
 
@@ -15,6 +16,7 @@ from forebay.reconcile.observe import node_view
 from forebay.reconcile.world import World
 
 SWEEP_EVERY_S = 60.0
+MIG_CONFIG_FILE = "config.yaml"
 
 _log = logging.getLogger(__name__)
 
@@ -61,19 +63,29 @@ async def _pools(cluster: Cluster, namespaces: tuple[str, ...]) -> list[Object]:
 
 
 async def write_mig_config(world: World) -> None:
-    """One ConfigMap with the layouts of all pools, for mig-manager. Written only where a pool has a layout."""
+    """One ConfigMap with the layouts of all pools, for mig-manager. Written only where a pool has a layout.
+
+    mig-manager reads a single one, so operators of different namespaces share it: each adds its layouts and leaves the others', whose
+    names are made from what is in them. Only an operator of all namespaces knows which are no longer used.
+    """
     specs = [p["spec"].get("partitioning", {}) for p in await _pools(world.cluster, world.namespaces)]
     layouts = {tuple(sorted(s["layout"].items())): s["layout"] for s in specs if s.get("mode") == "Static" and s.get("layout")}
     if not layouts:
         return
-    body = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": CONFIG_MAP,
-            "namespace": world.settings.mig_config_namespace,
-            "labels": {"app.kubernetes.io/managed-by": "forebay"},
-        },
-        "data": {"config.yaml": yaml.safe_dump(config_document(list(layouts.values())), sort_keys=False)},
-    }
-    await world.cluster.apply(body, manager=FIELD_MANAGER)
+    document, where = config_document(list(layouts.values())), world.settings.mig_config_namespace
+    meta = {"name": CONFIG_MAP, "namespace": where, "labels": {"app.kubernetes.io/managed-by": "forebay"}}
+    if world.namespaces and (there := await world.cluster.get(kinds.CONFIG_MAPS, where, CONFIG_MAP)):
+        document["mig-configs"] = _layouts_in(there) | document["mig-configs"]
+        meta["resourceVersion"] = there["metadata"]["resourceVersion"]
+    data = {MIG_CONFIG_FILE: yaml.safe_dump(document, sort_keys=False)}
+    await world.cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}, manager=FIELD_MANAGER)
+
+
+def _layouts_in(config_map: Object) -> dict[str, Any]:
+    """Layouts that an operator wrote; nothing where it cannot be read."""
+    try:
+        document = yaml.safe_load(config_map.get("data", {}).get(MIG_CONFIG_FILE, ""))
+    except yaml.YAMLError:
+        document = None
+    found = document.get("mig-configs") if isinstance(document, dict) else None
+    return {str(name): layout for name, layout in found.items() if str(name).startswith("forebay-")} if isinstance(found, dict) else {}

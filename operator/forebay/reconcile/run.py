@@ -20,6 +20,7 @@ from forebay.adapters.loaded import LoadedByScrape
 from forebay.adapters.metrics import Metrics
 from forebay.adapters.scrape import WINDOW_S, ScrapedMetrics
 from forebay.dataplane.http.admin import admin
+from forebay.dataplane.http.beside import beside
 from forebay.dataplane.http.client import Client
 from forebay.dataplane.http.run import run as run_until_stopped
 from forebay.dataplane.http.server import serve
@@ -85,11 +86,11 @@ async def _main(options: Options, decisions: DecisionLog, stop: asyncio.Event) -
     client = Client()
     try:
         if options.sweep_all:
-            count = await sweep_node_pools(cluster, keep=False) if await backend_installed(cluster) else 0
+            count = await sweep_node_pools(cluster, tuple(options.namespace), keep=False) if await backend_installed(cluster) else 0
             _log.info("%d NodePools deleted", count)
             return 0
         health = _Health()
-        server = await serve(admin(telemetry.REGISTRY, lambda: health.reason), options.host, options.port)
+        server = await serve(admin(telemetry.REGISTRY, lambda: health.reason), options.host, options.port, beside=beside(options.host))
         try:
             return await _lead(options, decisions, cluster, client, health, stop)
         finally:
