@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from forebay.dataplane.gateway.run import Role, Settings
+    from forebay.dataplane.http.beside import beside
     from forebay.dataplane.http.run import run as run_loop
     from forebay.runtime import logs
 
@@ -62,5 +63,6 @@ def run(args: argparse.Namespace) -> int:
         decisions=args.decisions,
         grace_s=args.grace,
         cache_bytes=args.cache_bytes,
+        beside=beside(args.host),
     )
     return run_loop(lambda stop: Role(settings).run(stop))

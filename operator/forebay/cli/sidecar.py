@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ipaddress
 import os
 from pathlib import Path
 
@@ -32,12 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from forebay.dataplane.http.beside import beside
     from forebay.dataplane.http.run import run as run_loop
     from forebay.dataplane.sidecar.app import Settings, Sidecar
     from forebay.runtime import logs
 
     engine_host, engine_port = _address(args.engine)
-    settings = Settings(args.config, args.host, args.port, engine_host, engine_port, args.grace, args.drain_token)
+    settings = Settings(args.config, args.host, args.port, engine_host, engine_port, args.grace, args.drain_token, beside=beside(args.host))
 
     logs.configure()
 
@@ -49,6 +51,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdecimal() or not 0 < int(port) <= 65535:
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) <= 65535 or (":" in host and not _is_ipv6(host)):
         raise UsageError(f"--engine: {text!r} is not HOST:PORT")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    return host, int(port)
+
+
+def _is_ipv6(host: str) -> bool:
+    """Without brackets too: Kubernetes puts a pod's address into `$(POD_IP):8000` as it is."""
+    try:
+        return ipaddress.ip_address(host).version == 6
+    except ValueError:
+        return False

@@ -141,11 +141,11 @@ class ApiServer:
         for slice_name, port in wanted.items():
             self.put_slice(service, slice_name, port, conditions or {"ready": True})
 
-    def put_slice(self, service: str, name: str, port: int, conditions: dict[str, Any]) -> None:
+    def put_slice(self, service: str, name: str, port: int, conditions: dict[str, Any], address: str = "127.0.0.1") -> None:
         slice_ = {
             "metadata": {"name": name, "labels": {"kubernetes.io/service-name": service}},
-            "addressType": "IPv4",
-            "endpoints": [{"addresses": ["127.0.0.1"], "conditions": conditions}],
+            "addressType": "IPv6" if ":" in address else "IPv4",
+            "endpoints": [{"addresses": [address], "conditions": conditions}],
             "ports": [{"name": "metrics", "port": 1}, {"name": "http", "port": port}],
         }
         kind = "MODIFIED" if (service, name) in self._slices else "ADDED"

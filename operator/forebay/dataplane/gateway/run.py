@@ -31,7 +31,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The command's options. `kubernetes` is a URL, `in-cluster` or `none`; port 0 takes a free one, which the log tells."""
+    """The command's options. `kubernetes` is a URL, `in-cluster` or `none`; port 0 takes a free one, which the log tells.
+
+    `beside` is a second address for both ports, which may be taken already.
+    """
 
     config: Path
     keys: Path
@@ -44,6 +47,7 @@ class Settings:
     grace_s: float = 25.0
     cache_bytes: int = 64 * 1024 * 1024
     look_every_s: float = 2.0
+    beside: str = ""
 
 
 class Role:
@@ -67,8 +71,9 @@ class Role:
     async def run(self, stop: asyncio.Event) -> int:
         """Serves until `stop`, then lets requests under way finish within the grace period."""
         settings = self._settings
-        server = await serve(self._gateway.handle, settings.host, settings.port)
-        admin_server = await serve(admin(metrics.REGISTRY, self.not_ready), settings.host, settings.admin_port)
+        server = await serve(self._gateway.handle, settings.host, settings.port, beside=settings.beside)
+        admin_handler = admin(metrics.REGISTRY, self.not_ready)
+        admin_server = await serve(admin_handler, settings.host, settings.admin_port, beside=settings.beside)
         self.port, self.admin_port = server.port, admin_server.port
         _log.info("gateway listens", extra={"host": settings.host, "port": self.port, "adminPort": self.admin_port})
         loops = [self._follow(), LoadPoller(self._client, self.fleet).run(), self._decisions.run()]

@@ -151,8 +151,10 @@ class Client:
                 _, upstream = await loop.create_connection(lambda: Upstream(loop, (host, port), self), host, port, ssl=self._ssl)
         except TimeoutError:
             raise UpstreamError("connect", f"no connection to {host}:{port} within {timeout_s:g} s") from None
-        except OSError as error:
-            raise UpstreamError("connect", f"no connection to {host}:{port}: {error.strerror or error}") from error
+        except (OSError, UnicodeError, OverflowError) as error:
+            # A name or a port that none can have is an address that nobody has.
+            reason = getattr(error, "strerror", None) or error
+            raise UpstreamError("connect", f"no connection to {host}:{port}: {reason}") from error
         return upstream
 
     # what an Upstream tells its pool

@@ -7,6 +7,7 @@ when its client goes away before the answer is complete, a half-closed connectio
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from email.utils import formatdate
 
@@ -16,6 +17,8 @@ from forebay.dataplane.http.reader import Room
 from forebay.runtime.errors import ForebayError
 
 __all__ = ["Handler", "Headers", "Limits", "Request", "Response", "Server", "serve"]
+
+log = logging.getLogger(__name__)
 
 # How long cancelled handlers have to end before their connections are left behind.
 _CANCEL_S = 5.0
@@ -34,16 +37,25 @@ class Server:
         self.date = b""
         self._connections: set[Connection] = set()
         self._emptied = asyncio.Event()
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
         shortest = min(limits.header_timeout_s, limits.body_timeout_s, limits.keep_alive_s, limits.write_timeout_s)
         self._sweep_s = min(1.0, shortest / 4)
         self._sweeper: asyncio.TimerHandle | None = None
 
-    async def listen(self, host: str, port: int) -> None:
-        """Binds and accepts. Raises OSError when the address cannot be had."""
+    async def listen(self, host: str, port: int, beside: str) -> None:
+        """Binds and accepts. Raises OSError when the address cannot be had; `beside` may fail."""
         self._sweep()
-        self._listener = await self.loop.create_server(lambda: Connection(self), host, port, backlog=4096)
-        self.port = self._listener.sockets[0].getsockname()[1]
+        await self._accept(host, port)
+        self.port = self._listeners[0].sockets[0].getsockname()[1]
+        if beside:
+            try:
+                await self._accept(beside, self.port)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                log.info("one address cannot be listened on as well", extra={"host": beside, "port": self.port, "reason": reason})
+
+    async def _accept(self, host: str, port: int) -> None:
+        self._listeners.append(await self.loop.create_server(lambda: Connection(self), host, port, backlog=4096))
 
     def joined(self, connection: Connection) -> bool:
         """Counts a new connection; False when there are too many."""
@@ -58,9 +70,9 @@ class Server:
 
     def stop_accepting(self) -> None:
         """Takes no new connection. Those there are end with their next answer, or at once when nothing is under way."""
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
         self.draining = True
         for connection in tuple(self._connections):
             connection.hang_up()
@@ -92,15 +104,17 @@ class Server:
         self._sweeper = self.loop.call_later(self._sweep_s, self._sweep)
 
 
-async def serve(handler: Handler, host: str, port: int, limits: Limits = Limits()) -> Server:  # noqa: B008 - frozen
+async def serve(handler: Handler, host: str, port: int, limits: Limits = Limits(), beside: str = "") -> Server:  # noqa: B008 - frozen
     """Listens on an address; port 0 takes a free one, which `Server.port` tells.
+
+    On the address `beside`, where one is given, it listens on the same port too, if that can be had; if not, the log says so.
 
     Raises:
         ForebayError: the address cannot be had.
     """
     server = Server(handler, limits)
     try:
-        await server.listen(host, port)
+        await server.listen(host, port, beside)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ForebayError(f"cannot listen on {host}:{port}: {reason}: choose another address or port") from error

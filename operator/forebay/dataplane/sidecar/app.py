@@ -57,6 +57,8 @@ class Settings:
     drain_token: str = ""
     pace: Pace = DEFAULT_PACE
     config_every_s: float = 2.0
+    # A second address to listen on, which may be taken already.
+    beside: str = ""
 
 
 class Sidecar:
@@ -190,7 +192,7 @@ class Sidecar:
         settings = self._settings
         if self._config.check() and self._config.current is not None:
             self._take(self._config.current)
-        server = await serve(self.handle, settings.host, settings.port, _LIMITS)
+        server = await serve(self.handle, settings.host, settings.port, _LIMITS, settings.beside)
         self.port = server.port
         log.info("the sidecar listens", extra={"host": settings.host, "port": server.port})
         beside = [self._config.follow(self._take, settings.config_every_s), self.engine.watch(), self._scrape(), self._steer()]
