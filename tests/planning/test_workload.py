@@ -123,6 +123,16 @@ def test_every_container_waits_for_the_drain_unless_it_has_a_hook_of_its_own() -
     assert hook["path"].partition("=")[2] == sidecar["args"][sidecar["args"].index("--drain-token") + 1]
 
 
+def test_a_hook_in_the_place_of_the_drain_is_refused() -> None:
+    """It was taken as it was: the server stopped before its sidecar, and every stream broke at each roll-out."""
+    server = {"name": "server", "lifecycle": {"postStart": {"exec": {"command": ["warm"]}}, "preStop": {"sleep": {"seconds": 5}}}}
+    with pytest.raises(ValidationError, match=r"containers\[0\].lifecycle.preStop must be left out"):
+        a_spec(server={"template": {"spec": {"containers": [server]}}})
+    del server["lifecycle"]["preStop"]  # type: ignore[attr-defined]
+    lifecycle = made(a_spec(server={"template": {"spec": {"containers": [server]}}}))[0]["spec"]["template"]["spec"]["containers"][0]
+    assert set(lifecycle["lifecycle"]) == {"postStart", "preStop"}
+
+
 def test_labels_tell_pool_variant_and_routing() -> None:
     labels = users_pod()[0]["labels"]
     assert (

@@ -23,12 +23,17 @@ def checked(template: dict[str, Any]) -> dict[str, Any]:
     """The template without nulls, which mean absent.
 
     Raises:
-        ValueError: a part has the wrong type, or there is no container.
+        ValueError: a part has the wrong type, there is no container, or the model server has a preStop hook.
     """
     template = _without_nulls(template)
     _check(template, _SHAPE, "")
     if not template.get("spec", {}).get("containers"):
         raise ValueError("spec.containers needs the model server's container")
+    if "preStop" in template["spec"]["containers"][0].get("lifecycle", {}):
+        raise ValueError(
+            "spec.containers[0].lifecycle.preStop must be left out: a container has one such hook, and Forebay's lets requests under way"
+            " finish before the model server is stopped. What must be done last can be done on SIGTERM, or in another container's hook"
+        )
     return template
 
 
