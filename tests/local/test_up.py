@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -157,34 +157,6 @@ def other_commands_find_it(capsys: pytest.CaptureFixture[str]) -> None:
         assert all(word in said for word in words), said
     assert main(["explain", "none", "--local"]) == 1
     assert "there is no InferencePool none in any namespace" in capsys.readouterr().err
-
-
-def test_a_crash_of_any_process_is_told_and_repaired(tmp_path: Path) -> None:
-    """And a terminal that goes away ends all of it."""
-    state = tmp_path / "state"
-    with forebay_up(a_folder(tmp_path / "in"), state) as process:
-        url = line_with(process, " answers at ").split()[-1]
-        line_with(process, "InferencePool chat: ReplicasReady: 2 replicas")
-        for role, container in (("gateway", "gateway"), ("sidecar", "forebay-sidecar"), ("engine", "server")):
-            killed = role_below(state, role)[0]
-            os.kill(killed, signal.SIGKILL)
-            line_with(process, f": {container} ended with exit code 137")
-            asyncio.run(eventually(lambda role=role, killed=killed: killed not in role_below(state, role)))  # type: ignore[misc]
-            asyncio.run(eventually(lambda: answers(url)))
-        asyncio.run(eventually(lambda: [len(role_below(state, role)) for role in ("gateway", "sidecar", "engine")] == [1, 2, 2]))
-        process.send_signal(signal.SIGHUP)
-        assert process.wait(15) == 0
-    assert list(running_below(state)) == []
-
-
-def role_below(folder: Path, role: str) -> list[int]:
-    """Processes below a folder that run `forebay ROLE`."""
-    found = []
-    for pid in running_below(folder):
-        with suppress(OSError):
-            if f"\0{role}\0" in Path(f"/proc/{pid}/cmdline").read_text():
-                found.append(pid)
-    return found
 
 
 def test_whoever_stops_reading_stops_nothing(tmp_path: Path) -> None:

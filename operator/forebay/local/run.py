@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from forebay.adapters.cluster import BATCH_CLASSES, INFERENCE_POOLS, ROUTING_POLICIES, ClusterError
 from forebay.adapters.decisions import BothDecisions, DecisionsInMemory, FileDecisions
@@ -99,9 +101,10 @@ def _decisions(settings: Settings, state: Path) -> FileDecisions:
 
 @contextmanager
 def _announced(run_file: Path, api: str) -> Iterator[None]:
-    """Leaves the kubeconfig where commands with `--local` look, and takes it away again, unless another run has put its own there."""
+    """Leaves the kubeconfig where commands with `--local` look. At the end that of a run which was found there and goes on is put back."""
     try:
         run_file.parent.mkdir(parents=True, exist_ok=True)
+        before = run_file.read_bytes() if run_file.exists() else b""
         write_kubeconfig(run_file, api)
         written = run_file.read_bytes()
     except OSError as error:
@@ -112,8 +115,20 @@ def _announced(run_file: Path, api: str) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            if run_file.read_bytes() == written:
+            if run_file.read_bytes() == written:  # else a later run has put its own there
                 run_file.unlink()
+                if _runs(before):
+                    run_file.write_bytes(before)
+
+
+def _runs(kubeconfig: bytes) -> bool:
+    """Whether somebody listens where this says."""
+    try:
+        api = urlsplit(json.loads(kubeconfig)["clusters"][0]["cluster"]["server"])
+        socket.create_connection((str(api.hostname), api.port or 80), timeout=1).close()
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    return True
 
 
 async def _run(settings: Settings, folder: Folder, state: Path, decisions: FileDecisions, stop: asyncio.Event) -> int:
