@@ -164,11 +164,12 @@ class Load:
         self.stop()
 
     def stop(self) -> None:
-        """Sends no more, and waits for what is under way."""
+        """Sends no more, and waits for what is under way; what has not ended by then would be counted nowhere."""
         self._stop.set()
         self._pacer.join()
         for thread in self._threads:
-            thread.join(120)
+            thread.join(150)
+        assert not self.in_flight, f"{self.in_flight} requests never ended"
 
     def _pace(self) -> None:
         due = time.monotonic()
@@ -204,6 +205,6 @@ def send(gateway: str, tokens: int, model: str = "support-chat", key: str = reso
         became = outcome(answer.status, whole=stream_is_whole(answer.read()[-TAIL_BYTES:]))
         return f"{became} {answer.status}" if became is Outcome.REFUSED else str(became)
     except (OSError, http.client.HTTPException):
-        return str(Outcome.LOST)
+        return str(outcome(0, whole=False))
     finally:
         connection.close()

@@ -8,12 +8,10 @@ from e2e.waiting import eventually
 
 
 def test_measured_load_changes_the_replica_count(forebay: Forebay) -> None:
-    forebay.apply(
-        resources.batch_class("interactive"),
-        resources.keys(forebay.namespace),
-        resources.pool(forebay.namespace),
-        resources.policy(forebay.namespace),
-    )
+    """A replica takes a whole node of eight GPUs, so that NodePools must be given more room for each."""
+    pool = resources.pool(forebay.namespace)
+    pool["spec"]["profiles"][0]["gpus"] = 8
+    forebay.apply(resources.batch_class("interactive"), resources.keys(forebay.namespace), pool, resources.policy(forebay.namespace))
     forebay.wait("inferencepool.forebay.dev/chat", timeout_s=90)
     forebay.wait("routingpolicy/support", "Programmed")
     replica = forebay.ready_replicas()[0]
@@ -24,10 +22,13 @@ def test_measured_load_changes_the_replica_count(forebay: Forebay) -> None:
     gateway = forebay.gateway()
     assert send(gateway, 5) == "finished"
     assert send(gateway, 5, key="nobody's") == "refused 401"
+    bounds = forebay.gpu_bounds()
+    assert bounds["spot"] == 8, bounds
     with Load(gateway, rps=6, tokens=100) as load:
         eventually("more replicas", lambda: len(forebay.ready_replicas()) > 1, 90)
         why = " ".join(forebay.status()["plan"]["why"])
         assert "forebay_sidecar_arrivals_total" in why and "forebay_sidecar_tokens_total" in why
-        assert forebay.gpu_bounds()["spot"] >= 8
-    assert load.counts["lost"] == 0, load.counts
+        assert forebay.gpu_bounds()["spot"] >= 16
+    assert set(load.counts) == {"finished"}, load.counts
     eventually("down again", lambda: len(forebay.replicas()) == 1, 120)
+    eventually("bounds as before", lambda: forebay.gpu_bounds() == bounds, 60)
