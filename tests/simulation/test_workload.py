@@ -1,0 +1,131 @@
+"""Workloads from files: public formats load as they are, and what cannot be used is named with its line."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from forebay.simulation.arrivals import renewal, stages
+from forebay.simulation.workload import WorkloadError, read, read_rates
+
+OURS = "arrival_time_s,input_tokens,output_tokens,class,tenant\n"
+
+
+def a_file(folder: Path, text: str | bytes, name: str = "trace.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("ours.csv", OURS + "100,7,9,batch,acme\n101.5,8,1,,\n"),
+        ("azure.csv", "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03.9799600,7,9\n2023-11-16 18:17:05.4799600,8,1\n"),
+        ("azure24.csv", "TIMESTAMP,ContextTokens,GeneratedTokens\n2024-05-10 00:00:00.0+00:00,7,9\n2024-05-10 00:00:01.5+00:00,8,1\n"),
+        ("burst.csv", "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n5,ChatGPT,7,9,16,API\n6.5,GPT-4,8,1,9,API\n"),
+        (
+            "mooncake.jsonl",
+            '{"timestamp": 500, "input_length": 7, "output_length": 9, "hash_ids": []}\n'
+            '{"timestamp": 2000, "input_length": 8, "output_length": 1, "hash_ids": [1]}\n',
+        ),
+        (
+            "ours.jsonl",
+            '{"arrival_time_s": 1, "input_tokens": 7, "output": 9}\n\n{"arrival_time_s": 2.5, "input_tokens": 8, "output": 1}\n',
+        ),
+        ("milliseconds.csv", "arrival_time_ms,input_tokens,output_tokens\n0,7,9\n1500,8,1\n"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_public_formats_load_as_they_are(tmp_path: Path, name: str, text: str, packed: bool) -> None:
+    path = a_file(tmp_path, gzip.compress(text.encode()) if packed else text, name + (".gz" if packed else ""))
+    one, other = read(path, default_class="interactive")
+    assert (one.arrived, one.input_tokens, one.output_tokens) == (0.0, 7, 9)
+    assert (other.arrived, other.input_tokens, other.output_tokens) == (pytest.approx(1.5), 8, 1)
+    assert (other.batch_class, other.tenant) == ("interactive", "")
+    assert (one.batch_class, one.tenant) == (("batch", "acme") if name == "ours.csv" else ("interactive", ""))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        (
+            "a.csv",
+            "when,what\n1,2\n",
+            "line 1: no column for arrival_time_s and input_tokens and output_tokens: there is when, what",
+        ),
+        ("a.csv", OURS + "2,1,1,,\n1,1,1,,\n", "a.csv, line 3: arrives 1 s before the line above; sort it by time"),
+        ("a.csv", OURS + "soon,1,1,,\n", "a.csv, line 2: arrival_time_s is 'soon': neither a number nor a date and time"),
+        ("a.csv", OURS + "nan,1,1,,\n", "a.csv, line 2: arrival_time_s is 'nan'"),
+        ("a.csv", OURS + "1,-5,1,,\n", "a.csv, line 2: input_tokens is '-5': not a count from 0 to 10,000,000"),
+        ("a.csv", OURS + "1,1,1e99,,\n", "a.csv, line 2: output_tokens is '1e99'"),
+        ("a.csv", OURS + "1,1,,,\n", "a.csv, line 2: output_tokens is ''"),
+        ("a.csv", OURS + "1,1\n", "a.csv, line 2: 2 cells where the header has 5"),
+        ("a.csv", OURS, "a.csv: there is no request in it"),
+        ("a.csv", "", "a.csv, line 1: no column for"),
+        ("a.csv", b"\x00\xff\xfe\x01", "a.csv"),
+        ("a.csv", gzip.compress(OURS.encode() * 500)[:40], "a.csv ends in the middle"),
+        ("a.jsonl", "{]\n", "a.jsonl, line 1: not JSON"),
+        ("a.jsonl", "[1]\n", "a.jsonl, line 1: not an object"),
+        ("a.jsonl", "[" * 100_000 + "\n", "a.jsonl, line 1: not JSON"),
+        ("a.jsonl", '{"arrival_time_s": true, "input_tokens": 1, "output_tokens": 1}\n', "a.jsonl, line 1: arrival_time_s is 'True'"),
+        ("a.jsonl", '{"arrival_time_s": 1, "input_tokens": 1, "output_tokens": 1}\n{}\n', "a.jsonl, line 2: arrival_time_s is 'None'"),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_its_line(tmp_path: Path, name: str, text: str | bytes, told: str) -> None:
+    with pytest.raises(WorkloadError) as error:
+        list(read(a_file(tmp_path, text, name)))
+    assert told in str(error.value) and str(tmp_path) not in str(error.value)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none.csv"):
+        with pytest.raises(WorkloadError, match=path.name):
+            list(read(path))
+
+
+def test_a_long_workload_is_streamed(tmp_path: Path) -> None:
+    path = a_file(tmp_path, OURS + "".join(f"{i},100,100,,\n" for i in range(300_000)))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in itertools.islice(read(path), 100_000)) == 100_000
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_rates_are_linear_between_the_middles_of_their_steps(tmp_path: Path) -> None:
+    rates = read_rates(a_file(tmp_path, "ts_s,total_rate_rps,active_clients,rate_weighted_cv\n1000,2,5,1.5\n1600,4,5,9\n2200,4,5,\n"))
+    assert rates.knots == ((0.0, 2.0), (300.0, 2.0), (900.0, 4.0), (1500.0, 4.0), (1800.0, 4.0))
+    assert rates.scaled_to(1.0).mean_rps == pytest.approx(1.0)
+    cv = rates.cv_at()
+    assert [cv(t) for t in (0, 599, 600, 1300)] == [1.5, 1.5, 4.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a,b\n1,2\n", "line 2: ts_s and total_rate_rps must be numbers"),
+        ("ts_s,total_rate_rps\n1,2\n1,2\n", "line 3: ts_s does not rise"),
+        ("ts_s,total_rate_rps\n1,-2\n", "line 2"),
+        ("ts_s,total_rate_rps\n1,2\n", "at least two rows"),
+    ],
+)
+def test_rates_that_cannot_be_used_are_named(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(WorkloadError, match=told):
+        read_rates(a_file(tmp_path, text))
+
+
+@pytest.mark.parametrize("cv", [0.5, 1.0, 3.0])
+def test_arrivals_follow_their_rate(cv: float) -> None:
+    knots = [*stages([(2.0, 3000.0), (8.0, 3000.0)]), (9000.0, 2.0)]
+    times = list(renewal(knots, seed=7, cv=lambda _: cv))
+    assert times == sorted(times) == list(renewal(knots, seed=7, cv=lambda _: cv)) and times != list(renewal(knots, seed=8))
+    counts = [sum(a <= t < a + 3000 for t in times) for a in (0, 3000, 6000)]
+    # Three standard deviations of a renewal process's counts.
+    for count, mean in zip(counts, (6000, 24000, 15000), strict=True):
+        assert abs(count - mean) < 3 * cv * mean**0.5 + 10
