@@ -44,7 +44,7 @@ async def _run(counts: list[int]) -> list[dict[str, Any]]:
 
 
 async def _row(pools: int) -> dict[str, Any]:
-    """Every pool is reconciled once an interval, so one interval after the first time shows all of them."""
+    """All pools are reconciled once before it is watched; they come again an interval after they were done, so not all do meanwhile."""
     client = Client()
     try:
         with tempfile.TemporaryDirectory(prefix="forebay-bench-") as root:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bench.__main__ import main, names
 from bench.support.table import digits, quantile, table
+
+from bench import operator_memory
+from forebay.dataplane.http.client import Client
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,6 +72,33 @@ def test_load_over_sockets_counts_what_the_gateway_answered() -> None:
     rows = {row["name"]: row for row in json.loads(done.stdout)["rows"]}
     assert set(rows) == {"forebay, straight", "forebay, miss", "forebay, exact hit"}
     assert all(row["requests"] > 0 and row["failed"] == 0 and row["cpu_us"] > 0 for row in rows.values())
+
+
+def test_a_peer_that_is_not_there_has_a_row_that_says_so(tmp_path: Path) -> None:
+    """Neither nginx, wrk nor LiteLLM: absent is not zero, and nothing is compared with it."""
+    argv = [sys.executable, "-m", "bench", "gateway", "--json", "--rounds", "1", "--seconds", "0.2"]
+    alone = {"HOME": str(tmp_path), "PATH": str(tmp_path)}
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, env=alone)
+    assert done.returncode == 0, done.stderr
+    *own, nginx, litellm = json.loads(done.stdout)["rows"]
+    assert nginx == {"name": "nginx proxy_pass", "absent": "nginx is not on the PATH: apt-get install nginx-light"}
+    assert set(litellm) == {"name", "absent"} and "--peers nginx,litellm" in litellm["absent"]
+    assert all(row["load"] == "own" and "times_nginx" not in row and "litellm_times_this" not in row for row in own)
+
+
+def test_the_operator_is_measured_as_a_process_of_its_own(tmp_path: Path) -> None:
+    async def measured() -> tuple[dict[str, Any], int]:
+        client = Client()
+        try:
+            async with operator_memory._cluster(tmp_path, 3) as api, operator_memory._operator(tmp_path) as (operator, port):
+                await operator_memory._settled(client, operator, port, 3, tmp_path)
+                figures = await operator_memory._watched(client, operator, port, 0.2)
+                return figures, len((await operator_memory._asked(client, api, "/api/v1/pods"))["items"])
+        finally:
+            await client.close()
+
+    figures, pods = asyncio.run(measured())
+    assert pods >= 3 and figures["failed"] == 0 and figures["rss_mib"] > 30, figures
 
 
 def test_a_table_aligns_and_leaves_blank_what_a_row_lacks() -> None:
