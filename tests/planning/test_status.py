@@ -64,6 +64,16 @@ def test_a_pool_without_any_known_class_does_not_claim_to_have_scaled() -> None:
     assert lost.replicas == 2, "what runs is held"
 
 
+def test_what_was_held_back_is_told_when_the_pause_is_over() -> None:
+    """The pool grew after a pause without an Event: it had been noted as grown while it was paused."""
+    grown = {**running(1), "demand": demand(rps=20)}
+    scaling = {"minReplicas": 1, "maxReplicas": 20}
+    paused = plan(a_snapshot(spec=a_spec(scaling={**scaling, "paused": True}), **grown, memory=settled(1)))
+    assert not paused.actions and "ScaledUp" not in [n.reason for n in paused.notes]
+    freed = plan(a_snapshot(spec=a_spec(scaling=scaling), **grown, memory=paused.memory))
+    assert [n.message.partition(":")[0] for n in freed.notes] == [f"1 → {freed.replicas} replicas"]
+
+
 def test_missing_classes_are_named() -> None:
     spec = a_spec(classes=["interactive", "gone", "lost"])
     decision = plan(a_snapshot(spec=spec))

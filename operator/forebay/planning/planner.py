@@ -83,7 +83,7 @@ def _remembered(snapshot: Snapshot, chosen: Chosen, partitioning: dict[str, Part
     return chosen.held.memory.model_copy(
         update={
             "target": chosen.held.replicas,
-            "placed": chosen.placed.replicas,
+            "placed": snapshot.memory.placed if snapshot.spec.scaling.paused else chosen.placed.replicas,
             "profile": choice_name(chosen.sized.profile) if chosen.sized.profile else "",
             "better_since": chosen.sized.better_since if snapshot.fresh else None,
             "spot_hold_until": chosen.placed.spot_hold_until,
