@@ -103,16 +103,23 @@ def test_no_series_is_no_answer() -> None:
 
 def test_numbers_that_are_none_are_left_out() -> None:
     prometheus = Prometheus()
-    prometheus.rows["rate(forebay_sidecar_arrivals_total"] = [({"batch_class": "interactive"}, "NaN"), ({"batch_class": "b"}, "+Inf")]
+    prometheus.rows["rate(forebay_sidecar_arrivals_total"] = [
+        ({"batch_class": "interactive"}, "NaN"),
+        ({"batch_class": "b"}, "+Inf"),
+        ({"batch_class": "c"}, "-1"),
+    ]
     with serving(prometheus) as url:
         found = ask(PrometheusMetrics(url))
-    assert found is not None and found.classes["interactive"].requests_per_s == 0 and "b" not in found.classes
+    assert found is not None and found.classes["interactive"].requests_per_s == 0 and not {"b", "c"} & found.classes.keys()
 
 
 @pytest.mark.parametrize(
     "answer",
     [b"", b"<html>", b"[]", b"{}", b'{"status":"error","error":"no"}', b'{"status":"success","data":{"result":[{"metric":{}}]}}',
-     b'{"status":"success","data":{"result":[{"metric":{},"value":[1,"x"]}]}}'],
+     b'{"status":"success","data":{"result":[{"metric":{},"value":[1,"x"]}]}}',
+     b'{"status":"success","data":{"result":[{"metric":[],"value":[1,"1"]}]}}', b'{"status":"success","data":{"result":[null]}}',
+     b'{"status":"success","data":{"result":[{"metric":{"batch_class":7},"value":[1,"1"]},{"metric":{"batch_class":"b"},"value":[1,"1"]}]}}',
+     b'{"status":"success","data":{"result":[{"metric":{"hash":[]},"value":[1,"1"]}]}}', b'{"status":"success","data":' + b"[" * 100_000],
 )  # fmt: skip
 def test_nonsense_leaves_the_last_answer_which_ages(answer: bytes) -> None:
     prometheus = Prometheus()

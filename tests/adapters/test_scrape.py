@@ -53,7 +53,7 @@ def test_what_matters_is_read() -> None:
     assert not any(name == "something_else" for name, _, _ in (*reading.counters, *reading.gauges))
 
 
-@pytest.mark.parametrize("value", ["NaN", "+Inf", "-Inf", "-5"])
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-Inf", "-5", "1e308"])
 def test_values_that_cannot_be_counted_with_are_left_out(value: str) -> None:
     assert parse(f'forebay_sidecar_queue_depth{{batch_class="a"}} {value}\n').gauges == {}
 

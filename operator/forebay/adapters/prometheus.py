@@ -56,15 +56,23 @@ class PrometheusMetrics:
     async def _asked(self, namespace: str, pool: str, now: float) -> Demand | None:
         try:
             return await asyncio.to_thread(self._ask, namespace, pool, now)
-        except (PrometheusApiClientException, RequestException, LookupError, TypeError, ValueError) as error:
+        except (
+            PrometheusApiClientException,
+            RequestException,
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             _log.warning("Prometheus could not be asked: %s", error)
             self._failed_at = now
             return None
 
     def _query(self, promql: str) -> list[dict[str, Any]]:
-        """The rows of an answer that have a number."""
+        """The rows of an answer that have a number which can be counted with."""
         rows: list[dict[str, Any]] = self._prometheus.custom_query(promql, params={"timeout": f"{TIMEOUT_S}s"})
-        return [row for row in rows if math.isfinite(float(row["value"][1]))]
+        return [row for row in rows if scrape.countable(float(row["value"][1]))]
 
     def _ask(self, namespace: str, pool: str, now: float) -> Demand | None:
         select = f'{{namespace="{namespace}",forebay_pool="{pool}"}}'

@@ -25,6 +25,7 @@ MAX_SCRAPES = 64
 SCRAPE_TIMEOUT_S = 3.0
 MAX_BODY_BYTES = 4 << 20
 AT_ONCE = 32
+_MOST = 1e30
 
 
 Sample = tuple[str, str, str]
@@ -65,9 +66,14 @@ def parse(text: str) -> Reading:
     return reading
 
 
+def countable(value: float) -> bool:
+    """Whether a value is a number from 0 whose sums stay finite."""
+    return 0 <= value <= _MOST
+
+
 def _usable(series: Sample, value: float) -> bool:
     """Whether a sample can be counted with: a number from 0, and of a histogram's bucket also its bound."""
-    if not (math.isfinite(value) and value >= 0):
+    if not countable(value):
         return False
     try:
         return series[0] != TTFT_BUCKET or not math.isnan(float(series[2]))

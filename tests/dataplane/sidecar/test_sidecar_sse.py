@@ -58,6 +58,21 @@ def test_an_error_of_the_engine_amid_a_stream_is_seen() -> None:
     assert stream.failed
 
 
+def test_an_error_is_seen_behind_the_name_of_its_event() -> None:
+    stream = Stream(strip_usage=False)
+    stream.feed(b': note\nevent: error\ndata: {"error": {"message": "gone"}}\n\n' + DONE)
+    assert stream.failed and stream.done
+
+
+@given(st.lists(st.sampled_from([b"\n", b"\r", b"a", b"data: x"]), max_size=40))
+def test_what_is_held_is_never_looked_at_twice_and_no_end_is_missed(parts: list[bytes]) -> None:
+    whole, stream = Stream(strip_usage=False), Stream(strip_usage=False)
+    at_once = whole.feed(b"".join(parts))[0]
+    in_pieces = b"".join(stream.feed(part)[0] for part in parts)
+    assert in_pieces + stream.rest() == at_once + whole.rest()
+    assert in_pieces.rstrip(b"\r\n") == at_once.rstrip(b"\r\n")
+
+
 def test_an_event_without_end_is_not_held_for_ever() -> None:
     stream = Stream(strip_usage=True)
     passed = b""
@@ -78,7 +93,8 @@ def test_data_lines_are_joined() -> None:
 
 
 @pytest.mark.parametrize(
-    "usage", [None, 3, {}, {"prompt_tokens": "5"}, {"prompt_tokens": -1}, {"prompt_tokens": 1, "completion_tokens": -1}]
+    "usage",
+    [None, 3, {}, {"prompt_tokens": "5"}, {"prompt_tokens": -1}, {"prompt_tokens": 1, "completion_tokens": -1}, {"prompt_tokens": 2**63}],
 )
 def test_a_usage_that_makes_no_sense_is_none(usage: object) -> None:
     assert usage_of({"usage": usage}) is None

@@ -43,6 +43,7 @@ def test_an_older_name_is_understood() -> None:
 
 def test_what_is_no_number_is_not_there() -> None:
     assert translate("VLLM", b"vllm:num_requests_waiting NaN\nvllm:num_requests_running\nvllm:kv_cache_usage_perc -1\n") == {}
+    assert translate("VLLM", b"vllm:num_requests_waiting 1e308\nvllm:num_requests_waiting 1e308\n") == {}
 
 
 @given(st.sampled_from(sorted(NAMES)), st.binary(max_size=200), st.binary(max_size=200))

@@ -13,9 +13,12 @@ from typing import Any
 import orjson
 
 _EVENT_END = re.compile(rb"\n\n|\r\n\r\n|\r\r|\n\r\n")
+_LONGEST_END = 4
 # Inside a JSON text the quotes would be escaped, so what a model writes cannot look like this.
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
-_ERROR = re.compile(rb'data:\s*\{\s*"error"\s*:\s*\{')
+_ERROR = re.compile(rb'^data:\s*\{\s*"error"\s*:\s*\{', re.MULTILINE)
+# Of one answer, far beyond any context: one absurd figure would stay in the counters, and size the pool, for as long as the sidecar runs.
+_MOST_TOKENS = 10**9
 # An event longer than this is passed on as it comes, unread: nothing holds back more of a stream.
 _MOST_HELD_BYTES = 1024 * 1024
 
@@ -34,7 +37,9 @@ def usage_of(answer: Any) -> Usage | None:
     if not isinstance(usage, dict):
         return None
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens", 0)
-    if not isinstance(prompt, int) or not isinstance(completion, int | None) or prompt < 0 or (completion or 0) < 0:
+    if not isinstance(prompt, int) or not isinstance(completion, int | None):
+        return None
+    if not 0 <= prompt <= _MOST_TOKENS or not 0 <= (completion or 0) <= _MOST_TOKENS:
         return None
     return Usage(prompt, completion or 0)
 
@@ -57,10 +62,12 @@ class Stream:
 
     def feed(self, data: bytes) -> tuple[bytes, int]:
         """Takes what was read; returns what to pass on, and how many events with tokens are in it."""
+        # What was held has no end in it, but may have the beginning of one: looking at all of it again, read after read, adds up.
+        unseen = max(0, len(self._held) - _LONGEST_END + 1)
         data = self._held + data if self._held else data
         out: list[bytes] = []
         tokens = start = 0
-        for end in _EVENT_END.finditer(data):
+        for end in _EVENT_END.finditer(data, unseen):
             event = data[start : end.end()]
             start = end.end()
             kept, token = self._look(event)
@@ -84,7 +91,7 @@ class Stream:
         if b"[DONE]" in event and data_of(event) == b"[DONE]":
             self.done = True
             return True, False
-        if _ERROR.match(event):
+        if _ERROR.search(event):
             self.failed = True
             return True, False
         if _USAGE.search(event):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 
@@ -31,6 +30,8 @@ NAMES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 
 # Only the few wanted lines are read: parsing the whole of a big engine's metrics would hold up streams for tens of milliseconds.
 _LABELS = rb'(?:\{(?:[^"}\n]|"(?:[^"\\\n]|\\.)*")*\})?'
+# Sums of what is believed stay finite.
+_MOST = 1e15
 _LINES = {
     name: re.compile(rb"^" + re.escape(name).encode() + _LABELS + rb"[ \t]+(\S+)", re.MULTILINE)
     for kinds in NAMES.values()
@@ -56,4 +57,4 @@ def _number(raw: bytes) -> float | None:
         value = float(raw)
     except ValueError:
         return None
-    return value if math.isfinite(value) and value >= 0 else None
+    return value if 0 <= value <= _MOST else None
