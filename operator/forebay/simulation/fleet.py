@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
 
 from forebay.planning.work import EngineProfile
@@ -11,51 +11,71 @@ from forebay.simulation.request import Request
 
 
 class Fleet:
-    """`start_s` says how long the next replica takes from being asked for to being ready; inf for one that never comes."""
+    """Replicas of some variants, each by the profile of its own. A pool of one variant calls it "".
 
-    def __init__(self, profile: EngineProfile, start_s: Callable[[], float], first: int) -> None:
-        self._profile, self._start_s = profile, start_s
+    `start_s` says how long the next replica of a variant takes from being asked for to being ready; inf for one that never comes.
+    """
+
+    def __init__(self, profiles: Mapping[str, EngineProfile], start_s: Callable[[str], float], first: Mapping[str, int]) -> None:
+        self._profiles, self._start_s = profiles, start_s
         self._made = 0
         self.serving: list[Replica] = []
         self.starting: list[Replica] = []
         self.draining: list[Replica] = []
         self.held: list[Request] = []
         """Requests that came while no replica was ready."""
-        self.paid_s = 0.0
-        """Replica-seconds of those that are gone."""
-        for _ in range(first):
-            self._make(0.0, 0.0)
+        self.paid_s: dict[str, float] = {}
+        """Replica-seconds of those that are gone, by variant."""
+        for variant, count in first.items():
+            for _ in range(count):
+                self._make(variant, 0.0, 0.0)
+
+    @property
+    def all(self) -> list[Replica]:
+        return [*self.serving, *self.starting, *self.draining]
 
     @property
     def count(self) -> int:
         """Those that there are and that are to stay."""
         return len(self.serving) + len(self.starting)
 
-    def paid_until(self, now: float) -> float:
-        """Replica-seconds up to now, each from being asked for to being gone."""
-        return self.paid_s + sum(now - r.created_at for group in (self.serving, self.starting, self.draining) for r in group)
+    def count_of(self, variant: str) -> int:
+        """Of one variant, those that there are and that are to stay."""
+        return sum(r.variant == variant for group in (self.serving, self.starting) for r in group)
 
-    def _make(self, now: float, after_s: float) -> Replica:
+    def paid_until(self, now: float) -> dict[str, float]:
+        """Replica-seconds up to now by variant, each replica's from being asked for to being gone."""
+        paid = dict(self.paid_s)
+        for replica in self.all:
+            paid[replica.variant] = paid.get(replica.variant, 0.0) + now - replica.created_at
+        return paid
+
+    def _make(self, variant: str, now: float, after_s: float) -> Replica:
         self._made += 1
-        replica = Replica(self._made, self._profile, now, now + after_s)
+        replica = Replica(self._made, self._profiles[variant], now, now + after_s, variant)
         (self.starting if after_s > 0 else self.serving).append(replica)
         return replica
 
-    def scale_to(self, wanted: int, now: float) -> list[Replica]:
+    def scale_to(self, wanted: Mapping[str, int], now: float) -> list[Replica]:
         """Asks for more, or gives some up: those that have not started first, then those with the least to finish. Answers the new ones."""
-        made = [self._make(now, self._start_s()) for _ in range(wanted - self.count)]
-        for _ in range(self.count - wanted):
-            self._give_up(now)
+        made = []
+        for variant, count in wanted.items():
+            have = self.count_of(variant)
+            made += [self._make(variant, now, self._start_s(variant)) for _ in range(count - have)]
+            for _ in range(have - count):
+                self._give_up(variant, now)
         return made
 
-    def _give_up(self, now: float) -> None:
-        if self.starting:
+    def _give_up(self, variant: str, now: float) -> None:
+        starting = [r for r in self.starting if r.variant == variant]
+        if starting:
             # The one that would have taken longest.
-            latest = max(range(len(self.starting)), key=lambda i: self.starting[i].ready_at)
-            self._end(self.starting.pop(latest), now)
+            replica = max(starting, key=lambda r: (r.ready_at, r.number))
+            self.starting.remove(replica)
+            self._end(replica, now)
             return
-        least = min(range(len(self.serving)), key=lambda i: (self.serving[i].in_flight, -self.serving[i].number))
-        replica = self.serving.pop(least)
+        replica = min((r for r in self.serving if r.variant == variant), key=lambda r: (r.in_flight, -r.number))
+        self.serving.remove(replica)
         replica.draining = True
         if replica.in_flight:
             self.draining.append(replica)
@@ -64,7 +84,7 @@ class Fleet:
 
     def _end(self, replica: Replica, now: float) -> None:
         replica.gone_at = now
-        self.paid_s += now - replica.created_at
+        self.paid_s[replica.variant] = self.paid_s.get(replica.variant, 0.0) + now - replica.created_at
 
     def became_ready(self, replica: Replica, now: float) -> None:
         """A replica's start is over, unless it was given up meanwhile; what was held goes to it."""

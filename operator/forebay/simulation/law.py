@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -58,5 +58,5 @@ class Law(Protocol):
     interval_s: float
     """Seconds between two decisions."""
 
-    def decide(self, seen: Observation) -> int:
-        """The count to have; what asks for it keeps within the bounds."""
+    def decide(self, seen: Observation) -> int | Mapping[str, int]:
+        """The count to have, kept within the bounds by what asks for it; or the counts of several variants, taken as they are."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from math import inf, isfinite
 
@@ -45,9 +45,15 @@ class Outcome:
     refused: int = 0
     lost: int = 0
     span_s: float = 0.0
-    replica_s: float = 0.0
+    paid_s: dict[str, float] = field(default_factory=dict)
+    """Replica-seconds by variant."""
     replicas: list[tuple[float, int, int]] = field(default_factory=list)
     """At each sample: time, replicas that serve, replicas that there are."""
+
+    @property
+    def replica_s(self) -> float:
+        """Replica-seconds of all variants."""
+        return sum(self.paid_s.values())
 
     @property
     def replicas_mean(self) -> float:
@@ -57,9 +63,9 @@ class Outcome:
 class Run:
     """Advances the clock from event to event until the workload is over and everything is answered."""
 
-    def __init__(self, setup: Setup, law: Law, start_s: Callable[[], float] | None = None) -> None:
+    def __init__(self, setup: Setup, law: Law, fleet: Fleet | None = None) -> None:
         self._setup, self._law = setup, law
-        self.fleet = Fleet(setup.profile, start_s or (lambda: setup.start_s), setup.first_replicas)
+        self.fleet = fleet or Fleet({"": setup.profile}, lambda _: setup.start_s, {"": setup.first_replicas})
         self.outcome = Outcome()
         self.now = 0.0
         self._events: list[tuple[float, int, int, Replica | None]] = []
@@ -112,7 +118,7 @@ class Run:
     def _finish(self, end: float) -> None:
         """Cost counts up to the end of the workload; what is in flight then is still answered."""
         self.outcome.span_s = end
-        self.outcome.replica_s = self.fleet.paid_until(end)
+        self.outcome.paid_s = self.fleet.paid_until(end)
         while (self._events and any(r.next_at < inf for r in (*self.fleet.serving, *self.fleet.draining))) or self.fleet.held:
             if not self._events:
                 break
@@ -165,7 +171,8 @@ class Run:
 
     def _decide(self) -> None:
         seen = Observation(self.now, len(self.fleet.serving), len(self.fleet.starting), self._samples)
-        wanted = min(max(self._law.decide(seen), self._setup.min_replicas), self._setup.max_replicas)
+        answer = self._law.decide(seen)
+        wanted = {"": min(max(answer, self._setup.min_replicas), self._setup.max_replicas)} if isinstance(answer, int) else answer
         for replica in self.fleet.scale_to(wanted, self.now):
             if isfinite(replica.ready_at):
                 self._push(replica.ready_at, _READY, replica)
