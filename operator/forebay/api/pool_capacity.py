@@ -88,7 +88,11 @@ class Spot(K8sModel):
         float, Field(ge=0, le=1, description="Largest share of replicas on spot. A class's maxSpotShare can lower it.")
     ] = 1.0
     return_after: Annotated[
-        Duration, Field(description="How long no more spot is asked for after some did not come, before it is tried again.")
+        Duration,
+        Field(
+            description="How long no more spot is asked for after some found no node in time, before it is tried again. What is reclaimed is"
+            " replaced on spot at once, and on on-demand only where that does not come."
+        ),
     ] = 1800.0
 
 
