@@ -90,8 +90,8 @@ class Spot(K8sModel):
     return_after: Annotated[
         Duration,
         Field(
-            description="How long no more spot is asked for after some found no node in time, before it is tried again. What is reclaimed is"
-            " replaced on spot at once, and on on-demand only where that does not come."
+            description="How long no more spot is asked for after some found no node in time, before it is tried again. What is reclaimed"
+            " is replaced on spot at once, and on on-demand only where that does not come."
         ),
     ] = 1800.0
 
