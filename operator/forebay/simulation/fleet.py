@@ -17,7 +17,7 @@ class Fleet:
     """
 
     def __init__(self, profiles: Mapping[str, EngineProfile], start_s: Callable[[str], float], first: Mapping[str, int]) -> None:
-        self._profiles, self._start_s = profiles, start_s
+        self.profiles, self._start_s = profiles, start_s
         self._made = 0
         self.serving: list[Replica] = []
         self.starting: list[Replica] = []
@@ -52,7 +52,7 @@ class Fleet:
 
     def _make(self, variant: str, now: float, after_s: float) -> Replica:
         self._made += 1
-        replica = Replica(self._made, self._profiles[variant], now, now + after_s, variant)
+        replica = Replica(self._made, self.profiles[variant], now, now + after_s, variant)
         (self.starting if after_s > 0 else self.serving).append(replica)
         return replica
 

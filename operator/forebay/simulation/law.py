@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Protocol
 
 
@@ -29,6 +30,28 @@ class Sample:
     ready: int = 0
     first_token_s: list[float] = field(default_factory=list)
     per_token_s: list[float] = field(default_factory=list)
+    classes: dict[str, Sample] = field(default_factory=dict)
+    """The same of each class by itself, where that was asked for."""
+
+    def of(self, name: str) -> Sample:
+        """The sample of one class."""
+        found = self.classes.get(name)
+        if found is None:
+            found = self.classes[name] = Sample(self.at, self.span_s)
+        return found
+
+    def add_arrival(self, input_tokens: int) -> None:
+        self.arrived += 1
+        self.arrived_input_tokens += input_tokens
+
+    def add_end(self, input_tokens: int, output_tokens: int, first_token_s: float, per_token_s: float) -> None:
+        self.completed += 1
+        self.input_tokens += input_tokens
+        self.output_tokens += output_tokens
+        self.input_tokens_squared += input_tokens**2
+        self.output_tokens_squared += output_tokens**2
+        self.first_token_s.append(first_token_s)
+        self.per_token_s.append(per_token_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +69,9 @@ class Observation:
 
     def last(self, window_s: float) -> Sequence[Sample]:
         """The samples of the last so many seconds."""
-        samples, first = self.samples, len(self.samples)
-        while first > 0 and samples[first - 1].at > self.now - window_s + 1e-9:
-            first -= 1
-        return samples[first:]
+        found = list(takewhile(lambda sample: sample.at > self.now - window_s + 1e-9, reversed(self.samples)))
+        found.reverse()
+        return found
 
 
 class Law(Protocol):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Iterable
 from math import ceil, inf, sqrt
 
 from forebay.planning.work import EngineProfile
@@ -23,7 +24,7 @@ class Replica:
 
     __slots__ = (
         "_began", "_chain", "_context", "_leaving", "_order", "_profile", "_step_s", "_steps", "_taken", "_waiting",
-        "created_at", "draining", "gone_at", "next_at", "number", "ready_at", "running", "spot", "variant",
+        "created_at", "draining", "gone_at", "next_at", "number", "ready_at", "running", "spot", "started", "variant",
     )  # fmt: skip
 
     def __init__(
@@ -35,6 +36,8 @@ class Replica:
         self.draining = False
         self.next_at = inf
         self.running = 0
+        self.started: list[Request] = []
+        """Those that got their first token in the last advance."""
         self._waiting: deque[Request] = deque()
         self._taken: list[Request] = []
         self._leaving: list[tuple[int, int, Request]] = []
@@ -53,6 +56,14 @@ class Replica:
     @property
     def waiting(self) -> int:
         return len(self._waiting)
+
+    @property
+    def those_waiting(self) -> Iterable[Request]:
+        return self._waiting
+
+    def those_running(self) -> list[Request]:
+        """Those whose prompts are computed or were."""
+        return [*self._taken, *(request for _, _, request in self._leaving)]
 
     @property
     def context_tokens(self) -> int:
@@ -90,6 +101,7 @@ class Replica:
     def advance(self, now: float) -> list[Request]:
         """Ends what ends now; answers the requests that are done."""
         done: list[Request] = []
+        self.started = []
         if self._chain:
             self._count(self._chain)
             self._chain = 0
@@ -119,7 +131,7 @@ class Replica:
             self._context += request.input_tokens + 1
             self._order += 1
             heapq.heappush(self._leaving, (self._steps + request.output_tokens - 1, self._order, request))
-        self._taken = []
+        self.started, self._taken = self._taken, []
 
     def _begin(self, now: float) -> None:
         """The next step, or as many as go by with nothing but decoding in them."""

@@ -33,6 +33,7 @@ class Setup:
     sample_s: float = 5.0
     max_wait_s: float = inf
     until_s: float = inf
+    by_class: bool = False
 
 
 @dataclass(slots=True)
@@ -42,6 +43,8 @@ class Outcome:
     arrived: array[float] = field(default_factory=lambda: array("d"))
     first_token_s: array[float] = field(default_factory=lambda: array("d"))
     per_token_s: array[float] = field(default_factory=lambda: array("d"))
+    classes: array[int] = field(default_factory=lambda: array("B"))
+    class_names: list[str] = field(default_factory=list)
     refused: int = 0
     lost: int = 0
     span_s: float = 0.0
@@ -87,8 +90,9 @@ class Run:
 
     def _arrive(self, request: Request, requests: Iterator[Request]) -> Request | None:
         self.now = request.arrived
-        self._sample.arrived += 1
-        self._sample.arrived_input_tokens += request.input_tokens
+        self._sample.add_arrival(request.input_tokens)
+        if self._setup.by_class:
+            self._sample.of(request.batch_class).add_arrival(request.input_tokens)
         replica = self.fleet.route(request, self.now)
         if replica is not None:
             self._follow(replica)
@@ -136,7 +140,10 @@ class Run:
         if self._setup.max_wait_s < inf:
             refused = replica.refuse_waiting(self.now - self._setup.max_wait_s)
             self.outcome.refused += len(refused)
-        for request in replica.advance(self.now):
+        done = replica.advance(self.now)
+        for request in replica.started:
+            self._sample.first_token_s.append(request.time_to_first_token_s)
+        for request in done:
             self._done(request)
         self._follow(replica)
         if replica.draining and not replica.in_flight:
@@ -147,14 +154,16 @@ class Run:
         self.outcome.arrived.append(request.arrived)
         self.outcome.first_token_s.append(first)
         self.outcome.per_token_s.append(per_token)
-        sample = self._sample
-        sample.completed += 1
-        sample.input_tokens += request.input_tokens
-        sample.output_tokens += request.output_tokens
-        sample.input_tokens_squared += request.input_tokens**2
-        sample.output_tokens_squared += request.output_tokens**2
-        sample.first_token_s.append(first)
-        sample.per_token_s.append(per_token)
+        self.outcome.classes.append(self._class_number(request.batch_class))
+        self._sample.add_end(request.input_tokens, request.output_tokens, first, per_token)
+        if self._setup.by_class:
+            self._sample.of(request.batch_class).add_end(request.input_tokens, request.output_tokens, first, per_token)
+
+    def _class_number(self, name: str) -> int:
+        names = self.outcome.class_names
+        if name not in names:
+            names.append(name)
+        return names.index(name)
 
     def _take_sample(self) -> None:
         sample, fleet = self._sample, self.fleet
@@ -164,10 +173,18 @@ class Run:
         sample.running = sum(r.in_flight - r.waiting for r in busy)
         sample.context_tokens = sum(r.context_tokens for r in busy)
         sample.ready = len(fleet.serving)
+        if self._setup.by_class:
+            self._count_by_class(sample, busy)
         self._samples.append(sample)
         self.outcome.replicas.append((self.now, len(fleet.serving), fleet.count + len(fleet.draining)))
         self._sample = Sample(0.0, self._setup.sample_s)
         self._push(self.now + self._setup.sample_s, _SAMPLE, None)
+
+    def _count_by_class(self, sample: Sample, busy: Iterable[Replica]) -> None:
+        for request in (*self.fleet.held, *(r for replica in busy for r in replica.those_waiting)):
+            sample.of(request.batch_class).waiting += 1
+        for request in (r for replica in busy for r in replica.those_running()):
+            sample.of(request.batch_class).running += 1
 
     def _decide(self) -> None:
         seen = Observation(self.now, len(self.fleet.serving), len(self.fleet.starting), self._samples)

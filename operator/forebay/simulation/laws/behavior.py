@@ -1,0 +1,77 @@
+"""What a HorizontalPodAutoscaler does to a desired count before it asks for it: tolerance, stabilisation, rate limits.
+
+The rules of `autoscaling/v2` (Kubernetes: horizontal pod autoscaling, "scaling policies" and "stabilization window"). Of several policies
+the one that allows the most counts, as with `selectPolicy: Max`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from math import ceil, floor
+
+KEPT_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How fast one direction goes. A policy is (share of the count, pods, seconds); without any, there is no limit.
+
+    `window_s` is how long a smaller change must have been out of the question: over it the least (up) or the most (down) that was desired
+    counts.
+    """
+
+    window_s: float = 0.0
+    policies: tuple[tuple[float, int, float], ...] = ()
+
+
+UP = Rule(0.0, ((1.0, 4, 15.0),))
+DOWN = Rule(300.0, ((1.0, 0, 15.0),))
+"""The defaults of Kubernetes: up at once by 100 % or 4 pods in 15 s, down by any number after 300 s."""
+
+
+class Behavior:
+    """Remembers what was desired and what was changed. Call `limited` once per sync."""
+
+    def __init__(self, up: Rule = UP, down: Rule = DOWN, tolerance: float = 0.1) -> None:
+        self._up, self._down, self._tolerance = up, down, tolerance
+        self._desired: deque[tuple[float, int]] = deque()
+        self._changes: deque[tuple[float, int]] = deque()
+
+    def within_tolerance(self, current: int, desired: float) -> bool:
+        """Whether the metric is so near to its target that the count stays."""
+        return current > 0 and abs(desired / current - 1.0) <= self._tolerance
+
+    def limited(self, now: float, current: int, desired: int) -> int:
+        """The count to ask for."""
+        self._desired.append((now, desired))
+        for kept in (self._desired, self._changes):
+            while kept and kept[0][0] < now - KEPT_S:
+                kept.popleft()
+        least = min(d for at, d in self._desired if at > now - self._up.window_s - 1e-9)
+        most = max(d for at, d in self._desired if at > now - self._down.window_s - 1e-9)
+        steady = max(current, least) if current < least else min(current, most)
+        wanted = min(steady, self._highest(now, current)) if steady > current else max(steady, self._lowest(now, current))
+        if wanted != current:
+            self._changes.append((now, wanted - current))
+        return wanted
+
+    def _highest(self, now: float, current: int) -> int:
+        return max((self._allowed_up(now, current, p) for p in self._up.policies), default=10**9)
+
+    def _allowed_up(self, now: float, current: int, policy: tuple[float, int, float]) -> int:
+        share, pods, period_s = policy
+        began = current - self._changed(now, period_s)
+        return max(ceil(began * (1.0 + share)), began + pods)
+
+    def _lowest(self, now: float, current: int) -> int:
+        return min((self._allowed_down(now, current, p) for p in self._down.policies), default=0)
+
+    def _allowed_down(self, now: float, current: int, policy: tuple[float, int, float]) -> int:
+        share, pods, period_s = policy
+        began = current - self._changed(now, period_s)
+        return min(floor(began * (1.0 - share)), began - pods)
+
+    def _changed(self, now: float, period_s: float) -> int:
+        """By how much the count was changed within the period."""
+        return sum(by for at, by in self._changes if at > now - period_s + 1e-9)

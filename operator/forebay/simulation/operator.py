@@ -1,0 +1,204 @@
+"""The operator itself on a virtual clock: the code that reconciles a pool in a cluster, over a cluster in memory that mirrors the fleet.
+
+Nothing of a decision is imitated: resources are applied, `reconcile_pool` observes, plans, applies and reports, and what the fleet does
+is read off the Deployments that come of it. Only pods and nodes are made up from the simulated replicas, and demand from their samples.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from forebay.adapters import cluster as kinds
+from forebay.adapters.clock import timestamp
+from forebay.adapters.cluster import Object
+from forebay.adapters.decisions import DecisionsInMemory
+from forebay.adapters.loaded import LoadedInMemory
+from forebay.adapters.memory import MemoryCluster
+from forebay.adapters.metrics import MetricsInMemory
+from forebay.api.inference_pool import InferencePoolSpec
+from forebay.planning.snapshot import ON_DEMAND, SPOT, Settings
+from forebay.planning.variants import LABEL_CAPACITY_TYPE, LABEL_POOL, LABEL_VARIANT, Variant, preferred_profile, qualified
+from forebay.reconcile.events import Recorder
+from forebay.reconcile.keys import Key, pool_key
+from forebay.reconcile.pool import reconcile_pool
+from forebay.reconcile.view import OURS, ObjectView
+from forebay.reconcile.world import World
+from forebay.simulation.demand import demand_of
+from forebay.simulation.fleet import Fleet
+from forebay.simulation.law import Observation
+from forebay.simulation.replica import Replica
+
+EPOCH_S = 1_767_225_600.0
+"""The virtual clock's zero: midnight UTC of a Thursday, so that days begin where they do."""
+
+_USER = "forebay-simulate"
+
+
+class VirtualClock:
+    """Time as the simulation sets it."""
+
+    def __init__(self) -> None:
+        self.elapsed = 0.0
+
+    def now(self) -> float:
+        return EPOCH_S + self.elapsed
+
+    def monotonic(self) -> float:
+        return self.elapsed
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+
+class SimulatedOperator:
+    """A law of scaling: what the operator does for one pool of these resources. To be closed after use."""
+
+    def __init__(self, objects: Iterable[Object], namespace: str, pool: str, interval_s: float = 15.0) -> None:
+        self.interval_s = interval_s
+        self._key: Key = pool_key(namespace, pool)
+        self._clock, self._view, self._metrics = VirtualClock(), ObjectView(), MetricsInMemory()
+        self._cluster = MemoryCluster(self._clock)
+        self.decisions = DecisionsInMemory()
+        self._world = World(
+            cluster=self._cluster,
+            view=self._view,
+            metrics=self._metrics,
+            loaded=LoadedInMemory(),
+            clock=self._clock,
+            decisions=self.decisions,
+            recorder=Recorder(self._cluster, self._clock, _USER),
+            settings=Settings(sidecar_image="forebay", interval_s=interval_s, stale_after_s=3 * interval_s),
+            backend_installed=True,
+        )
+        self._runner = asyncio.Runner()
+        self._fleet: Fleet | None = None
+        self._pods: dict[int, str] = {}
+        self._ready: set[int] = set()
+        self._runner.run(self._begin(list(objects)))
+        self.spec = InferencePoolSpec.model_validate(self._pool()["spec"])
+
+    def close(self) -> None:
+        """Ends the event loop."""
+        self._runner.close()
+
+    def attach(self, fleet: Fleet) -> None:
+        """The replicas that its pods stand for."""
+        self._fleet = fleet
+
+    def variants(self) -> dict[str, Variant]:
+        """Every variant that the pool can have, by name."""
+        chosen = preferred_profile(self.spec)
+        every = [Variant(capacity_type, *choice) for choice in chosen for capacity_type in (ON_DEMAND, SPOT)]
+        return {variant.name: variant for variant in every}
+
+    def status(self) -> dict[str, Any]:
+        """The pool's status as it stands."""
+        return dict(self._pool().get("status") or {})
+
+    def counts(self) -> dict[str, int]:
+        """Replicas by variant, as the Deployments ask for them."""
+        return {d["metadata"]["labels"][LABEL_VARIANT]: d["spec"].get("replicas", 1) for d in self._deployments()}
+
+    def decide(self, seen: Observation) -> Mapping[str, int]:
+        """One round of the operator at this time."""
+        self._clock.elapsed = seen.now
+        demand = demand_of(seen, self._clock.now(), 3 * self.interval_s)
+        if demand is not None:
+            self._metrics.answers[self._key.namespace, self._key.name] = demand
+        self._runner.run(self._round())
+        return self.counts()
+
+    async def _begin(self, objects: list[Object]) -> None:
+        for obj in objects:
+            await self._cluster.apply(obj, manager=_USER, force=True)
+        for kind in (kinds.BATCH_CLASSES, kinds.INFERENCE_POOLS):
+            await self._look(kind)
+        await self._round()
+
+    async def _round(self) -> None:
+        await self._mirror()
+        await reconcile_pool(self._world, self._key)
+        for kind in (kinds.INFERENCE_POOLS, kinds.DEPLOYMENTS, kinds.NODE_POOLS):
+            await self._look(kind)
+
+    async def _look(self, kind: kinds.Kind) -> None:
+        """What a watch would have told of by now."""
+        labels = OURS if kind in (kinds.DEPLOYMENTS, kinds.PODS) else None
+        there = await self._cluster.list(kind, labels=labels)
+        names = {(o["metadata"].get("namespace", ""), o["metadata"]["name"]) for o in there}
+        for obj in self._view.all(kind):
+            if (obj["metadata"].get("namespace", ""), obj["metadata"]["name"]) not in names:
+                self._view.remove(kind, obj)
+        for obj in there:
+            self._view.put(kind, obj)
+
+    def _pool(self) -> Object:
+        found = self._view.get(kinds.INFERENCE_POOLS, self._key.namespace, self._key.name)
+        assert found is not None
+        return found
+
+    def _deployments(self) -> list[Object]:
+        return self._view.of_pool(kinds.DEPLOYMENTS, self._key.namespace, self._key.name)
+
+    async def _mirror(self) -> None:
+        """Pods, nodes and the Deployments' status as the fleet has them."""
+        replicas = {r.number: r for r in self._fleet.all if not r.draining} if self._fleet else {}
+        for number in [n for n in self._pods if n not in replicas]:
+            await self._remove(number)
+        serving = {r.number for r in self._fleet.serving} if self._fleet else set()
+        for number, replica in replicas.items():
+            if number not in self._pods:
+                await self._add(replica)
+            if number in serving and number not in self._ready:
+                await self._make_ready(replica)
+        for deployment in self._deployments():
+            await self._count(deployment, replicas, serving)
+
+    async def _add(self, replica: Replica) -> None:
+        deployment = next(d for d in self._deployments() if d["metadata"]["labels"][LABEL_VARIANT] == replica.variant)
+        template = deployment["spec"]["template"]
+        name = f"{deployment['metadata']['name']}-{replica.number}"
+        meta = {"name": name, "namespace": self._key.namespace, "labels": template["metadata"]["labels"]}
+        made = await self._cluster.create({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": template["spec"]})
+        # Made when it was asked for, which is a round ago.
+        made["metadata"]["creationTimestamp"] = timestamp(int(EPOCH_S + replica.created_at))
+        self._view.put(kinds.PODS, made)
+        self._pods[replica.number] = name
+
+    async def _make_ready(self, replica: Replica) -> None:
+        name = self._pods[replica.number]
+        pod = self._view.get(kinds.PODS, self._key.namespace, name)
+        assert pod is not None
+        at = timestamp(int(EPOCH_S + replica.ready_at))
+        node = await self._cluster.create(self._node(f"node-{replica.number}", pod["metadata"]["labels"].get(LABEL_CAPACITY_TYPE, "")))
+        self._view.put(kinds.NODES, node)
+        ready = {"type": "Ready", "status": "True", "lastTransitionTime": at}
+        pod = {**pod, "spec": {**pod["spec"], "nodeName": f"node-{replica.number}"}}
+        self._view.put(kinds.PODS, {**pod, "status": {"phase": "Running", "conditions": [ready]}})
+        self._ready.add(replica.number)
+
+    def _node(self, name: str, capacity_type: str) -> Object:
+        labels = {LABEL_POOL: qualified(self._key.namespace, self._key.name), LABEL_CAPACITY_TYPE: capacity_type}
+        ready = {"type": "Ready", "status": "True"}
+        return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}, "status": {"conditions": [ready]}}
+
+    async def _remove(self, number: int) -> None:
+        name = self._pods.pop(number)
+        await self._cluster.delete(kinds.PODS, self._key.namespace, name, grace_s=0)
+        self._view.remove(kinds.PODS, {"metadata": {"namespace": self._key.namespace, "name": name}})
+        if number in self._ready:
+            self._ready.discard(number)
+            await self._cluster.delete(kinds.NODES, None, f"node-{number}")
+            self._view.remove(kinds.NODES, {"metadata": {"name": f"node-{number}"}})
+
+    async def _count(self, deployment: Object, replicas: Mapping[int, Replica], serving: set[int]) -> None:
+        meta = deployment["metadata"]
+        mine = [n for n, r in replicas.items() if r.variant == meta["labels"][LABEL_VARIANT]]
+        status = {"replicas": len(mine), "updatedReplicas": len(mine), "readyReplicas": len(serving.intersection(mine))}
+        if deployment.get("status", {}) == status:
+            return
+        where = {"name": meta["name"], "namespace": meta["namespace"]}
+        body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": where, "status": status}
+        self._view.put(kinds.DEPLOYMENTS, await self._cluster.apply(body, manager="controller", subresource="status", force=True))
