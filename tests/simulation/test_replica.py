@@ -72,11 +72,23 @@ def test_summing_steps_up_changes_nothing(requests: list[Request], profile: Engi
         assert end == pytest.approx(end_expected, rel=1e-9, abs=1e-7)
 
 
-def test_who_waits_too_long_leaves_and_who_is_lost_is_named() -> None:
+def test_who_waits_too_long_leaves_unserved() -> None:
     replica = Replica(1, EngineProfile(0.1, 0.0, 0.0, 1), 0.0, 0.0)
-    first, second, third = (Request(at, 10, 100) for at in (0.0, 1.0, 2.0))
+    first, second, third = (Request(at, 10, 100, gives_up_at=at + 9.5) for at in (0.0, 1.0, 2.0))
     for request in (first, second, third):
         replica.take(request, request.arrived)
     assert replica.in_flight == 3 and replica.waiting == 2
-    assert replica.refuse_waiting(before=1.5) == [second]
-    assert {id(r) for r in replica.lose_all()} == {id(first), id(third)} and replica.next_at == inf
+    while second.first_token != second.first_token:
+        replica.advance(replica.next_at)
+    assert first.finished == pytest.approx(10.0) and second.first_token == pytest.approx(10.1) and not replica.refused
+    while not replica.refused:
+        replica.advance(replica.next_at)
+    assert replica.refused == [third] and replica.lose_all() == [] and replica.next_at == inf
+
+
+def test_who_is_lost_with_a_server_is_named() -> None:
+    replica = Replica(1, EngineProfile(0.1, 0.0, 0.0, 1), 0.0, 0.0)
+    requests = [Request(at, 10, 100) for at in (0.0, 1.0, 2.0)]
+    for request in requests:
+        replica.take(request, request.arrived)
+    assert {id(r) for r in replica.lose_all()} == {id(r) for r in requests} and replica.next_at == inf

@@ -22,13 +22,14 @@ COMMANDS: dict[str, str] = {
     "up": "run a folder of resources on this machine, without a cluster",
     "top": "show pools, replicas, queues, latency and cost, live",
     "plan": "show what would be decided for a folder or a cluster, and touch nothing",
+    "simulate": "try resources on a workload, on a virtual clock",
     "explain": "say why a pool has the size it has",
     "replay": "plan recorded decisions again and show the difference",
     "crds": "print the CustomResourceDefinitions",
     "docs": "write the reference pages that are generated from the code",
 }
 
-EXTRAS = {"operator": "operator", "up": "local", "top": "cli", "plan": "cli", "explain": "cli", "engine": "embeddings"}
+EXTRAS = {"operator": "operator", "up": "local", "top": "cli", "plan": "cli", "simulate": "local", "explain": "cli", "engine": "embeddings"}
 """The extra that brings what a command needs beyond the base; `resources` where none is named."""
 
 EXIT_USAGE = 64

@@ -44,13 +44,12 @@ class Sample:
         self.arrived += 1
         self.arrived_input_tokens += input_tokens
 
-    def add_end(self, input_tokens: int, output_tokens: int, first_token_s: float, per_token_s: float) -> None:
+    def add_end(self, input_tokens: int, output_tokens: int, per_token_s: float) -> None:
         self.completed += 1
         self.input_tokens += input_tokens
         self.output_tokens += output_tokens
         self.input_tokens_squared += input_tokens**2
         self.output_tokens_squared += output_tokens**2
-        self.first_token_s.append(first_token_s)
         self.per_token_s.append(per_token_s)
 
 

@@ -17,6 +17,7 @@ from forebay.adapters.decisions import DecisionsInMemory
 from forebay.adapters.loaded import LoadedInMemory
 from forebay.adapters.memory import MemoryCluster
 from forebay.adapters.metrics import MetricsInMemory
+from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import InferencePoolSpec
 from forebay.planning.snapshot import ON_DEMAND, SPOT, Settings
 from forebay.planning.variants import LABEL_CAPACITY_TYPE, LABEL_POOL, LABEL_VARIANT, Variant, preferred_profile, qualified
@@ -92,6 +93,11 @@ class SimulatedOperator:
         chosen = preferred_profile(self.spec)
         every = [Variant(capacity_type, *choice) for choice in chosen for capacity_type in (ON_DEMAND, SPOT)]
         return {variant.name: variant for variant in every}
+
+    def classes(self) -> dict[str, BatchClassSpec]:
+        """The classes that the pool serves and that there are."""
+        known = {o["metadata"]["name"]: o["spec"] for o in self._view.all(kinds.BATCH_CLASSES)}
+        return {name: BatchClassSpec.model_validate(known[name]) for name in self.spec.classes if name in known}
 
     def status(self) -> dict[str, Any]:
         """The pool's status as it stands."""

@@ -24,7 +24,7 @@ class Replica:
 
     __slots__ = (
         "_began", "_chain", "_context", "_leaving", "_order", "_profile", "_step_s", "_steps", "_taken", "_waiting",
-        "created_at", "draining", "gone_at", "next_at", "number", "ready_at", "running", "spot", "started", "variant",
+        "created_at", "draining", "gone_at", "next_at", "number", "ready_at", "refused", "running", "spot", "started", "variant",
     )  # fmt: skip
 
     def __init__(
@@ -42,6 +42,8 @@ class Replica:
         self._taken: list[Request] = []
         self._leaving: list[tuple[int, int, Request]] = []
         self._order = 0
+        self.refused: list[Request] = []
+        """Those who waited for too long, until somebody takes note of them and empties the list."""
         self._steps = 0
         self._context = 0
         self._began = 0.0
@@ -91,13 +93,6 @@ class Replica:
         self.running, self._chain, self.next_at = 0, 0, inf
         return lost
 
-    def refuse_waiting(self, before: float) -> list[Request]:
-        """Those who wait since before then leave unserved."""
-        refused = []
-        while self._waiting and self._waiting[0].arrived < before:
-            refused.append(self._waiting.popleft())
-        return refused
-
     def advance(self, now: float) -> list[Request]:
         """Ends what ends now; answers the requests that are done."""
         done: list[Request] = []
@@ -138,6 +133,8 @@ class Replica:
         profile, waiting = self._profile, self._waiting
         room = profile.max_concurrency - self.running
         self._began = now
+        while waiting and waiting[0].gives_up_at < now:
+            self.refused.append(waiting.popleft())
         if waiting and room > 0:
             self._taken = [waiting.popleft() for _ in range(min(room, len(waiting)))]
             prompts = sum(r.input_tokens for r in self._taken)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import nan
+from math import inf, nan
 
 
 @dataclass(slots=True)
 class Request:
-    """Times in seconds of the virtual clock; nan until they are known. A request that was refused has neither."""
+    """Times in seconds of the virtual clock; nan until they are known. A request that was refused never has a first token."""
 
     arrived: float
     input_tokens: int
@@ -17,7 +17,8 @@ class Request:
     tenant: str = ""
     first_token: float = nan
     finished: float = nan
-    refused: bool = False
+    gives_up_at: float = inf
+    """Refused if it still waits for a place then."""
 
     @property
     def time_to_first_token_s(self) -> float:

@@ -23,7 +23,7 @@ _READY, _STEP, _SAMPLE, _DECIDE = range(4)
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What all laws have in common. `max_wait_s` is how long a request waits for a place before it is refused."""
+    """What all laws have in common."""
 
     profile: EngineProfile
     start_s: float
@@ -31,7 +31,6 @@ class Setup:
     max_replicas: int
     first_replicas: int
     sample_s: float = 5.0
-    max_wait_s: float = inf
     until_s: float = inf
     by_class: bool = False
 
@@ -43,15 +42,21 @@ class Outcome:
     arrived: array[float] = field(default_factory=lambda: array("d"))
     first_token_s: array[float] = field(default_factory=lambda: array("d"))
     per_token_s: array[float] = field(default_factory=lambda: array("d"))
+    end_to_end_s: array[float] = field(default_factory=lambda: array("d"))
     classes: array[int] = field(default_factory=lambda: array("B"))
     class_names: list[str] = field(default_factory=list)
-    refused: int = 0
+    refused_of: dict[str, int] = field(default_factory=dict)
+    """Requests that waited for too long, by class."""
     lost: int = 0
     span_s: float = 0.0
     paid_s: dict[str, float] = field(default_factory=dict)
     """Replica-seconds by variant."""
     replicas: list[tuple[float, int, int]] = field(default_factory=list)
     """At each sample: time, replicas that serve, replicas that there are."""
+
+    @property
+    def refused(self) -> int:
+        return sum(self.refused_of.values())
 
     @property
     def replica_s(self) -> float:
@@ -133,31 +138,37 @@ class Run:
         heapq.heappush(self._events, (at, kind, self._pushed, replica))
 
     def _follow(self, replica: Replica) -> None:
+        for request in replica.refused:
+            self.outcome.refused_of[request.batch_class] = self.outcome.refused_of.get(request.batch_class, 0) + 1
+        replica.refused.clear()
         if replica.next_at < inf:
             self._push(replica.next_at, _STEP, replica)
 
     def _advance(self, replica: Replica) -> None:
-        if self._setup.max_wait_s < inf:
-            refused = replica.refuse_waiting(self.now - self._setup.max_wait_s)
-            self.outcome.refused += len(refused)
         done = replica.advance(self.now)
         for request in replica.started:
-            self._sample.first_token_s.append(request.time_to_first_token_s)
+            self._first_token(request)
         for request in done:
             self._done(request)
         self._follow(replica)
         if replica.draining and not replica.in_flight:
             self.fleet.drained(replica, self.now)
 
+    def _first_token(self, request: Request) -> None:
+        self._sample.first_token_s.append(request.time_to_first_token_s)
+        if self._setup.by_class:
+            self._sample.of(request.batch_class).first_token_s.append(request.time_to_first_token_s)
+
     def _done(self, request: Request) -> None:
         first, per_token = request.time_to_first_token_s, request.per_output_token_s
         self.outcome.arrived.append(request.arrived)
         self.outcome.first_token_s.append(first)
         self.outcome.per_token_s.append(per_token)
+        self.outcome.end_to_end_s.append(request.finished - request.arrived)
         self.outcome.classes.append(self._class_number(request.batch_class))
-        self._sample.add_end(request.input_tokens, request.output_tokens, first, per_token)
+        self._sample.add_end(request.input_tokens, request.output_tokens, per_token)
         if self._setup.by_class:
-            self._sample.of(request.batch_class).add_end(request.input_tokens, request.output_tokens, first, per_token)
+            self._sample.of(request.batch_class).add_end(request.input_tokens, request.output_tokens, per_token)
 
     def _class_number(self, name: str) -> int:
         names = self.outcome.class_names

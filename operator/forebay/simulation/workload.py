@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from forebay.runtime.errors import ForebayError
+from forebay.simulation.arrivals import renewal
 from forebay.simulation.request import Request
 
 MAX_TOKENS = 10_000_000
@@ -234,3 +235,15 @@ def read_rates(path: Path, max_cv: float = 4.0) -> Rates:
     first = rows[0][0]
     knots = [(0.0, rows[0][1]), *((t - first + half, r) for t, r, _ in rows), (rows[-1][0] - first + 2 * half, rows[-1][1])]
     return Rates(tuple(knots), tuple((t - first, cv) for t, _, cv in rows))
+
+
+def has_rates(path: Path) -> bool:
+    """Whether a file holds rates over time instead of requests. Raises WorkloadError."""
+    with _opened(path) as lines:
+        return {"ts_s", "total_rate_rps"} <= set(next(csv.reader(lines), []))
+
+
+def from_rates(rates: Rates, seed: int, input_tokens: int, output_tokens: int, batch_class: str) -> Iterator[Request]:
+    """Requests that come at these rates, all alike."""
+    for at in renewal(rates.knots, seed, rates.cv_at()):
+        yield Request(at, input_tokens, output_tokens, batch_class)
