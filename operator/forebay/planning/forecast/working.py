@@ -1,0 +1,246 @@
+"""A forecaster while it works: the state unpacked, one step taken, and packed again.
+
+Model and symbols: docs/planning/forecast.md.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, log
+
+from forebay.planning.forecast.blend import Blend
+from forebay.planning.forecast.codes import MAX_VALUE, MISSING, packed, unpacked
+from forebay.planning.forecast.interval import BINS, LEVELS, Interval
+from forebay.planning.forecast.levels import AVERAGES, TRENDS, Levels
+from forebay.planning.forecast.seasons import DAY_S, WEEK_S, Seasons, slot_s
+from forebay.planning.forecast.state import ForecastState
+
+FIRST_WEIGHTS = (0.3, 0.2, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+"""Of the newest value, the fast and the slow average, two trends, the day's change and level, the week's, yesterday's peculiarity."""
+HINTS = len(FIRST_WEIGHTS)
+OFFSET_SHARE = 0.5
+SMALLEST_OFFSET = 1e-3
+OFFSET_STEPS = (4, 11, 31)
+OFFSET_CHANGE = 0.3
+LARGEST_PECULIARITY = 2.0
+FURTHEST = 1.0
+CEILING = 1.5
+"""No bound is above so many times the week's peak."""
+FORGOTTEN_STEPS = 30
+_NUMBERS = 8 + len(AVERAGES) + 2 * len(TRENDS)
+_BLEND = HINTS + HINTS * (HINTS + 1) // 2 + 3
+_SCORES = 2 * len(LEVELS) + BINS + 1
+_AHEAD = 4 + HINTS + len(LEVELS)
+
+
+@dataclass(slots=True)
+class Ahead:
+    """A forecast that is not due yet: the hints it was made from, and in logarithms its middle and its bound by level."""
+
+    target: int
+    base: float
+    middle: float
+    size: float
+    hints: list[float]
+    bounds: list[float]
+
+
+@dataclass(slots=True)
+class Horizon:
+    """What is learned for one distance, and the forecasts that are under way."""
+
+    steps: int
+    blend: Blend
+    interval: Interval
+    ahead: list[Ahead]
+
+
+@dataclass(slots=True)
+class Working:
+    """`offset` is what is added to a load before its logarithm is taken, `mean` and `peak` the load's, `change` the mean one of a step."""
+
+    seasons: Seasons
+    levels: Levels
+    horizons: list[Horizon]
+    offset: float = SMALLEST_OFFSET
+    mean: float = 0.0
+    peak: float = 0.0
+    change: float = 0.1
+    closed: int = 0
+
+    def x_of(self, value: float) -> float:
+        return log(value + self.offset)
+
+    def value_of(self, x: float) -> float:
+        return min(MAX_VALUE, max(0.0, exp(min(x, 700.0)) - self.offset))
+
+    def close(self, step: int, gap: int, age: int, value: float) -> None:
+        """A step that ended with this mean, `gap` unseen ones after the last; `age` is its distance from the first."""
+        day_steps = DAY_S // self.seasons.step_s
+        self._scale(value, day_steps)
+        x = self.x_of(value)
+        if self.closed == 1 or gap >= FORGOTTEN_STEPS:
+            self.levels.start(x)
+        elif not gap:
+            self.change += max(0.01, 1.0 / self.closed) * (abs(x - self.levels.means[0]) - self.change)
+        self.levels.add(x)
+        self.seasons.add(step, gap, value)
+        base = self.levels.means[1]
+        now = self._now(x, base)
+        season = self._season(step, base, age)
+        for horizon in self.horizons:
+            self._score(horizon, step, x, day_steps)
+            horizon.ahead.append(self._forecast(horizon, step, base, now, season, age))
+
+    def _scale(self, value: float, day_steps: int) -> None:
+        self.closed += 1
+        known = value if self.closed <= OFFSET_STEPS[0] else min(value, 20 * self.mean + SMALLEST_OFFSET)
+        self.mean += (known - self.mean) / min(self.closed, day_steps)
+        self.peak = max(value, self.peak * (1 - 0.5 / (7 * day_steps)))
+        if self.closed == 1 or self.closed in OFFSET_STEPS or self.closed % day_steps == 0:
+            offset = max(SMALLEST_OFFSET, OFFSET_SHARE * self.mean)
+            if self.closed == 1 or abs(log(offset / self.offset)) > OFFSET_CHANGE:
+                if self.closed > 1:
+                    self.levels.shift(self.offset, offset)
+                for horizon in self.horizons:
+                    horizon.ahead = []
+                self.offset = offset
+
+    def _now(self, x: float, base: float) -> list[float]:
+        return [x - base, self.levels.means[0] - base, self.levels.means[2] - base]
+
+    def _season(self, step: int, base: float, age: int) -> tuple[float | None, float | None]:
+        """The mean day and the mean week at this step, in logarithms; None before their second round."""
+        day_steps = DAY_S // self.seasons.step_s
+        day = self.seasons.of_day(step) if age >= 2 * day_steps else None
+        week = self.seasons.of_week(step) if age >= 8 * day_steps else None
+        return None if day is None else self.x_of(day), None if week is None else self.x_of(week)
+
+    def _hints(self, steps: int, step: int, base: float, now: Sequence[float], season: tuple[float | None, float | None]) -> list[float]:
+        hints = [*now, *(ahead - base for ahead in self.levels.ahead(steps))]
+        day, week = season
+        then = self.seasons.of_day(step + steps) if day is not None else None
+        peculiar = 0.0
+        if day is None or then is None:
+            hints += [0.0, 0.0]
+        else:
+            x = self.x_of(then)
+            hints += [x - day, day - base]
+            ago = self.seasons.day_ago(step + steps)
+            if ago is not None:
+                peculiar = max(-LARGEST_PECULIARITY, min(LARGEST_PECULIARITY, self.x_of(ago) - x))
+        then = self.seasons.of_week(step + steps) if week is not None else None
+        hints += [0.0, 0.0] if week is None or then is None else [self.x_of(then) - week, week - base]
+        hints.append(peculiar)
+        return hints
+
+    def _score(self, horizon: Horizon, step: int, x: float, day_steps: int) -> None:
+        due = [ahead for ahead in horizon.ahead if ahead.target <= step]
+        if not due:
+            return
+        horizon.ahead = horizon.ahead[len(due) :]
+        last = due[-1]
+        if last.target != step:
+            return
+        noise = max(1e-3, horizon.interval.slow if horizon.interval.seen else last.size)
+        horizon.interval.learn(x - last.middle, last.size, [x <= bound for bound in last.bounds], day_steps, horizon.steps)
+        horizon.blend.learn(last.hints, x - last.base, noise)
+
+    def _forecast(
+        self,
+        horizon: Horizon,
+        step: int,
+        base: float,
+        now: Sequence[float],
+        season: tuple[float | None, float | None],
+        age: int,
+    ) -> Ahead:
+        hints = self._hints(horizon.steps, step, base, now, season)
+        top = self.x_of(CEILING * self.peak)
+        middle = min(top, max(log(self.offset), base + horizon.blend.of(hints)))
+        size = horizon.interval.size(2 * self.change * horizon.steps**0.5)
+        bounds = [min(top, max(log(self.offset), middle + size * bound)) for bound in horizon.interval.bounds()]
+        return Ahead(step + horizon.steps, base, middle, size, hints, bounds)
+
+
+def unpack(state: ForecastState) -> Working:
+    """The state at work. Raises ValueError where it is not one that `pack` wrote."""
+    if not state.model:
+        return _new(state)
+    yesterday, day, week = (unpacked(text, "H") for text in (state.yesterday, state.day, state.week))
+    numbers = unpacked(state.model, "d").tolist()
+    scores = unpacked(state.scores, "f").tolist()
+    new = _new(state)
+    if (len(yesterday), len(day), len(week)) != (len(new.seasons.yesterday), len(new.seasons.day), len(new.seasons.week)):
+        raise ValueError("history of another length than its steps have")
+    if len(numbers) != _NUMBERS + len(state.horizons) * _BLEND:
+        raise ValueError("a model of another make")
+    offset, mean, peak, change, closed, slot, total, count = numbers[:8]
+    seasons = Seasons(state.step_s, yesterday, day, week, int(slot), total, int(count))  # type: ignore[arg-type]
+    end = 8 + len(AVERAGES)
+    levels = Levels(numbers[8:end], numbers[end:_NUMBERS])
+    horizons, at = [], 0
+    for i, steps in enumerate(state.horizons):
+        start = _NUMBERS + i * _BLEND
+        horizon, at = _horizon(steps, numbers[start : start + _BLEND], scores, at, state.step)
+        horizons.append(horizon)
+    return Working(seasons, levels, horizons, offset, mean, peak, change, int(closed))
+
+
+def _new(state: ForecastState) -> Working:
+    def empty(length: int) -> array[int]:
+        return array("H", [MISSING]) * length
+
+    slot = slot_s(state.step_s)
+    seasons = Seasons(state.step_s, empty(DAY_S // state.step_s), empty(DAY_S // slot), empty(WEEK_S // slot))
+    horizons = [Horizon(steps, Blend.fresh(FIRST_WEIGHTS), Interval.fresh(), []) for steps in state.horizons]
+    return Working(seasons, Levels([], []), horizons)
+
+
+def _horizon(steps: int, numbers: list[float], scores: list[float], at: int, step: int) -> tuple[Horizon, int]:
+    rows = [[0.0] * HINTS for _ in range(HINTS)]
+    place = HINTS
+    for i in range(HINTS):
+        for j in range(i, HINTS):
+            rows[i][j] = rows[j][i] = numbers[place]
+            place += 1
+    levels = len(LEVELS)
+    misses, covered = scores[at : at + levels], scores[at + levels : at + 2 * levels]
+    at += 2 * levels
+    fast, slow, seen = numbers[place : place + 3]
+    interval = Interval(fast, slow, seen, misses, covered, scores[at : at + BINS])
+    count = int(scores[at + BINS])
+    at += BINS + 1
+    ahead = []
+    for _ in range(count):
+        target, base, middle, size = scores[at : at + 4]
+        hints = scores[at + 4 : at + 4 + HINTS]
+        ahead.append(Ahead(step + int(target), base, middle, size, hints, scores[at + 4 + HINTS : at + _AHEAD]))
+        at += _AHEAD
+    return Horizon(steps, Blend(numbers[:HINTS], rows), interval, ahead), at
+
+
+def pack(work: Working, step: int) -> dict[str, str]:
+    """The packed fields of a state whose open step is `step`."""
+    seasons = work.seasons
+    numbers = [work.offset, work.mean, work.peak, work.change, work.closed, seasons.slot, seasons.total, seasons.count]
+    numbers += [*work.levels.means, *work.levels.trends]
+    scores: list[float] = []
+    for horizon in work.horizons:
+        interval = horizon.interval
+        numbers += horizon.blend.weights
+        for i, row in enumerate(horizon.blend.covariance):
+            numbers += row[i:]
+        numbers += [interval.fast, interval.slow, interval.seen]
+        scores += [*interval.misses, *interval.covered, *interval.counts, len(horizon.ahead)]
+        for ahead in horizon.ahead:
+            scores += [ahead.target - step, ahead.base, ahead.middle, ahead.size, *ahead.hints, *ahead.bounds]
+    return {
+        "yesterday": packed(seasons.yesterday, "H"),
+        "day": packed(seasons.day, "H"),
+        "week": packed(seasons.week, "H"),
+        "model": packed(numbers, "d"),
+        "scores": packed(scores, "f"),
+    }
