@@ -1,4 +1,7 @@
-"""`forebay plan`: what the pools of a cluster should be, beside what they are; or the first plan for a folder. Touches nothing."""
+"""`forebay plan`: what the pools of a cluster should be, beside what they are; the first plan for a folder; or what a folder would change.
+
+Touches nothing.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,17 @@ from typing import Any
 
 from forebay.cli.source import add_source, pool_name, read_pools
 from forebay.runtime.columns import columns
+from forebay.runtime.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-f", "--file", type=Path, metavar="DIR", help="plan the resources of this folder as if newly applied, without a cluster"
+    )
+    parser.add_argument(
+        "--against",
+        metavar="STATE",
+        help="with -f: what the folder would change; `cluster`, or a file of decision records for the state to start from",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     add_source(parser)
@@ -24,12 +33,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 2 when a plan cannot hold an objective or a limit."""
+    if args.against:
+        return _run_against(args)
     rows = _from_folder(args.file) if args.file else [row(p) for p in read_pools(args)]
     if args.json:
         print(json.dumps(rows))
     else:
         _print(rows)
     return 2 if any(r["problems"] for r in rows) else 0
+
+
+def _run_against(args: argparse.Namespace) -> int:
+    from forebay.cli.changes import changes, table
+
+    if args.file is None:
+        raise UsageError("--against holds a folder against a state: say which with -f DIR")
+    found = changes(args)
+    if args.json:
+        print(json.dumps([change.document() for change in found]))
+    else:
+        print("\n".join(table(found, shutil.get_terminal_size((100, 24)).columns)))
+    return 2 if any(change.breaks for change in found) else 0
 
 
 _PROBLEMS = {"SloFeasible", "BudgetRespected", "ResolvedRefs"}

@@ -22,8 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 when every decision is the same, 2 when one differs."""
     replayed = differing = 0
-    for number, line in _lines(args.file):
-        record = _record(args.file, number, line)
+    for number, record in read_records(args.file):
         if args.pool and record["pool"] != args.pool:
             continue
         changes = _replayed(args.file, number, record)
@@ -67,6 +66,11 @@ def _replayed(path: Path, number: int, record: dict[str, Any]) -> list[str]:
         first = error.errors()[0]
         where = ".".join(("snapshot", *map(str, first["loc"])))
         raise UsageError(f"{path}:{number}: {where}: {first['msg']}") from error
+
+
+def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Decision records and the lines they stand on. Raises UsageError."""
+    return ((number, _record(path, number, line)) for number, line in _lines(path))
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

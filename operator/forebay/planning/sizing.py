@@ -119,6 +119,14 @@ class _Pool:
                     return f"{demanded.name}/{promise.metric}" if demanded.name else promise.metric
         return ""
 
+    def expected(self, state: Occupancy | None) -> tuple[Expected, ...]:
+        """What becomes of every promise in this state."""
+        return tuple(
+            Expected(d.name, p.metric, p.quantile, p.target_s, _tail_s(state, own, p))
+            for d, own in zip(self.classes, self.works, strict=True)
+            for p in d.promises
+        )
+
 
 def _pool(classes: tuple[Demanded, ...], engine: EngineProfile, efficiency: float) -> _Pool:
     """Raises Infeasible where an idle replica misses a promise."""
@@ -226,13 +234,19 @@ def replicas_for(classes: tuple[Demanded, ...], engine: EngineProfile, *, effici
         binding=binding,
         per_replica_rps=_largest_rate(pool, replicas, fits, beyond) / replicas,
         utilisation=rate / replicas / service_rate(engine, pool.work),
-        tail_s=tuple(
-            Expected(d.name, p.metric, p.quantile, p.target_s, _tail_s(state, own, p))
-            for d, own in zip(classes, pool.works, strict=True)
-            for p in d.promises
-        ),
+        tail_s=pool.expected(state),
         capped=bool(failure),
     )
+
+
+def expected(classes: tuple[Demanded, ...], engine: EngineProfile, replicas: int, efficiency: float = 1.0) -> tuple[Expected, ...]:
+    """What becomes of every promise with a number of replicas that is given.
+
+    Raises:
+        Infeasible: one replica alone, idle, misses a promise already.
+    """
+    pool = _pool(classes, engine, efficiency)
+    return pool.expected(pool.state(replicas, pool.rate))
 
 
 def capacity_rps(load_shape: Load, engine: EngineProfile, promises: tuple[Promise, ...]) -> float:

@@ -60,16 +60,16 @@ class SimulatedOperator:
         self.interval_s = interval_s
         self._key: Key = pool_key(namespace, pool)
         self._clock, self._view, self._metrics = VirtualClock(), ObjectView(), MetricsInMemory()
-        self._cluster = MemoryCluster(self._clock)
+        self.cluster = MemoryCluster(self._clock)
         self.decisions = DecisionsInMemory()
         self._world = World(
-            cluster=self._cluster,
+            cluster=self.cluster,
             view=self._view,
             metrics=self._metrics,
             loaded=LoadedInMemory(),
             clock=self._clock,
             decisions=self.decisions,
-            recorder=Recorder(self._cluster, self._clock, _USER),
+            recorder=Recorder(self.cluster, self._clock, _USER),
             settings=Settings(sidecar_image="forebay", interval_s=interval_s, stale_after_s=3 * interval_s),
             backend_installed=True,
         )
@@ -118,7 +118,7 @@ class SimulatedOperator:
 
     async def _begin(self, objects: list[Object]) -> None:
         for obj in objects:
-            await self._cluster.apply(obj, manager=_USER, force=True)
+            await self.cluster.apply(obj, manager=_USER, force=True)
         for kind in (kinds.BATCH_CLASSES, kinds.INFERENCE_POOLS):
             await self._look(kind)
         await self._round()
@@ -132,7 +132,7 @@ class SimulatedOperator:
     async def _look(self, kind: kinds.Kind) -> None:
         """What a watch would have told of by now."""
         labels = OURS if kind in (kinds.DEPLOYMENTS, kinds.PODS) else None
-        there = await self._cluster.list(kind, labels=labels)
+        there = await self.cluster.list(kind, labels=labels)
         names = {(o["metadata"].get("namespace", ""), o["metadata"]["name"]) for o in there}
         for obj in self._view.all(kind):
             if (obj["metadata"].get("namespace", ""), obj["metadata"]["name"]) not in names:
@@ -167,7 +167,7 @@ class SimulatedOperator:
         template = deployment["spec"]["template"]
         name = f"{deployment['metadata']['name']}-{replica.number}"
         meta = {"name": name, "namespace": self._key.namespace, "labels": template["metadata"]["labels"]}
-        made = await self._cluster.create({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": template["spec"]})
+        made = await self.cluster.create({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": template["spec"]})
         # Made when it was asked for, which is a round ago.
         made["metadata"]["creationTimestamp"] = timestamp(int(EPOCH_S + replica.created_at))
         self._view.put(kinds.PODS, made)
@@ -178,7 +178,7 @@ class SimulatedOperator:
         pod = self._view.get(kinds.PODS, self._key.namespace, name)
         assert pod is not None
         at = timestamp(int(EPOCH_S + replica.ready_at))
-        node = await self._cluster.create(self._node(f"node-{replica.number}", pod["metadata"]["labels"].get(LABEL_CAPACITY_TYPE, "")))
+        node = await self.cluster.create(self._node(f"node-{replica.number}", pod["metadata"]["labels"].get(LABEL_CAPACITY_TYPE, "")))
         self._view.put(kinds.NODES, node)
         ready = {"type": "Ready", "status": "True", "lastTransitionTime": at}
         pod = {**pod, "spec": {**pod["spec"], "nodeName": f"node-{replica.number}"}}
@@ -192,11 +192,11 @@ class SimulatedOperator:
 
     async def _remove(self, number: int) -> None:
         name = self._pods.pop(number)
-        await self._cluster.delete(kinds.PODS, self._key.namespace, name, grace_s=0)
+        await self.cluster.delete(kinds.PODS, self._key.namespace, name, grace_s=0)
         self._view.remove(kinds.PODS, {"metadata": {"namespace": self._key.namespace, "name": name}})
         if number in self._ready:
             self._ready.discard(number)
-            await self._cluster.delete(kinds.NODES, None, f"node-{number}")
+            await self.cluster.delete(kinds.NODES, None, f"node-{number}")
             self._view.remove(kinds.NODES, {"metadata": {"name": f"node-{number}"}})
 
     async def _count(self, deployment: Object, replicas: Mapping[int, Replica], serving: set[int]) -> None:
@@ -207,4 +207,4 @@ class SimulatedOperator:
             return
         where = {"name": meta["name"], "namespace": meta["namespace"]}
         body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": where, "status": status}
-        self._view.put(kinds.DEPLOYMENTS, await self._cluster.apply(body, manager="controller", subresource="status", force=True))
+        self._view.put(kinds.DEPLOYMENTS, await self.cluster.apply(body, manager="controller", subresource="status", force=True))

@@ -1,0 +1,128 @@
+"""The state that a change is held against: the pools of a cluster as they stand, or recorded decisions. Nothing is written."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from forebay.adapters import cluster as kinds
+from forebay.adapters.cluster import Cluster, ClusterError, Kind, Object
+from forebay.api.inference_pool import InferencePoolSpec
+from forebay.cli.replay import read_records
+from forebay.cli.source import open_cluster, pools_of
+from forebay.planning.snapshot import ClassDemand, Demand, Memory, Settings, Snapshot
+from forebay.runtime.errors import UsageError
+
+CLUSTER = "cluster"
+
+
+def states(args: argparse.Namespace) -> dict[str, Snapshot]:
+    """The snapshot of each pool, by namespace/name: the cluster's where `--against cluster` says so, else the newest of a file's records.
+
+    Raises:
+        ForebayError: the cluster cannot be asked, or the file is none of decision records.
+    """
+    return asyncio.run(_of_cluster(args)) if args.against == CLUSTER else _of_file(Path(args.against))
+
+
+def _of_file(path: Path) -> dict[str, Snapshot]:
+    found: dict[str, Snapshot] = {}
+    for number, record in read_records(path):
+        try:
+            found[record["pool"]] = Snapshot.model_validate(record["snapshot"])
+        except ValidationError as error:
+            where = ".".join(("snapshot", *map(str, error.errors()[0]["loc"])))
+            raise UsageError(f"{path}:{number}: {where}: {error.errors()[0]['msg']}") from error
+    if not found:
+        raise UsageError(f"{path}: there is no decision in it; `forebay operator` and `forebay up --decisions FILE` write them")
+    return found
+
+
+async def _of_cluster(args: argparse.Namespace) -> dict[str, Snapshot]:
+    from forebay.reconcile.keys import pool_key
+    from forebay.reconcile.observe import pool_snapshot
+
+    async with open_cluster(args) as cluster:
+        world, found = await _world(cluster), {}
+        for obj in await pools_of(cluster, args.namespace):
+            try:
+                spec = InferencePoolSpec.model_validate(obj["spec"])
+            except ValidationError:
+                continue
+            key = pool_key(obj["metadata"]["namespace"], obj["metadata"]["name"])
+            snapshot = await pool_snapshot(world, key, obj, spec)
+            found[f"{key.namespace}/{key.name}"] = snapshot.model_copy(update={"demand": _remembered_demand(snapshot)})
+    return found
+
+
+def _remembered_demand(snapshot: Snapshot) -> Demand | None:
+    """The newest demand that the operator wrote down in its memory of the pool; None where it has measured none."""
+    memory: Memory = snapshot.memory
+    newest = {name: points[-1] for name, points in memory.history.items() if points}
+    if not newest:
+        return None
+    classes = {}
+    for name, point in newest.items():
+        shape, rate = memory.shapes.get(name), point.requests_per_s
+        classes[name] = ClassDemand(
+            requests_per_s=rate,
+            # The shape is known already; without completions it stays as it is remembered.
+            completed_per_s=0.0,
+            input_tokens_per_s=rate * shape.input_tokens if shape else 0.0,
+            output_tokens_per_s=rate * shape.output_tokens if shape else 0.0,
+        )
+    reporting = sum(p.ready for p in snapshot.pods)
+    at = max(p.at for p in newest.values())
+    return Demand(measured_at=at, window_s=45.0, source="memory", replicas_reporting=reporting, classes=classes)
+
+
+async def _world(cluster: Cluster) -> Any:
+    """As much of the operator's world as reading takes."""
+    from forebay.adapters.clock import SystemClock
+    from forebay.adapters.decisions import DecisionsInMemory
+    from forebay.adapters.loaded import LoadedInMemory
+    from forebay.adapters.metrics import MetricsInMemory
+    from forebay.reconcile.events import Recorder
+    from forebay.reconcile.view import PROVISIONED, WATCHED, ObjectView
+    from forebay.reconcile.world import World
+
+    view, clock = ObjectView(), SystemClock()
+    for kind, labels in WATCHED:
+        for obj in await cluster.list(kind, labels=labels):
+            view.put(kind, obj)
+    karpenter = [kind for kind, _ in PROVISIONED]
+    installed = all([await _put_if_there(cluster, view, kind) for kind in karpenter])
+    return World(
+        cluster=cluster,
+        view=view,
+        metrics=MetricsInMemory(),
+        loaded=LoadedInMemory(),
+        clock=clock,
+        decisions=DecisionsInMemory(),
+        recorder=Recorder(cluster, clock, "forebay-plan"),
+        settings=Settings(sidecar_image="forebay"),
+        backend_installed=installed,
+    )
+
+
+async def _put_if_there(cluster: Cluster, view: Any, kind: Kind) -> bool:
+    try:
+        found: list[Object] = await cluster.list(kind)
+    except (ClusterError, kinds.NotFound):
+        return False
+    for obj in found:
+        view.put(kind, obj)
+    return True
+
+
+def fresh_snapshot(namespace: str, name: str, spec: InferencePoolSpec) -> Snapshot:
+    """A pool that is not there yet."""
+    from forebay.planning.snapshot import PoolIdentity
+
+    identity = PoolIdentity(namespace=namespace, name=name)
+    return Snapshot(now=time.time(), pool=identity, spec=spec, settings=Settings(sidecar_image="forebay"))

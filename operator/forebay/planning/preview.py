@@ -1,0 +1,85 @@
+"""What a pool would settle at: the plan that its resources lead to once nothing is held back, and how far from its promises that is.
+
+For a change that is not applied yet: the same state, demand and memory with another spec, without the windows that delay giving back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf, isfinite
+
+from forebay.api.conditions import Type
+from forebay.planning.demand import loads, remembered
+from forebay.planning.planner import plan
+from forebay.planning.sizing import Expected, Infeasible, expected
+from forebay.planning.snapshot import Memory, Recommendation, Snapshot
+from forebay.planning.target import demanded, size
+from forebay.planning.variants import engine_profile
+
+LONG_AGO_S = 30 * 86_400.0
+_BREAKS = (Type.SLO_FEASIBLE, Type.BUDGET_RESPECTED, Type.RESOLVED_REFS)
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """Where a pool ends up. Dollars are per hour, None where a price is unknown; `problems` are what it then cannot hold."""
+
+    replicas: int
+    on_demand: int
+    spot: int
+    usd_per_hour: float | None
+    expected: tuple[Expected, ...]
+    problems: tuple[str, ...]
+    why: tuple[str, ...]
+
+    @property
+    def headroom(self) -> float | None:
+        """The least share of a target that is left, negative where one is missed; None where nothing is promised or nothing is known."""
+        left = [1.0 - e.tail_s / e.target_s if isfinite(e.tail_s) else -inf for e in self.expected]
+        return min(left) if left else None
+
+
+def preview(snapshot: Snapshot) -> Preview:
+    """Where this pool settles under its present demand. Measurements count as fresh however old they are: a preview waits for none."""
+    snapshot = _settled(snapshot)
+    decision = plan(snapshot)
+    desired, rate = decision.status.desired, decision.status.rate.usd_per_hour
+    told = [v for v in decision.verdicts if v.type in _BREAKS and (v.status == "False" or v.reason in ("Limited", "PriceUnknown"))]
+    return Preview(
+        replicas=decision.replicas,
+        on_demand=desired.on_demand,
+        spot=desired.spot,
+        usd_per_hour=None if rate in ("", "unknown") else float(rate),
+        expected=_expected(snapshot, decision.replicas),
+        problems=tuple(f"{v.type}: {v.message}" for v in told),
+        why=decision.why,
+    )
+
+
+def _settled(snapshot: Snapshot) -> Snapshot:
+    """The snapshot as if its demand had lasted for long: nothing is held any more, no start is under way."""
+    demand = snapshot.demand
+    if demand is None:
+        return snapshot
+    now = demand.measured_at
+    memory: Memory = snapshot.memory.model_copy(
+        update={"observed_since": now - LONG_AGO_S, "recommendations": tuple[Recommendation, ...](), "spot_hold_until": 0.0}
+    )
+    ready = sum(p.ready and not p.deleting for p in snapshot.pods)
+    whole = demand.model_copy(update={"replicas_reporting": max(demand.replicas_reporting, ready)})
+    return snapshot.model_copy(update={"now": now, "memory": memory, "demand": whole})
+
+
+def _expected(snapshot: Snapshot, replicas: int) -> tuple[Expected, ...]:
+    """What becomes of each promise with so many replicas; nothing where no profile is known or an idle replica misses one already."""
+    if snapshot.demand is None or replicas == 0:
+        return ()
+    history, shapes = remembered(snapshot.memory, snapshot.demand, snapshot.spec.classes)
+    known = loads(snapshot, history, shapes)
+    sized = size(snapshot, known)
+    if sized.profile is None:
+        return ()
+    try:
+        return expected(demanded(snapshot, known), engine_profile(snapshot.spec, sized.profile[1]), replicas)
+    except Infeasible:
+        return ()

@@ -1,0 +1,148 @@
+"""`forebay plan -f DIR --against STATE`: what a pull request would change, from recorded decisions and from a live API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forebay.cli.main import main
+from forebay.local.api_server import api_server
+from forebay.local.folder import read_folder
+from forebay.local.up import write_kubeconfig
+from forebay.planning.variants import engine_profile
+from forebay.simulation.arrivals import renewal, stages
+from forebay.simulation.fleet import Fleet
+from forebay.simulation.operator import SimulatedOperator
+from forebay.simulation.request import Request
+from forebay.simulation.run import Run, Setup
+
+QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
+
+
+def a_busy_operator(rps: float = 5.0) -> SimulatedOperator:
+    """The quickstart's chat pool after twenty minutes of a steady load."""
+    operator = SimulatedOperator(read_folder(QUICKSTART).objects.values(), "default", "chat")
+    profiles = {name: engine_profile(operator.spec, v.profile) for name, v in operator.variants().items() if v.profile}
+    fleet = Fleet(profiles, lambda _: 30.0, operator.counts())
+    operator.attach(fleet)
+    setup = Setup(next(iter(profiles.values())), 30.0, 1, 6, 1, by_class=True)
+    Run(setup, operator, fleet).through(Request(t, 40, 80, "interactive") for t in renewal(stages([(rps, 1200.0)]), 3))
+    return operator
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    operator = a_busy_operator()
+    operator.close()
+    path = tmp_path_factory.mktemp("state") / "decisions.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in operator.decisions.records))
+    return path
+
+
+def a_folder(tmp_path: Path, *changes: tuple[str, str]) -> str:
+    """The quickstart with texts of its pools and classes replaced."""
+    shutil.copytree(QUICKSTART, tmp_path / "pr")
+    for path in (tmp_path / "pr").glob("*.yaml"):
+        text = path.read_text()
+        for old, new in changes:
+            text = text.replace(old, new)
+        path.write_text(text)
+    return str(tmp_path / "pr")
+
+
+def chat(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, dict[str, Any]]:
+    code = main(["plan", "--json", *args])
+    found = {change["pool"]: change for change in json.loads(capsys.readouterr().out)}
+    return code, found["default/chat"]
+
+
+def test_a_folder_that_changes_nothing_changes_nothing(records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, found = chat(capsys, "-f", a_folder(tmp_path), "--against", str(records))
+    assert code == 0 and found["measured"] and found["before"] == found["after"]
+    assert found["after"]["replicas"] >= 3 and 0 < found["after"]["headroom"] < 1 and found["after"]["usdPerHour"] > 0
+    assert found["after"]["objectives"][0]["expectedSeconds"] < found["after"]["objectives"][0]["targetSeconds"]
+
+
+def test_a_tighter_objective_costs_replicas_and_a_looser_one_saves_none_below_throughput(
+    records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tight, loose = ("target: 1s", "target: 120ms"), ("target: 1s", "target: 30s")
+    code, dear = chat(capsys, "-f", a_folder(tmp_path / "a", tight), "--against", str(records))
+    assert code == 0 and dear["after"]["replicas"] > dear["before"]["replicas"]
+    assert dear["after"]["usdPerHour"] > dear["before"]["usdPerHour"]
+    code, cheap = chat(capsys, "-f", a_folder(tmp_path / "b", loose), "--against", str(records))
+    assert code == 0 and cheap["after"]["replicas"] <= cheap["before"]["replicas"] and cheap["after"]["headroom"] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("target: 1s", "target: 20ms"), "SloFeasible: class interactive: timeToFirstToken 20ms cannot be met"),
+        (("maxReplicas: 6", "maxReplicas: 2"), "SloFeasible: interactive/timeToFirstToken needs more than maxReplicas 2"),
+        (("limits: {gpus: 8, usdPerHour: 20}", "limits: {gpus: 2, usdPerHour: 20}"), "BudgetRespected: "),
+        (("classes: [interactive]", "classes: [interactive, gone]"), "ResolvedRefs: there is no BatchClass named gone"),
+    ],
+)
+def test_what_would_break_is_named_and_the_exit_code_is_2(
+    records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: tuple[str, str], told: str
+) -> None:
+    folder = a_folder(tmp_path, change)
+    assert main(["plan", "-f", folder, "--against", str(records)]) == 2
+    shown = " ".join(capsys.readouterr().out.split())
+    assert told.split(" needs")[0].split("/")[0].split(":")[0] in shown
+    _, found = chat(capsys, "-f", folder, "--against", str(records))
+    assert found["breaks"] and any(problem.startswith(told.split(":")[0]) for problem in found["after"]["problems"])
+
+
+def test_prices_that_are_unknown_stay_unknown(records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    unpriced = ("usdPerHour: {onDemand: 3.93, spot: 1.28}", ""), ("limits: {gpus: 8, usdPerHour: 20}", "limits: {gpus: 8}")
+    code, found = chat(capsys, "-f", a_folder(tmp_path, *unpriced), "--against", str(records))
+    assert code == 0 and found["before"]["usdPerHour"] > 0 and found["after"]["usdPerHour"] is None
+
+
+def test_a_pool_that_is_new_says_so(records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "-f", a_folder(tmp_path), "--against", str(records)]) == 0
+    told = capsys.readouterr().out
+    assert "default/embeddings" in told and "new: planned for no load" in told
+
+
+def test_a_live_api_is_a_state_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    operator = a_busy_operator()
+    folder = a_folder(tmp_path, ("target: 1s", "target: 120ms"))
+
+    async def asked() -> int:
+        async with api_server(operator.cluster, "127.0.0.1", 0) as api:
+            write_kubeconfig(tmp_path / "kubeconfig", api)
+            args = ["plan", "--json", "-f", folder, "--against", "cluster", "--kubeconfig", str(tmp_path / "kubeconfig")]
+            return await asyncio.to_thread(main, args)
+
+    operator.close()
+    assert asyncio.run(asked()) == 0
+    found = {change["pool"]: change for change in json.loads(capsys.readouterr().out)}
+    assert found["default/chat"]["measured"] and found["default/chat"]["after"]["replicas"] > found["default/chat"]["before"]["replicas"]
+    assert not found["default/embeddings"]["measured"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "there is no decision in it"),
+        ("{}\n", ":1: not a decision record"),
+        ('{"time": "", "pool": "a/b", "id": "", "snapshot": {}, "plan": {}}\n', ":1: snapshot."),
+    ],
+)
+def test_a_state_that_cannot_be_read_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, told: str) -> None:
+    path = tmp_path / "state.jsonl"
+    path.write_text(text)
+    assert main(["plan", "-f", str(QUICKSTART), "--against", str(path)]) == 64
+    assert told in capsys.readouterr().err
+
+
+def test_a_state_needs_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--against", "cluster"]) == 64
+    assert "say which with -f DIR" in capsys.readouterr().err
