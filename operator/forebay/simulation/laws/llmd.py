@@ -14,6 +14,7 @@ within histogram buckets; neither is modelled.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from math import ceil, floor
 
 from forebay.planning.work import EngineProfile
@@ -80,7 +81,7 @@ class Llmd:
         return max(first / self._objective.first_token_s, each / self._objective.per_token_s)
 
 
-def _predicted(sample: Sample, recent: list[Sample], engine: EngineProfile) -> tuple[float, float]:
+def _predicted(sample: Sample, recent: Sequence[Sample], engine: EngineProfile) -> tuple[float, float]:
     """Seconds to the first token and per token that a request has before it which arrives at the sample's end."""
     ready = max(1, sample.ready)
     shape = tokens_per_request(recent) or (sample.arrived_input_tokens / sample.arrived, 1.0)
