@@ -6,12 +6,14 @@ The web server is left out: Applications are objects, and kubectl reads and writ
 from __future__ import annotations
 
 import base64
+import os
 import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+from e2e.controlplane.client import Object
 from e2e.controlplane.cluster import ControlPlane, free_port
 from e2e.controlplane.git import GitRepository
 from e2e.controlplane.parts import Part
@@ -67,6 +69,8 @@ class ArgoCD:
             # The destination https://kubernetes.default.svc stands for the cluster of the kubeconfig.
             "ARGOCD_FAKE_IN_CLUSTER": "true",
             "TMPDIR": str(folder / "tmp"),
+            # The repo server renders charts with helm.
+            "PATH": f"{self._plane.program('helm').parent}{os.pathsep}{os.environ['PATH']}",
         }
         common = ["--namespace", NAMESPACE, "--redis", f"127.0.0.1:{redis_port}", "--loglevel", "warn"]
         listen = ["--disable-tls", "--address", "127.0.0.1", "--port", str(repo_port), "--metrics-address", "127.0.0.1"]
@@ -111,8 +115,14 @@ class ArgoCD:
             },
         )
 
-    def application(self, name: str, repository: GitRepository, path: str = ".", namespace: str = "default") -> None:
-        """Makes an Application that follows a folder of the repository, heals what was changed by hand, and removes what left Git."""
+    def application(
+        self, name: str, repository: GitRepository, path: str = ".", namespace: str = "default", chart_values: Object | None = None
+    ) -> None:
+        """Makes an Application that follows a folder of the repository, heals what was changed by hand, and removes what left Git.
+
+        With `chart_values` the folder is a chart. The namespace is made where it is missing.
+        """
+        helm = {"helm": {"valuesObject": chart_values}} if chart_values is not None else {}
         # Deleting in the foreground would wait for the garbage collector, which learns of a new kind only every 30 seconds.
         finalizer = "resources-finalizer.argocd.argoproj.io/background"
         self._plane.apply(
@@ -122,9 +132,9 @@ class ArgoCD:
                 "metadata": {"name": name, "namespace": NAMESPACE, "finalizers": [finalizer]},
                 "spec": {
                     "project": "default",
-                    "source": {"repoURL": repository.url, "path": path, "targetRevision": "main"},
+                    "source": {"repoURL": repository.url, "path": path, "targetRevision": "main", **helm},
                     "destination": {"server": "https://kubernetes.default.svc", "namespace": namespace},
-                    "syncPolicy": {"automated": {"prune": True, "selfHeal": True}},
+                    "syncPolicy": {"automated": {"prune": True, "selfHeal": True}, "syncOptions": ["CreateNamespace=true"]},
                 },
             }
         )

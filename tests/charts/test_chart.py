@@ -116,7 +116,9 @@ def test_the_lease_role_names_the_lease_that_the_operator_takes() -> None:
 
     objects = rendered()
     role = named(objects, "Role", "forebay-operator-lease")
-    assert [rule.get("resourceNames") for rule in role["rules"]] == [[LEASE_NAME]]
+    kept, made = role["rules"]
+    assert kept["resourceNames"] == [LEASE_NAME] and kept["verbs"] == ["get", "patch"]
+    assert made["resources"] == ["leases"] and made["verbs"] == ["create"], "Argo CD applies no Lease"
     assert named(objects, "Lease", LEASE_NAME)["spec"] == {}
 
 
@@ -204,11 +206,11 @@ def test_every_value_is_explained() -> None:
 
 
 def test_the_default_rendering_is_the_golden_one() -> None:
-    """After a wanted change: `UPDATE_GOLDEN=1 pytest tests/charts`, and read the difference."""
+    """After a wanted change: `FOREBAY_UPDATE_GOLDEN=1 pytest tests/charts`, and read the difference."""
     text = template("--set", "crds.install=false")
     # Releases of helm differ in blank lines.
     text = "".join(f"{line.rstrip()}\n" for line in text.splitlines() if line.strip())
-    if os.environ.get("UPDATE_GOLDEN"):
+    if os.environ.get("FOREBAY_UPDATE_GOLDEN"):
         GOLDEN.parent.mkdir(exist_ok=True)
         GOLDEN.write_text(text)
     assert text == GOLDEN.read_text()
