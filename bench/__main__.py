@@ -60,6 +60,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seconds", type=_positive, default=1.0, metavar="S", help="length of one round of load (default: 1)")
     parser.add_argument("--rounds", type=_whole, default=3, metavar="N", help="rounds, taken in turns; the median counts (default: 3)")
+    parser.add_argument(
+        "--seeds", type=_whole, default=8, metavar="N", help="simulated runs that count, each with a seed of its own (default: 8)"
+    )
+    parser.add_argument(
+        "--usd-per-gpu-hour",
+        type=_price,
+        default=None,
+        metavar="USD",
+        help="price of a GPU, where a bench counts cost (default: none, and no cost)",
+    )
     parser.add_argument("--pools", type=_wholes, default=[100, 1000], metavar="N,N", help="pools to plan or to keep (default: 100,1000)")
     parser.add_argument(
         "--peers",
@@ -75,6 +85,13 @@ def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value <= 3600:
         raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 3600 seconds")
+    return value
+
+
+def _price(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 10000 dollars")
     return value
 
 

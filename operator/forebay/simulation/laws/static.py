@@ -11,7 +11,7 @@ class Static:
     interval_s = 3600.0
 
     def __init__(self, replicas: int) -> None:
-        self._replicas = replicas
+        self.replicas = replicas
 
     def decide(self, seen: Observation) -> int:
-        return self._replicas
+        return self.replicas

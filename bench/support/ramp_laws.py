@@ -1,0 +1,143 @@
+"""The laws that take part in the ramp, with the settings that tuning may choose from. The first of each is as shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+
+from bench.support.comparison import Settings, Workload
+from forebay.api.batch_class import BatchClassSpec
+from forebay.planning.work import EngineProfile
+from forebay.simulation.law import Law
+from forebay.simulation.laws.behavior import Rule
+from forebay.simulation.laws.capacity import most_rps
+from forebay.simulation.laws.clairvoyant import Clairvoyant
+from forebay.simulation.laws.dynamo import Constant, Dynamo, Kalman
+from forebay.simulation.laws.forebay import Forebay, pool_of
+from forebay.simulation.laws.hpa import Hpa
+from forebay.simulation.laws.kpa import Kpa
+from forebay.simulation.laws.llmd import Llmd
+from forebay.simulation.laws.sageserve import SageServe
+from forebay.simulation.laws.static import Static
+from forebay.simulation.laws.wva import Wva
+from forebay.simulation.run import Setup
+from forebay.simulation.score import Objective
+
+INPUTS, OUTPUTS = 4000.0, 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A replica: its profile, GPUs, and what its cache holds, tokens."""
+
+    profile: EngineProfile
+    gpus: int
+    cache_tokens: float
+
+
+def laws(engine: Engine, setup: Setup, objective: Objective) -> dict[str, Settings]:
+    """Every law that answers to what it sees, by name."""
+    return {
+        "forebay": _forebay(engine, setup, objective),
+        "llmd": _llmd(engine, objective),
+        "hpa": _hpa(),
+        "kpa": _kpa(),
+        "wva": _wva(engine),
+        "dynamo": _dynamo(engine, objective),
+        "sageserve": _sageserve(engine, objective),
+        "static": {f"{n} replicas": _of(partial(Static, n)) for n in range(setup.max_replicas, setup.min_replicas - 1, -1)},
+    }
+
+
+def clairvoyants(setup: Setup) -> Settings:
+    """The bound, over what one replica takes, requests/s."""
+    return {f"{rps:g} rps a replica": partial(_clairvoyant, rps, setup.start_s) for rps in (1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8)}
+
+
+def _of(make: Callable[[], Law]) -> Callable[[Workload], Law]:
+    """Of a law that does not know the workload."""
+    return lambda _: make()
+
+
+def _clairvoyant(rps: float, start_s: float, workload: Workload) -> Law:
+    return Clairvoyant([at for at, _, _ in workload], rps, start_s)
+
+
+def _forebay(engine: Engine, setup: Setup, objective: Objective) -> Settings:
+    def law(quantile: float, stabilization_s: int) -> Law:
+        scale_down = {"stabilization": f"{stabilization_s}s"}
+        pool = pool_of(engine.profile, min_replicas=setup.min_replicas, max_replicas=setup.max_replicas, scaleDown=scale_down)
+        return Forebay(pool, promised(objective, quantile), setup.start_s)
+
+    grid = [(0.95, 300), (0.95, 120), (0.95, 180), (0.95, 240), (0.95, 360), (0.99, 180), (0.99, 300)]
+    return {f"p{100 * q:g}, stabilization {s} s": _of(partial(law, q, s)) for q, s in grid}
+
+
+def promised(objective: Objective, quantile: float) -> BatchClassSpec:
+    """The class that owes this objective.
+
+    The benchmark's time per output token is a mean over an answer, while our objective between tokens is on every gap; the end of an
+    answer of this length within as many times the mean says the same.
+    """
+    end_s = objective.per_token_s * OUTPUTS
+    objectives = {
+        "timeToFirstToken": {"quantile": quantile, "target": f"{objective.first_token_s:g}s"},
+        "endToEnd": {"quantile": quantile, "target": f"{end_s:g}s"},
+    }
+    return BatchClassSpec.model_validate({"tier": "Interactive", "objectives": objectives, "queue": {"maxWait": "10m"}})
+
+
+def _llmd(engine: Engine, objective: Objective) -> Settings:
+    bands = ((0.55, 0.40), (0.45, 0.30), (0.50, 0.35), (0.50, 0.45), (0.55, 0.45), (0.60, 0.50), (0.65, 0.50), (0.70, 0.60))
+    return {f"up {up:g}, down {down:g}": _of(partial(Llmd, objective, engine.profile, up_at=up, down_at=down)) for up, down in bands}
+
+
+def _hpa() -> Settings:
+    fast = Rule(120.0, ((1.0, 0, 15.0),))
+    shipped: dict[str, Callable[[Workload], Law]] = {"5 waiting": _of(Hpa)}
+    waiting = {f"{n:g} waiting": _of(partial(Hpa, n)) for n in (0.5, 1.0, 2.0)}
+    in_flight = {f"5 waiting or {n:g} in flight": _of(partial(Hpa, 5.0, n)) for n in (40.0, 50.0, 60.0, 70.0, 80.0)}
+    quick = {f"5 waiting or {n:g} in flight, down after 120 s": _of(partial(Hpa, 5.0, n, down=fast)) for n in (40.0, 50.0, 60.0, 70.0)}
+    return shipped | waiting | in_flight | quick
+
+
+def _kpa() -> Settings:
+    grid = [(100.0, 60.0), *product((50.0, 65.0, 80.0, 90.0), (60.0, 180.0, 300.0)), (100.0, 180.0)]
+    return {f"target {t:g}, window {s:g} s": _of(partial(Kpa, t, stable_s=s)) for t, s in grid}
+
+
+def _wva(engine: Engine) -> Settings:
+    grid = [(0.85, 0.70, 60.0), *product((0.5, 0.65, 0.85), (0.35, 0.5, 0.7), (15.0, 60.0))]
+    return {
+        f"up {up:g}, down {down:g}, every {s:g} s": _of(
+            partial(Wva, engine.cache_tokens, sequences=engine.profile.max_concurrency, up_at=up, down_at=down, interval_s=s)
+        )
+        for up, down, s in grid
+        if down < up
+    }
+
+
+def _dynamo(engine: Engine, objective: Objective) -> Settings:
+    def law(constant: bool, adjustment_s: float, share: float) -> Law:
+        stricter = Objective(objective.first_token_s * share, objective.per_token_s * share)
+        predictor = Constant() if constant else Kalman()
+        return Dynamo(engine.profile, stricter, engine.cache_tokens, predictor, adjustment_s=adjustment_s)
+
+    grid = [(False, 180.0, 1.0), *product((False, True), (60.0, 180.0), (0.4, 0.5, 0.6))]
+    return {f"{'constant' if c else 'Kalman'}, every {s:g} s, {x:g} of the objective": _of(partial(law, c, s, x)) for c, s, x in grid}
+
+
+def _sageserve(engine: Engine, objective: Objective) -> Settings:
+    replica_rps = most_rps(engine.profile, INPUTS, OUTPUTS, objective)
+    grid = [
+        (0.5, 0.25, 155.0),
+        *product((0.4, 0.5), (0.15, 0.25, 0.35), (30.0, 100.0)),
+    ]
+    return {
+        f"up {up:g}, down {down:g}, cooldown {s:g} s": _of(
+            partial(SageServe, replica_rps, engine.cache_tokens, up_at=up, down_at=down, up_cooldown_s=s)
+        )
+        for up, down, s in grid
+    }
