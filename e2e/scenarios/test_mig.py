@@ -1,4 +1,4 @@
-"""GPUs are partitioned anew one node at a time, while the others go on serving and no accepted stream is lost."""
+"""GPUs are partitioned anew one node at a time, and no accepted stream is lost; how many are refused meanwhile is printed."""
 
 from __future__ import annotations
 
@@ -115,6 +115,7 @@ def test_one_node_after_the_other_and_no_stream_is_lost(forebay: Forebay, nodes:
         eventually("streams in flight", lambda: load.in_flight >= IN_FLIGHT, 30)
         apply(forebay, SEVENTHS)
         expect_layout(forebay, nodes, SEVENTHS)
+    print(f"while the layout changed: {dict(load.counts)}")
     assert load.counts["finished"] > IN_FLIGHT and load.counts["lost"] == 0, load.counts
     assert node_writes(forebay, nodes)[before:] == [(name, step) for name in nodes for step in ("cordon", "label", "uncordon")]
 
