@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log
+from operator import mul
 
 from forebay.planning.forecast.blend import Blend
 from forebay.planning.forecast.codes import MAX_VALUE, MISSING, packed, unpacked
@@ -20,6 +21,12 @@ from forebay.planning.forecast.state import ForecastState
 FIRST_WEIGHTS = (0.3, 0.2, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """Of the newest value, the fast and the slow average, two trends, the day's change and level, the week's, yesterday's peculiarity."""
 HINTS = len(FIRST_WEIGHTS)
+DAY_CHANGE, DAY_LEVEL, WEEK_CHANGE, WEEK_LEVEL, PECULIARITY = range(5, 10)
+GUARD_POWER = 8
+GUARD_GAIN = 0.01
+GUARD_CLIP = 8.0
+SMALLEST_ERROR = 1e-3
+FIRST_ERRORS = (0.1, 0.5, 0.5)
 OFFSET_SHARE = 0.5
 SMALLEST_OFFSET = 1e-3
 OFFSET_STEPS = (4, 11, 31)
@@ -29,8 +36,12 @@ FURTHEST = 1.0
 CEILING = 1.5
 """No bound is above so many times the week's peak."""
 FORGOTTEN_STEPS = 30
-_NUMBERS = 8 + len(AVERAGES) + 2 * len(TRENDS)
-_BLEND = HINTS + HINTS * (HINTS + 1) // 2 + 3
+SURPRISE = 5.0
+LARGEST_LEVEL = 1.0
+"""A season further away, in logarithms, is of another time."""
+_SCALARS = 9
+_NUMBERS = _SCALARS + len(AVERAGES) + 2 * len(TRENDS)
+_BLEND = HINTS + HINTS * (HINTS + 1) // 2 + 3 + len(FIRST_ERRORS)
 _SCORES = 2 * len(LEVELS) + BINS + 1
 _AHEAD = 4 + HINTS + len(LEVELS)
 
@@ -49,17 +60,39 @@ class Ahead:
 
 @dataclass(slots=True)
 class Horizon:
-    """What is learned for one distance, and the forecasts that are under way."""
+    """What is learned for one distance, and the forecasts that are under way. `errors` are the usual ones of the three candidates."""
 
     steps: int
     blend: Blend
     interval: Interval
     ahead: list[Ahead]
+    errors: list[float]
+
+    def candidates(self, hints: list[float]) -> tuple[float, float, float]:
+        """The blend; and its guards, which it is to beat: the mean week, and yesterday."""
+        return self.blend.of(hints), hints[WEEK_CHANGE] + hints[WEEK_LEVEL], hints[DAY_CHANGE] + hints[DAY_LEVEL] + hints[PECULIARITY]
+
+    def middle(self, hints: list[float]) -> float:
+        """The candidates, each by how small its errors were."""
+        known = (True, hints[WEEK_LEVEL] != 0.0, hints[DAY_LEVEL] != 0.0)
+        shares = [error**-GUARD_POWER if there else 0.0 for error, there in zip(self.errors, known, strict=True)]
+        return float(sum(map(mul, shares, self.candidates(hints))) / sum(shares))
+
+    def learn(self, hints: list[float], target: float, noise: float) -> None:
+        gain = max(GUARD_GAIN, 1.0 / (self.interval.seen + 1.0))
+        self.errors = [
+            error + gain * (min(abs(target - candidate), GUARD_CLIP * noise) + SMALLEST_ERROR - error)
+            for error, candidate in zip(self.errors, self.candidates(hints), strict=True)
+        ]
+        self.blend.learn(hints, target, noise)
 
 
 @dataclass(slots=True)
 class Working:
-    """`offset` is what is added to a load before its logarithm is taken, `mean` and `peak` the load's, `change` the mean one of a step."""
+    """`offset` is what is added to a load before its logarithm is taken, `mean` and `peak` the load's, `change` the mean one of a step.
+
+    `closed` counts steps that were seen; `surprise` is how many sizes the newest one was off.
+    """
 
     seasons: Seasons
     levels: Levels
@@ -69,6 +102,7 @@ class Working:
     peak: float = 0.0
     change: float = 0.1
     closed: int = 0
+    surprise: float = 0.0
 
     def x_of(self, value: float) -> float:
         return log(value + self.offset)
@@ -81,7 +115,7 @@ class Working:
         day_steps = DAY_S // self.seasons.step_s
         self._scale(value, day_steps)
         x = self.x_of(value)
-        if self.closed == 1 or gap >= FORGOTTEN_STEPS:
+        if self.closed == 1 or gap >= FORGOTTEN_STEPS or self._shifted(step, x):
             self.levels.start(x)
         elif not gap:
             self.change += max(0.01, 1.0 / self.closed) * (abs(x - self.levels.means[0]) - self.change)
@@ -93,6 +127,14 @@ class Working:
         for horizon in self.horizons:
             self._score(horizon, step, x, day_steps)
             horizon.ahead.append(self._forecast(horizon, step, base, now, season, age))
+
+    def _shifted(self, step: int, x: float) -> bool:
+        """Whether two steps in a row were far off on the same side: what came before says little of what comes."""
+        before, self.surprise = self.surprise, 0.0
+        for ahead in self.horizons[0].ahead:
+            if ahead.target == step:
+                self.surprise = (x - ahead.middle) / ahead.size
+        return min(abs(before), abs(self.surprise)) > SURPRISE and (before > 0) == (self.surprise > 0)
 
     def _scale(self, value: float, day_steps: int) -> None:
         self.closed += 1
@@ -127,12 +169,12 @@ class Working:
             hints += [0.0, 0.0]
         else:
             x = self.x_of(then)
-            hints += [x - day, day - base]
+            hints += [x - day, _near(day - base)]
             ago = self.seasons.day_ago(step + steps)
             if ago is not None:
                 peculiar = max(-LARGEST_PECULIARITY, min(LARGEST_PECULIARITY, self.x_of(ago) - x))
         then = self.seasons.of_week(step + steps) if week is not None else None
-        hints += [0.0, 0.0] if week is None or then is None else [self.x_of(then) - week, week - base]
+        hints += [0.0, 0.0] if week is None or then is None else [self.x_of(then) - week, _near(week - base)]
         hints.append(peculiar)
         return hints
 
@@ -146,7 +188,7 @@ class Working:
             return
         noise = max(1e-3, horizon.interval.slow if horizon.interval.seen else last.size)
         horizon.interval.learn(x - last.middle, last.size, [x <= bound for bound in last.bounds], day_steps, horizon.steps)
-        horizon.blend.learn(last.hints, x - last.base, noise)
+        horizon.learn(last.hints, x - last.base, noise)
 
     def _forecast(
         self,
@@ -159,10 +201,14 @@ class Working:
     ) -> Ahead:
         hints = self._hints(horizon.steps, step, base, now, season)
         top = self.x_of(CEILING * self.peak)
-        middle = min(top, max(log(self.offset), base + horizon.blend.of(hints)))
+        middle = min(top, max(log(self.offset), base + horizon.middle(hints)))
         size = horizon.interval.size(2 * self.change * horizon.steps**0.5)
         bounds = [min(top, max(log(self.offset), middle + size * bound)) for bound in horizon.interval.bounds()]
         return Ahead(step + horizon.steps, base, middle, size, hints, bounds)
+
+
+def _near(level: float) -> float:
+    return max(-LARGEST_LEVEL, min(LARGEST_LEVEL, level))
 
 
 def unpack(state: ForecastState) -> Working:
@@ -177,16 +223,16 @@ def unpack(state: ForecastState) -> Working:
         raise ValueError("history of another length than its steps have")
     if len(numbers) != _NUMBERS + len(state.horizons) * _BLEND:
         raise ValueError("a model of another make")
-    offset, mean, peak, change, closed, slot, total, count = numbers[:8]
+    offset, mean, peak, change, closed, surprise, slot, total, count = numbers[:_SCALARS]
     seasons = Seasons(state.step_s, yesterday, day, week, int(slot), total, int(count))  # type: ignore[arg-type]
-    end = 8 + len(AVERAGES)
-    levels = Levels(numbers[8:end], numbers[end:_NUMBERS])
+    end = _SCALARS + len(AVERAGES)
+    levels = Levels(numbers[_SCALARS:end], numbers[end:_NUMBERS])
     horizons, at = [], 0
     for i, steps in enumerate(state.horizons):
         start = _NUMBERS + i * _BLEND
         horizon, at = _horizon(steps, numbers[start : start + _BLEND], scores, at, state.step)
         horizons.append(horizon)
-    return Working(seasons, levels, horizons, offset, mean, peak, change, int(closed))
+    return Working(seasons, levels, horizons, offset, mean, peak, change, int(closed), surprise)
 
 
 def _new(state: ForecastState) -> Working:
@@ -195,7 +241,7 @@ def _new(state: ForecastState) -> Working:
 
     slot = slot_s(state.step_s)
     seasons = Seasons(state.step_s, empty(DAY_S // state.step_s), empty(DAY_S // slot), empty(WEEK_S // slot))
-    horizons = [Horizon(steps, Blend.fresh(FIRST_WEIGHTS), Interval.fresh(), []) for steps in state.horizons]
+    horizons = [Horizon(steps, Blend.fresh(FIRST_WEIGHTS), Interval.fresh(), [], list(FIRST_ERRORS)) for steps in state.horizons]
     return Working(seasons, Levels([], []), horizons)
 
 
@@ -207,25 +253,30 @@ def _horizon(steps: int, numbers: list[float], scores: list[float], at: int, ste
             rows[i][j] = rows[j][i] = numbers[place]
             place += 1
     levels = len(LEVELS)
+    if at + _SCORES > len(scores):
+        raise ValueError("fewer scores than levels")
     misses, covered = scores[at : at + levels], scores[at + levels : at + 2 * levels]
     at += 2 * levels
     fast, slow, seen = numbers[place : place + 3]
     interval = Interval(fast, slow, seen, misses, covered, scores[at : at + BINS])
     count = int(scores[at + BINS])
     at += BINS + 1
+    if count < 0 or at + count * _AHEAD > len(scores):
+        raise ValueError("fewer forecasts than are under way")
     ahead = []
     for _ in range(count):
         target, base, middle, size = scores[at : at + 4]
         hints = scores[at + 4 : at + 4 + HINTS]
         ahead.append(Ahead(step + int(target), base, middle, size, hints, scores[at + 4 + HINTS : at + _AHEAD]))
         at += _AHEAD
-    return Horizon(steps, Blend(numbers[:HINTS], rows), interval, ahead), at
+    return Horizon(steps, Blend(numbers[:HINTS], rows), interval, ahead, numbers[place + 3 :]), at
 
 
 def pack(work: Working, step: int) -> dict[str, str]:
     """The packed fields of a state whose open step is `step`."""
     seasons = work.seasons
-    numbers = [work.offset, work.mean, work.peak, work.change, work.closed, seasons.slot, seasons.total, seasons.count]
+    numbers = [work.offset, work.mean, work.peak, work.change, work.closed, work.surprise]
+    numbers += [seasons.slot, seasons.total, seasons.count]
     numbers += [*work.levels.means, *work.levels.trends]
     scores: list[float] = []
     for horizon in work.horizons:
@@ -233,7 +284,7 @@ def pack(work: Working, step: int) -> dict[str, str]:
         numbers += horizon.blend.weights
         for i, row in enumerate(horizon.blend.covariance):
             numbers += row[i:]
-        numbers += [interval.fast, interval.slow, interval.seen]
+        numbers += [interval.fast, interval.slow, interval.seen, *horizon.errors]
         scores += [*interval.misses, *interval.covered, *interval.counts, len(horizon.ahead)]
         for ahead in horizon.ahead:
             scores += [ahead.target - step, ahead.base, ahead.middle, ahead.size, *ahead.hints, *ahead.bounds]
