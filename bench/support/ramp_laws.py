@@ -71,7 +71,7 @@ def _forebay(engine: Engine, setup: Setup, objective: Objective) -> Settings:
         pool = pool_of(engine.profile, min_replicas=setup.min_replicas, max_replicas=setup.max_replicas, scaleDown=scale_down)
         return Forebay(pool, promised(objective, quantile), setup.start_s)
 
-    grid = [(0.95, 300), (0.95, 120), (0.95, 180), (0.95, 240), (0.95, 360), (0.99, 180), (0.99, 300)]
+    grid = [(0.95, 300), (0.95, 120), (0.95, 180), (0.95, 240), (0.99, 240)]
     return {f"p{100 * q:g}, stabilization {s} s": _of(partial(law, q, s)) for q, s in grid}
 
 

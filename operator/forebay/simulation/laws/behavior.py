@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import ceil, floor
 
 KEPT_S = 3600.0
+_NEAR = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +45,22 @@ class Behavior:
 
     def limited(self, now: float, current: int, desired: int) -> int:
         """The count to ask for."""
-        self._desired.append((now, desired))
+        if not self._desired:
+            self._desired.append((now, current))
         for kept in (self._desired, self._changes):
             while kept and kept[0][0] < now - KEPT_S:
                 kept.popleft()
-        least = min(d for at, d in self._desired if at > now - self._up.window_s - 1e-9)
-        most = max(d for at, d in self._desired if at > now - self._down.window_s - 1e-9)
+        least, most = min(self._within(now, self._up.window_s, desired)), max(self._within(now, self._down.window_s, desired))
+        self._desired.append((now, desired))
         steady = max(current, least) if current < least else min(current, most)
         wanted = min(steady, self._highest(now, current)) if steady > current else max(steady, self._lowest(now, current))
         if wanted != current:
             self._changes.append((now, wanted - current))
         return wanted
+
+    def _within(self, now: float, window_s: float, desired: int) -> list[int]:
+        """What is desired now, and was within the window."""
+        return [desired, *(d for at, d in self._desired if at > now - window_s + _NEAR)]
 
     def _highest(self, now: float, current: int) -> int:
         return max((self._allowed_up(now, current, p) for p in self._up.policies), default=10**9)
@@ -74,4 +80,4 @@ class Behavior:
 
     def _changed(self, now: float, period_s: float) -> int:
         """By how much the count was changed within the period."""
-        return sum(by for at, by in self._changes if at > now - period_s + 1e-9)
+        return sum(by for at, by in self._changes if at > now - period_s + _NEAR)
