@@ -57,9 +57,9 @@ def _forebay(series: Series) -> dict[int, Floats]:
             continue
         work = unpack(state)
         for horizon in work.horizons:
-            target = i - 1 + horizon.steps
-            if target < len(series.values):
-                bounds[horizon.steps][:, target] = [work.value_of(bound) for bound in horizon.ahead[-1].bounds[1:]]
+            target, newest = i - 1 + horizon.steps, horizon.newest(state.step)
+            if newest is not None and target < len(series.values):
+                bounds[horizon.steps][:, target] = [work.value_of(bound) for bound in newest.bounds[1:]]
     return bounds
 
 

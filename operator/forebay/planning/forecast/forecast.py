@@ -72,7 +72,7 @@ def _set_back(state: ForecastState, step: int, opened: dict[str, float]) -> Fore
         horizon.ahead = []
     work.seasons.slot, work.seasons.count = -1, 0
     since = step - (state.step - state.since)
-    return state.model_copy(update={**pack(work, step), "since": since, **opened})
+    return state.model_copy(update={**pack(work), "since": since, **opened})
 
 
 def _next(state: ForecastState, step: int, opened: dict[str, float]) -> ForecastState:
@@ -83,13 +83,13 @@ def _next(state: ForecastState, step: int, opened: dict[str, float]) -> Forecast
         return fresh(state.step_s).model_copy(update={"since": step, **opened})
     gap = max(0, state.step - _last(work, state) - 1)
     work.close(state.step, gap, state.step - state.since, state.total / state.count)
-    return state.model_copy(update={**pack(work, step), **opened})
+    return state.model_copy(update={**pack(work), **opened})
 
 
 def _last(work: Working, state: ForecastState) -> int:
     """The step that was closed last: the one from which the newest forecasts were made."""
-    ahead = work.horizons[0].ahead
-    return ahead[-1].target - work.horizons[0].steps if ahead else state.step - 1
+    newest = work.horizons[0].newest(state.step)
+    return state.step - 1 if newest is None else newest.target - work.horizons[0].steps
 
 
 def predict(state: ForecastState, horizon_s: float, coverage: float) -> Forecast | None:
@@ -107,8 +107,9 @@ def predict(state: ForecastState, horizon_s: float, coverage: float) -> Forecast
         return None
     steps = horizon_s / state.step_s + (state.step - 1 - _last(work, state))
     near, far, share = _around(work.horizons, steps)
-    middle = [work.value_of(_between(horizon.ahead[-1].bounds, 0.5)) for horizon in (near, far)]
-    upper = [work.value_of(_between(horizon.ahead[-1].bounds, coverage)) for horizon in (near, far)]
+    bounds = [newest.bounds for horizon in (near, far) if (newest := horizon.newest(state.step)) is not None]
+    middle = [work.value_of(_between(by_level, 0.5)) for by_level in bounds]
+    upper = [work.value_of(_between(by_level, coverage)) for by_level in bounds]
     p50 = middle[0] + share * (middle[1] - middle[0])
     closest = near if share < 0.5 else far
     return Forecast(

@@ -41,9 +41,11 @@ LARGEST_LEVEL = 1.0
 """A season further away, in logarithms, is of another time."""
 _SCALARS = 9
 _NUMBERS = _SCALARS + len(AVERAGES) + 2 * len(TRENDS)
-_BLEND = HINTS + HINTS * (HINTS + 1) // 2 + 3 + len(FIRST_ERRORS)
+_BLEND = HINTS + HINTS * HINTS + 3 + len(FIRST_ERRORS)
 _SCORES = 2 * len(LEVELS) + BINS + 1
 _AHEAD = 4 + HINTS + len(LEVELS)
+ERA = 1 << 24
+"""Targets are kept as a float of so many steps, which is exact; 32 years of minutes."""
 
 
 @dataclass(slots=True)
@@ -60,13 +62,29 @@ class Ahead:
 
 @dataclass(slots=True)
 class Horizon:
-    """What is learned for one distance, and the forecasts that are under way. `errors` are the usual ones of the three candidates."""
+    """What is learned for one distance, and the forecasts that are under way, flat, the newest last.
+
+    `errors` are the usual ones of the three candidates.
+    """
 
     steps: int
     blend: Blend
     interval: Interval
-    ahead: list[Ahead]
+    ahead: list[float]
     errors: list[float]
+
+    def newest(self, step: int) -> Ahead | None:
+        """The forecast that was made last; `step` is one of these years."""
+        return _read(self.ahead, len(self.ahead) - _AHEAD, step) if self.ahead else None
+
+    def due(self, step: int) -> Ahead | None:
+        """The forecast for this step, if one was made; it and all before it are under way no longer."""
+        passed = 0
+        while passed < len(self.ahead) and _target(self.ahead[passed], step) <= step:
+            passed += _AHEAD
+        found = _read(self.ahead, passed - _AHEAD, step) if passed else None
+        self.ahead = self.ahead[passed:]
+        return found if found is not None and found.target == step else None
 
     def candidates(self, hints: list[float]) -> tuple[float, float, float]:
         """The blend; and its guards, which it is to beat: the mean week, and yesterday."""
@@ -126,14 +144,14 @@ class Working:
         season = self._season(step, base, age)
         for horizon in self.horizons:
             self._score(horizon, step, x, day_steps)
-            horizon.ahead.append(self._forecast(horizon, step, base, now, season, age))
+            horizon.ahead += self._forecast(horizon, step, base, now, season, age)
 
     def _shifted(self, step: int, x: float) -> bool:
         """Whether two steps in a row were far off on the same side: what came before says little of what comes."""
         before, self.surprise = self.surprise, 0.0
-        for ahead in self.horizons[0].ahead:
-            if ahead.target == step:
-                self.surprise = (x - ahead.middle) / ahead.size
+        ahead = self.horizons[0].newest(step)
+        if ahead is not None and ahead.target == step:
+            self.surprise = (x - ahead.middle) / ahead.size
         return min(abs(before), abs(self.surprise)) > SURPRISE and (before > 0) == (self.surprise > 0)
 
     def _scale(self, value: float, day_steps: int) -> None:
@@ -179,12 +197,8 @@ class Working:
         return hints
 
     def _score(self, horizon: Horizon, step: int, x: float, day_steps: int) -> None:
-        due = [ahead for ahead in horizon.ahead if ahead.target <= step]
-        if not due:
-            return
-        horizon.ahead = horizon.ahead[len(due) :]
-        last = due[-1]
-        if last.target != step:
+        last = horizon.due(step)
+        if last is None:
             return
         noise = max(1e-3, horizon.interval.slow if horizon.interval.seen else last.size)
         horizon.interval.learn(x - last.middle, last.size, [x <= bound for bound in last.bounds], day_steps, horizon.steps)
@@ -198,13 +212,24 @@ class Working:
         now: Sequence[float],
         season: tuple[float | None, float | None],
         age: int,
-    ) -> Ahead:
+    ) -> list[float]:
         hints = self._hints(horizon.steps, step, base, now, season)
         top = self.x_of(CEILING * self.peak)
         middle = min(top, max(log(self.offset), base + horizon.middle(hints)))
-        size = horizon.interval.size(2 * self.change * horizon.steps**0.5)
+        size = horizon.interval.size(2 * self.change * horizon.steps**0.5, horizon.steps)
         bounds = [min(top, max(log(self.offset), middle + size * bound)) for bound in horizon.interval.bounds()]
-        return Ahead(step + horizon.steps, base, middle, size, hints, bounds)
+        return [float((step + horizon.steps) % ERA), base, middle, size, *hints, *bounds]
+
+
+def _target(kept: float, step: int) -> int:
+    """The step that was kept as a rest of an era: the one nearest to this step."""
+    return step + (int(kept) - step + ERA // 2) % ERA - ERA // 2
+
+
+def _read(ahead: list[float], at: int, step: int) -> Ahead:
+    kept, base, middle, size = ahead[at : at + 4]
+    hints_end = at + 4 + HINTS
+    return Ahead(_target(kept, step), base, middle, size, ahead[at + 4 : hints_end], ahead[hints_end : at + _AHEAD])
 
 
 def _near(level: float) -> float:
@@ -218,8 +243,7 @@ def unpack(state: ForecastState) -> Working:
     yesterday, day, week = (unpacked(text, "H") for text in (state.yesterday, state.day, state.week))
     numbers = unpacked(state.model, "d").tolist()
     scores = unpacked(state.scores, "f").tolist()
-    new = _new(state)
-    if (len(yesterday), len(day), len(week)) != (len(new.seasons.yesterday), len(new.seasons.day), len(new.seasons.week)):
+    if (len(yesterday), len(day), len(week)) != _lengths(state.step_s):
         raise ValueError("history of another length than its steps have")
     if len(numbers) != _NUMBERS + len(state.horizons) * _BLEND:
         raise ValueError("a model of another make")
@@ -230,28 +254,30 @@ def unpack(state: ForecastState) -> Working:
     horizons, at = [], 0
     for i, steps in enumerate(state.horizons):
         start = _NUMBERS + i * _BLEND
-        horizon, at = _horizon(steps, numbers[start : start + _BLEND], scores, at, state.step)
+        horizon, at = _horizon(steps, numbers[start : start + _BLEND], scores, at)
         horizons.append(horizon)
     return Working(seasons, levels, horizons, offset, mean, peak, change, int(closed), surprise)
+
+
+def _lengths(step_s: int) -> tuple[int, int, int]:
+    """Of yesterday, the mean day and the mean week."""
+    slot = slot_s(step_s)
+    return DAY_S // step_s, DAY_S // slot, WEEK_S // slot
 
 
 def _new(state: ForecastState) -> Working:
     def empty(length: int) -> array[int]:
         return array("H", [MISSING]) * length
 
-    slot = slot_s(state.step_s)
-    seasons = Seasons(state.step_s, empty(DAY_S // state.step_s), empty(DAY_S // slot), empty(WEEK_S // slot))
+    yesterday, day, week = map(empty, _lengths(state.step_s))
+    seasons = Seasons(state.step_s, yesterday, day, week)
     horizons = [Horizon(steps, Blend.fresh(FIRST_WEIGHTS), Interval.fresh(), [], list(FIRST_ERRORS)) for steps in state.horizons]
     return Working(seasons, Levels([], []), horizons)
 
 
-def _horizon(steps: int, numbers: list[float], scores: list[float], at: int, step: int) -> tuple[Horizon, int]:
-    rows = [[0.0] * HINTS for _ in range(HINTS)]
-    place = HINTS
-    for i in range(HINTS):
-        for j in range(i, HINTS):
-            rows[i][j] = rows[j][i] = numbers[place]
-            place += 1
+def _horizon(steps: int, numbers: list[float], scores: list[float], at: int) -> tuple[Horizon, int]:
+    place = HINTS + HINTS * HINTS
+    rows = [numbers[start : start + HINTS] for start in range(HINTS, place, HINTS)]
     levels = len(LEVELS)
     if at + _SCORES > len(scores):
         raise ValueError("fewer scores than levels")
@@ -263,17 +289,13 @@ def _horizon(steps: int, numbers: list[float], scores: list[float], at: int, ste
     at += BINS + 1
     if count < 0 or at + count * _AHEAD > len(scores):
         raise ValueError("fewer forecasts than are under way")
-    ahead = []
-    for _ in range(count):
-        target, base, middle, size = scores[at : at + 4]
-        hints = scores[at + 4 : at + 4 + HINTS]
-        ahead.append(Ahead(step + int(target), base, middle, size, hints, scores[at + 4 + HINTS : at + _AHEAD]))
-        at += _AHEAD
+    ahead = scores[at : at + count * _AHEAD]
+    at += count * _AHEAD
     return Horizon(steps, Blend(numbers[:HINTS], rows), interval, ahead, numbers[place + 3 :]), at
 
 
-def pack(work: Working, step: int) -> dict[str, str]:
-    """The packed fields of a state whose open step is `step`."""
+def pack(work: Working) -> dict[str, str]:
+    """The packed fields of a state."""
     seasons = work.seasons
     numbers = [work.offset, work.mean, work.peak, work.change, work.closed, work.surprise]
     numbers += [seasons.slot, seasons.total, seasons.count]
@@ -282,12 +304,10 @@ def pack(work: Working, step: int) -> dict[str, str]:
     for horizon in work.horizons:
         interval = horizon.interval
         numbers += horizon.blend.weights
-        for i, row in enumerate(horizon.blend.covariance):
-            numbers += row[i:]
+        for row in horizon.blend.covariance:
+            numbers += row
         numbers += [interval.fast, interval.slow, interval.seen, *horizon.errors]
-        scores += [*interval.misses, *interval.covered, *interval.counts, len(horizon.ahead)]
-        for ahead in horizon.ahead:
-            scores += [ahead.target - step, ahead.base, ahead.middle, ahead.size, *ahead.hints, *ahead.bounds]
+        scores += [*interval.misses, *interval.covered, *interval.counts, len(horizon.ahead) // _AHEAD, *horizon.ahead]
     return {
         "yesterday": packed(seasons.yesterday, "H"),
         "day": packed(seasons.day, "H"),
