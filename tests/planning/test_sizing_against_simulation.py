@@ -11,6 +11,7 @@ counts march in step, which the model leaves out (docs/planning/queueing.md).
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 
@@ -99,7 +100,7 @@ def described(case: Case, sizing: Sizing) -> str:
     )
 
 
-def test_chosen_sizes_hold_in_simulation_and_few_are_too_large() -> None:
+def test_chosen_sizes_hold_in_simulation_and_few_are_too_large(figures: Callable[[str], None]) -> None:
     chance = random.Random(20)
     broken, spare, spare_by_throughput, larger = [], 0, 0, 0
     for number in range(CASES):
@@ -118,6 +119,6 @@ def test_chosen_sizes_hold_in_simulation_and_few_are_too_large() -> None:
                 spare += 1
                 spare_by_throughput += sizing.binding == "throughput"
         print(line)
-    print(f"{CASES - len(broken)} of {CASES} sizes hold; of {larger} above one replica, one fewer would have met the promise in {spare},")
-    print(f"{spare_by_throughput} of them with more than 90 % of their throughput asked for, which the sizing does not allow")
+    figures(f"sizing: {CASES - len(broken)} of {CASES} sizes hold; of {larger} above one replica, one fewer would have met the promise in")
+    figures(f"{spare}, {spare_by_throughput} of them with more than 90 % of their throughput asked for, which the sizing does not allow")
     assert not broken, "\n".join(broken)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -355,7 +356,7 @@ def test_a_drain_waits_for_what_runs_and_holds_until_the_pod_is_not_stopped_afte
     run(main)
 
 
-def test_the_limit_follows_a_real_engine(tmp_path: Path) -> None:
+def test_the_limit_follows_a_real_engine(tmp_path: Path, figures: Callable[[str], None]) -> None:
     """Twenty streams want to run; 30 ms between tokens are promised. At 5 ms + 2.5 ms a stream ten fit, at twice that four."""
 
     async def keep_asking(world: World) -> None:
@@ -373,7 +374,7 @@ def test_the_limit_follows_a_real_engine(tmp_path: Path) -> None:
             after = await steady(world, 2.0)
             world.engine.token_s = lambda running: 0.002
             again = await steady(world, 2.0)
-            print(f"limit: {before:.1f} before, {after:.1f} at half the speed, {again:.1f} when fast")
+            figures(f"limit of a real engine: {before:.1f} before, {after:.1f} at half the speed, {again:.1f} when fast")
             for asker in askers:
                 asker.cancel()
             assert after < before < again

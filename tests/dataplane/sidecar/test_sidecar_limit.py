@@ -61,7 +61,7 @@ def settled(limits: Iterable[int]) -> float:
     return sum(last) / len(last)
 
 
-def test_it_follows_an_engine_that_becomes_twice_as_slow_and_fast_again() -> None:
+def test_it_follows_an_engine_that_becomes_twice_as_slow_and_fast_again(figures: Callable[[str], None]) -> None:
     """20 ms between tokens are promised; a step takes 5 ms and 0.1 ms for each stream: about 140 streams fit, then 40 at half the speed."""
     plant = Plant(a_limiter(a_config(interTokenLatency=0.020)), lambda n: 0.005 + 0.0001 * n)
     before = settled(plant.run(90))
@@ -69,7 +69,7 @@ def test_it_follows_an_engine_that_becomes_twice_as_slow_and_fast_again() -> Non
     slow = settled(plant.run(90))
     plant.step_s = lambda n: 0.005 + 0.0001 * n
     again = settled(plant.run(120))
-    print(f"limit: {before:.0f} before, {slow:.0f} at half the speed, {again:.0f} again at full speed")
+    figures(f"limit: {before:.0f} before, {slow:.0f} at half the speed, {again:.0f} again at full speed")
     assert 110 <= before <= 150
     assert 28 <= slow <= 50
     assert 110 <= again <= 150
