@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from forebay.api.batch_class import BatchClassSpec
 from forebay.planning.work import EngineProfile
 from forebay.simulation.law import Observation, Sample
@@ -49,6 +51,12 @@ def test_it_knows_how_long_replicas_took_and_learns_how_long_they_take() -> None
     law.decide(Observation(135.0, 1, 2, samples(135.0, 4.0)))
     law.decide(Observation(225.0, 3, 0, samples(225.0, 4.0)))
     assert law._memory.start_times_s[1:] == (105.0, 105.0), "counted from the decision, seen at the next look"
+
+
+def test_a_run_that_does_not_sample_by_class_is_refused_and_not_taken_for_no_load() -> None:
+    setup = Setup(ENGINE, start_s=100.0, min_replicas=1, max_replicas=8, first_replicas=1)
+    with pytest.raises(ValueError, match="by_class"):
+        Run(setup, a_law()).through(Request(i / 4.0, 4000, 1000) for i in range(200))
 
 
 def test_it_follows_load_up_and_gives_back_after_its_window() -> None:

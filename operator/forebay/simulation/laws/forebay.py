@@ -41,6 +41,9 @@ class Forebay:
         """What led to the last decision."""
 
     def decide(self, seen: Observation) -> int:
+        """Raises ValueError where the run does not sample by class: no demand would be seen in any load."""
+        if any(s.arrived and not s.classes for s in seen.last(self._window_s)):
+            raise ValueError("this law needs a setup that samples by class: Setup(by_class=True)")
         self._follow(seen)
         decision = plan(self._snapshot(seen))
         self._memory, self.why = decision.memory, decision.why
