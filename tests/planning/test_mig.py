@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.planning.builders import a_node, a_profile, a_spec, verdict
+from tests.planning.builders import a_node, a_pod, a_profile, a_spec, verdict
 from tests.planning.mig_world import HALVES, SEVENTHS, World, own, succeeds, world
 
 from forebay.planning.decision import Plan
@@ -38,6 +38,42 @@ def test_one_node_at_a_time() -> None:
     assert [entry for entry in three.log if entry.startswith(("cordon", "uncordon"))] == [
         f"{verb} {name}" for name in ("n1", "n2", "n3") for verb in ("cordon", "uncordon")
     ]
+
+
+def test_a_node_that_serves_is_not_begun_while_replicas_elsewhere_are_on_their_way() -> None:
+    """Else for a while nobody would answer."""
+    two = world("n1", "n2", pods=2)
+    two.pods += [a_pod(f"new-{i}", node="", ready=False) for i in range(2)]
+    for _ in range(5):
+        waits = two.round()
+    assert two.log[-1] == "uncordon n1"
+    assert "2 replicas have room on n1 and are not there yet" in verdict(waits, "Partitioned").message
+    placed = [p.model_copy(update={"node": "n1"} if p.name.startswith("new") else {}) for p in two.pods]
+    two.pods = placed
+    waits = two.round()
+    assert "new-0, new-1 elsewhere must answer first" in verdict(waits, "Partitioned").message
+    assert partitioned(waits) == ("False", "Repartitioning") and two.log[-1] == "uncordon n1"
+    two.pods = [p.model_copy(update={"ready": True, "ready_at": two.now}) for p in placed]
+    two.round()
+    assert "cordon n2" in two.log
+
+
+def test_what_will_never_come_is_not_waited_for() -> None:
+    """Replicas that fit on no node yet, and a pool of one node."""
+    two = world("n1", "n2", pods=1)
+    two.pods.append(a_pod("homeless", node="", ready=False))
+    two.round()
+    assert two.log[0] == "cordon n1"
+    one = world("n1", pods=1)
+    one.round()
+    assert one.log[0] == "cordon n1"
+
+
+def test_a_node_without_answering_replicas_goes_first() -> None:
+    two = world("n1", "n2")
+    two.pods = [a_pod("p", node="n1")]
+    two.round()
+    assert two.log[0] == "cordon n2"
 
 
 def test_a_node_is_uncordoned_only_when_its_partitions_are_allocatable() -> None:

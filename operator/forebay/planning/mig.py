@@ -1,5 +1,7 @@
 """Changing the MIG layout of the pool's own nodes through mig-manager's contract, one node at a time.
 
+A node whose replicas answer is begun only when what is under way on the other nodes answers too: so somebody always serves.
+
 cordon → unroute → drain → label → wait for `success` and for the partitions to be allocatable → uncordon. mig-manager neither cordons
 nor drains, and acts only when the label's value changes; it has no "observed" mark, so a layout counts as applied only when the label is
 ours, the state says success and the node's allocatable shows the partitions. A node that fails or does not finish in time stays cordoned,
@@ -134,6 +136,31 @@ def _halted(node: NodeView, progress: Partitioning) -> Verdict:
     return _verdict("False", Reason.PARTITIONING_STUCK, message)
 
 
+def _answers_on(snapshot: Snapshot, node: NodeView) -> bool:
+    return any(p.ready and not p.deleting and p.node == node.name for p in snapshot.pods)
+
+
+def _missing(snapshot: Snapshot, own: list[NodeView], node: NodeView) -> str:
+    """What has to come on other nodes before this one's replicas can be spared, or nothing. What will never come is not waited for."""
+    if not _answers_on(snapshot, node):
+        return ""
+    layout, others = snapshot.spec.partitioning.layout, [n for n in own if n is not node]
+    live = [p for p in snapshot.pods if not p.deleting]
+    starting = sorted(p.name for p in live if not p.ready and p.node in {n.name for n in others})
+    if starting:
+        return f"{', '.join(starting[:3])} elsewhere must answer first"
+    homeless = sum(not p.node for p in live)
+    finished = [n.name for n in others if applied(n, layout) and (_ours(n) or (not n.unschedulable and _has_room(snapshot, n)))]
+    return f"{homeless} replicas have room on {', '.join(finished[:3])} and are not there yet" if homeless and finished else ""
+
+
+def _has_room(snapshot: Snapshot, node: NodeView) -> bool:
+    """Whether one more replica of any profile fits on the node's partitions."""
+    taken = sum(p.node == node.name for p in snapshot.pods)
+    sizes = {p.partition: p.gpus for p in snapshot.spec.profiles if p.partition in snapshot.spec.partitioning.layout}
+    return any(int(node.allocatable.get(mig_resource(name), 0)) >= (taken + 1) * gpus > 0 for name, gpus in sizes.items())
+
+
 def repartition(snapshot: Snapshot) -> Repartition:
     """The next step towards the layout on all of the pool's own nodes."""
     spec: InferencePoolSpec = snapshot.spec
@@ -157,8 +184,11 @@ def repartition(snapshot: Snapshot) -> Repartition:
         message = f"node {waiting[0].name} is cordoned by somebody else: it is partitioned once it is uncordoned"
         return Repartition(done, {}, _verdict("False", Reason.REPARTITIONING, message))
     progress = {k: v for k, v in snapshot.memory.partitioning.items() if v.config == config and k in {n.name for n in free}}
-    # A node that is out of service already goes first, so that never two are.
-    node = min(free, key=lambda n: (n.name not in progress, not _ours(n)))
+    # A node that is out of service already goes first, so that never two are; then one that nobody would miss.
+    node = min(free, key=lambda n: (n.name not in progress, not _ours(n), _answers_on(snapshot, n)))
+    if not _ours(node) and (missing := _missing(snapshot, own, node)):
+        message = f"node {node.name} waits, for its replicas answer: {missing}"
+        return Repartition(done, {}, _verdict("False", Reason.REPARTITIONING, message))
     known = progress.get(node.name)
     if known and known.phase in ("Failed", "Stuck"):
         return Repartition(done, progress, _halted(node, known))
