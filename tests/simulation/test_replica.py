@@ -47,7 +47,7 @@ def by_events(profile: EngineProfile, requests: list[Request]) -> list[tuple[flo
         replica.take(request, request.arrived)
     while replica.next_at < inf:
         replica.advance(replica.next_at)
-    assert replica.in_flight == 0 and replica.context_tokens == 0
+    assert replica.in_flight == 0 and replica.context_tokens == 0 and replica.prompt_tokens == 0
     return [(r.first_token, r.finished) for r in requests]
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import inf
 
 from forebay.planning.work import EngineProfile
 from forebay.simulation.replica import Replica
 from forebay.simulation.request import Request
+
+PROMPT_TOKENS = 1000
+"""Step in which prompts are compared: the gateway's 4 KiB."""
 
 
 class Fleet:
@@ -111,12 +113,15 @@ class Fleet:
         return []
 
     def route(self, request: Request, now: float) -> Replica | None:
-        """To the replica with the fewest in flight; held where there is none. Answers the replica."""
-        best, fewest = None, inf
+        """As the gateway does: to the replica with the least prompts to compute, in thousands of tokens, and then the fewest in flight.
+
+        Held where there is none. Answers the replica.
+        """
+        best, least = None, (0, 0)
         for replica in self.serving:
-            load = replica.in_flight
-            if load < fewest:
-                best, fewest = replica, load
+            cost = replica.prompt_tokens // PROMPT_TOKENS, replica.in_flight
+            if best is None or cost < least:
+                best, least = replica, cost
         if best is None:
             self.held.append(request)
             return None

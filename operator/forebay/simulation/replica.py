@@ -24,7 +24,8 @@ class Replica:
 
     __slots__ = (
         "_began", "_chain", "_context", "_leaving", "_order", "_profile", "_step_s", "_steps", "_taken", "_waiting",
-        "created_at", "draining", "gone_at", "next_at", "number", "ready_at", "refused", "running", "spot", "started", "variant",
+        "created_at", "draining", "gone_at", "next_at", "number", "prompt_tokens", "ready_at", "refused", "running",
+        "spot", "started", "variant",
     )  # fmt: skip
 
     def __init__(
@@ -36,6 +37,8 @@ class Replica:
         self.draining = False
         self.next_at = inf
         self.running = 0
+        self.prompt_tokens = 0
+        """Tokens of prompts that wait or are being computed."""
         self.started: list[Request] = []
         """Those that got their first token in the last advance."""
         self._waiting: deque[Request] = deque()
@@ -79,6 +82,7 @@ class Replica:
     def take(self, request: Request, now: float) -> None:
         """A request arrives."""
         self._waiting.append(request)
+        self.prompt_tokens += request.input_tokens
         if self.next_at == inf:
             self._begin(now)
         elif self._chain:
@@ -90,7 +94,7 @@ class Replica:
         self._waiting.clear()
         self._taken.clear()
         self._leaving.clear()
-        self.running, self._chain, self.next_at = 0, 0, inf
+        self.running, self.prompt_tokens, self._chain, self.next_at = 0, 0, 0, inf
         return lost
 
     def advance(self, now: float) -> list[Request]:
@@ -117,6 +121,7 @@ class Replica:
     def _start_decoding(self, now: float, done: list[Request]) -> None:
         """Those whose prompts were computed in the step that ends."""
         for request in self._taken:
+            self.prompt_tokens -= request.input_tokens
             request.first_token = now
             if request.output_tokens <= 1:
                 request.finished = now
@@ -134,6 +139,7 @@ class Replica:
         room = profile.max_concurrency - self.running
         self._began = now
         while waiting and waiting[0].gives_up_at < now:
+            self.prompt_tokens -= waiting[0].input_tokens
             self.refused.append(waiting.popleft())
         if waiting and room > 0:
             self._taken = [waiting.popleft() for _ in range(min(room, len(waiting)))]

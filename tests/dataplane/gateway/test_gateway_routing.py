@@ -103,6 +103,32 @@ def test_a_burst_between_two_reports_spreads_over_all() -> None:
     assert [endpoint.since for endpoint in replicas.endpoints] == [10] * 10
 
 
+def test_a_replica_that_has_just_come_does_not_get_every_prompt() -> None:
+    """It has the fewest in flight until it has as many as the others; its prompts would all wait for each other."""
+    replicas = Replicas()
+    replicas.update((f"10.0.0.{index}", 1) for index in range(4))
+    for index, endpoint in enumerate(replicas.endpoints):
+        endpoint.told(0, 60 if index else 0, 100, draining=False)
+    for _ in range(12):
+        picked = replicas.pick(())
+        assert picked is not None
+        picked.since += 1
+        picked.unbegun_bytes += 16_000
+    assert [endpoint.unbegun_bytes for endpoint in replicas.endpoints] == [48_000] * 4
+    for endpoint in replicas.endpoints:
+        endpoint.unbegun_bytes = 0
+    assert replicas.pick(()) is replicas.endpoints[0]
+
+
+def test_short_prompts_are_no_reason_to_crowd_a_replica() -> None:
+    replicas = Replicas()
+    replicas.update([("10.0.0.1", 1), ("10.0.0.2", 1)])
+    idle, busy = replicas.endpoints
+    idle.unbegun_bytes = 300
+    busy.told(0, 60, 100, draining=False)
+    assert replicas.pick(()) is replicas.pick(()) is idle
+
+
 def test_a_thousand_replicas_are_all_used() -> None:
     replicas = Replicas()
     replicas.update((f"10.0.{index // 250}.{index % 250}", 1) for index in range(1000))

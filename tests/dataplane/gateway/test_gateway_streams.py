@@ -95,6 +95,40 @@ def test_a_stream_that_stalls_is_broken_off(tmp_path: Path) -> None:
     run(test)
 
 
+def test_a_prompt_counts_until_its_stream_begins_or_fails(tmp_path: Path) -> None:
+    async def test() -> None:
+        document = a_document(a_policy(timeouts={"firstByteSeconds": 0.2, "idleSeconds": 5.0}))
+        async with World(tmp_path, document) as world:
+            (endpoint,) = world.role.fleet.endpoints()
+            seen: list[int] = []
+            usual = world.sidecar.answer
+
+            async def look(request: Request, response: Response) -> None:
+                seen.append(endpoint.unbegun_bytes)
+                assert len(request.body) == endpoint.unbegun_bytes
+                await usual(request, response)
+
+            world.sidecar.answer = look
+            async with world.streaming() as reply:
+                await anext(reply)
+                assert endpoint.unbegun_bytes == 0
+                await read_all(reply)
+
+            async def never(request: Request, response: Response) -> None:
+                seen.append(endpoint.unbegun_bytes)
+                await asyncio.Event().wait()
+
+            world.sidecar.answer = never
+            async with world.streaming() as reply:
+                assert reply.status == 504
+            assert endpoint.unbegun_bytes == 0 and len(seen) == 2 and min(seen) > 0
+            world.sidecar.answer = usual
+            await world.chat()
+            assert endpoint.unbegun_bytes == 0
+
+    run(test)
+
+
 @pytest.mark.parametrize("temperature", [0, 1], ids=["shared", "straight"])
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_hangs_up_cancels_the_replica(tmp_path: Path, stream: bool, temperature: int) -> None:

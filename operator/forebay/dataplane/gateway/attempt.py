@@ -68,7 +68,11 @@ async def attempt(client: Client, call: Call, pool: Pool, endpoint: Endpoint) ->
     """The replica's answer, and the reason code where another replica should be tried instead of giving it to the client."""
     policy = call.route.policy
     stream: Stream | None = None
+    body = body_for(call.ask, pool.model)
+    # Where an answer comes in one piece it cannot be seen when its prompt has been computed.
+    prompt_bytes = len(body) if call.ask.stream else 0
     endpoint.since += 1
+    endpoint.unbegun_bytes += prompt_bytes
     try:
         due = time.perf_counter() + policy.first_byte_s
         reply = await client.send(
@@ -77,7 +81,7 @@ async def attempt(client: Client, call: Call, pool: Pool, endpoint: Endpoint) ->
             "POST",
             call.ask.door.path,
             call.headers,
-            body_for(call.ask, pool.model),
+            body,
             connect_timeout_s=_CONNECT_TIMEOUT_S,
             first_byte_timeout_s=policy.first_byte_s,
         )
@@ -96,6 +100,7 @@ async def attempt(client: Client, call: Call, pool: Pool, endpoint: Endpoint) ->
     except UpstreamError as error:
         return _failed(error, pool, endpoint)
     finally:
+        endpoint.unbegun_bytes -= prompt_bytes
         if stream is None:
             endpoint.since -= 1
     return answer, _retry_for(answer, endpoint)

@@ -15,10 +15,17 @@ _SCAN = 16
 """Replicas looked at for one choice. Beyond this many a run of neighbours from a moving start does as well, at a bounded cost."""
 
 
-class Endpoint:
-    """One sidecar. `since` is what this gateway has sent less what has ended, since the last report."""
+_PROMPT_BYTES = 4096
+"""Prompts are compared in steps of about a thousand tokens: what an engine computes in the time of a few steps that decode."""
 
-    __slots__ = ("draining", "healthy", "host", "limit", "missed", "name", "port", "reported", "since")
+
+class Endpoint:
+    """One sidecar. `since` is what this gateway has sent less what has ended, since the last report.
+
+    `unbegun_bytes` are of bodies whose streams have not begun: prompts that wait or are being computed there.
+    """
+
+    __slots__ = ("draining", "healthy", "host", "limit", "missed", "name", "port", "reported", "since", "unbegun_bytes")
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
@@ -26,6 +33,7 @@ class Endpoint:
         self.reported = 0
         self.limit = 1
         self.since = 0
+        self.unbegun_bytes = 0
         self.draining = False
         self.healthy = True
         self.missed = 0
@@ -34,6 +42,14 @@ class Endpoint:
     def load(self) -> float:
         """Requests queued and in flight, as a share of what the replica takes at once. Replicas of one pool need not be equal."""
         return max(0, self.reported + self.since) / self.limit
+
+    @property
+    def cost(self) -> tuple[int, float]:
+        """What is compared between replicas. Prompts count first: all that is sent to a replica waits until they are computed.
+
+        By requests in flight alone a replica that has just come would get every one, until it has as many as the others.
+        """
+        return self.unbegun_bytes // _PROMPT_BYTES, self.load
 
     @property
     def usable(self) -> bool:
@@ -79,19 +95,19 @@ class Replicas:
             return None
         self._turn += 1
         best: Endpoint | None = None
-        best_load = 0.0
+        least = 0, 0.0
         for offset in range(min(count, _SCAN)):
             endpoint = self.endpoints[(self._turn + offset) % count]
             if not endpoint.usable or endpoint in tried:
                 continue
-            load = endpoint.load
-            if best is None or load < best_load:
-                best, best_load = endpoint, load
+            cost = endpoint.cost
+            if best is None or cost < least:
+                best, least = endpoint, cost
         return best or self._any(tried)
 
     def _any(self, tried: Collection[Endpoint]) -> Endpoint | None:
         left = [endpoint for endpoint in self.endpoints if endpoint not in tried]
-        return min(left, key=lambda endpoint: (not endpoint.usable, endpoint.load), default=None)
+        return min(left, key=lambda endpoint: (not endpoint.usable, endpoint.cost), default=None)
 
 
 _NONE = Replicas()
