@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import InferencePoolSpec
 from forebay.planning.decision import Action, Plan, Verdict
+from forebay.planning.outlook import learn
 from forebay.planning.planner import plan
 from forebay.planning.snapshot import (
     CapacityType,
@@ -18,6 +20,7 @@ from forebay.planning.snapshot import (
     PodView,
     PoolIdentity,
     Settings,
+    Shape,
     Snapshot,
     Taint,
 )
@@ -82,6 +85,18 @@ def demand(
         queued=queued,
     )
     return Demand(measured_at=NOW - age_s, window_s=45, source="scrape", replicas_reporting=reporting, classes={"interactive": measured})
+
+
+def learned(rates: Sequence[float], name: str = "interactive", input_tokens: float = 200, output_tokens: float = 100) -> Memory:
+    """The memory of a planner that has seen these rates, requests/s, one a minute until now."""
+    memory = Memory(shapes={name: Shape(input_tokens=input_tokens, output_tokens=output_tokens)})
+    for index, rate in enumerate(rates):
+        at = NOW - 60.0 * (len(rates) - index)
+        measured = Demand(
+            measured_at=at, window_s=45, source="scrape", replicas_reporting=1, classes={name: ClassDemand(requests_per_s=rate)}
+        )
+        memory = memory.model_copy(update={"forecasts": learn(memory.forecasts, measured, memory.shapes, (name,))})
+    return memory
 
 
 def a_snapshot(**fields: Any) -> Snapshot:

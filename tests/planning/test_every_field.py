@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.planning.builders import NOW, POOL, a_class, a_pod, demand, running
+from tests.planning.builders import NOW, POOL, a_class, a_pod, demand, learned, running
 
 from forebay.api.admission import schema_for, validate
 from forebay.api.batch_class import BatchClassSpec
@@ -51,7 +51,13 @@ KARPENTER: Object = {
             "iteration": {"base": "20ms", "perToken": "0.05ms", "perKvToken": "0.2us"},
         }
     ],
-    "scaling": {"minReplicas": 2, "maxReplicas": 20, "paused": False, "scaleDown": {"stabilization": "5m"}},
+    "scaling": {
+        "minReplicas": 2,
+        "maxReplicas": 20,
+        "paused": False,
+        "scaleDown": {"stabilization": "5m"},
+        "forecast": {"mode": "Auto", "coverage": 0.9},
+    },
     "capacity": {
         "accelerators": [
             {
@@ -106,6 +112,7 @@ WORLDS: dict[str, tuple[str, Object]] = {
 # Spot that did not come, and load that has become less.
 OVERDUE = {**running(2), "memory": Memory(target=2)}
 OVERDUE["pods"] = (*OVERDUE["pods"], a_pod("late", "spot", ready=False, created_at=NOW - 5000, node=""))
+AHEAD = {"memory": learned([10.0 + 4 * (minute % 5) for minute in range(70)])}
 LESS = {
     **running(6),
     "memory": Memory(target=6, observed_since=NOW - 400, recommendations=(Recommendation(at=NOW - 350, replicas=2),)),
@@ -120,7 +127,13 @@ def outcomes(world: str, spec: Object) -> list[Any]:
     pool = InferencePoolSpec.model_validate(given["mig" if world == "mig" else "pool"])
     classes = {"interactive": batch_class, "other": a_class()}
     found: list[Any] = []
-    for fields in ({"demand": demand(20)}, {"demand": demand(200)}, {"demand": demand(30), **OVERDUE}, {"demand": demand(0.1), **LESS}):
+    for fields in (
+        {"demand": demand(20)},
+        {"demand": demand(200)},
+        {"demand": demand(30), **OVERDUE},
+        {"demand": demand(0.1), **LESS},
+        {"demand": demand(12), **AHEAD},
+    ):
         decided = plan(Snapshot(now=NOW, pool=POOL, spec=pool, classes=classes, settings=Settings(sidecar_image="i"), **fields))
         found.append(decided.model_dump(mode="json", by_alias=True))
     document = compile_sidecar(POOL, pool, classes)

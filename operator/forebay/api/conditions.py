@@ -20,6 +20,7 @@ class Type(StrEnum):
     CAPACITY_PROVISIONED = "CapacityProvisioned"
     SLO_FEASIBLE = "SloFeasible"
     METRICS_FRESH = "MetricsFresh"
+    FORECAST_CALIBRATED = "ForecastCalibrated"
     BUDGET_RESPECTED = "BudgetRespected"
     PARTITIONED = "Partitioned"
     FIELD_CONFLICT = "FieldConflict"
@@ -55,6 +56,10 @@ class Reason(StrEnum):
     FRESH = "Fresh"
     STALE = "Stale"
     NO_SAMPLES = "NoSamples"
+    FORECAST_CALIBRATED = "Calibrated"
+    FORECAST_LEARNING = "Learning"
+    FORECAST_DRIFTED = "Drifted"
+    FORECAST_DISABLED = "ForecastDisabled"
     WITHIN_LIMITS = "WithinLimits"
     LIMITED = "Limited"
     PRICE_UNKNOWN = "PriceUnknown"
@@ -78,6 +83,7 @@ CONDITIONS: dict[Type, str] = {
     Type.CAPACITY_PROVISIONED: "every replica has a node; False also where Karpenter is asked for and not installed",
     Type.SLO_FEASIBLE: "every objective can be met; False says the best figure that can be reached, or that maxReplicas are too few",
     Type.METRICS_FRESH: "demand was measured within the last three intervals; otherwise the pool is held and never shrunk",
+    Type.FORECAST_CALIBRATED: "forecasts size the pool; False where their bounds did not hold for a day: then what is measured does",
     Type.BUDGET_RESPECTED: "nodes.limits hold; reason Limited says that more replicas are wanted than they allow",
     Type.PARTITIONED: "every node of the pool's own shows the MIG layout; False names the node that is changing, failed or stuck",
     Type.FIELD_CONFLICT: "another field manager owns a field that Forebay needs; the message names both",
@@ -97,6 +103,7 @@ EVENTS: dict[str, str] = {
     "ObjectiveBelowServiceTime": "no profile can meet an objective",
     "PartitioningFailed": "mig-manager answered failed for a node",
     "PartitioningStuck": "a node's layout did not change in time",
+    "Drifted": "a forecast's bounds did not hold as declared for a day: what is measured sizes the pool until they do",
     "UnknownClass": "a class that the pool names does not exist; without any nothing is started",
     "InvalidSpec": "the object cannot be read; nothing is done with it",
     "ApplyFailed": "the API server refuses an object that is needed; the message has its words",

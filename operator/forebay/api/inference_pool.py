@@ -130,6 +130,29 @@ class ScaleDown(K8sModel):
     ] = 300.0
 
 
+class ForecastMode(StrEnum):
+    """What forecasts of demand are for."""
+
+    AUTO = "Auto"
+    REACTIVE = "Reactive"
+    DISABLED = "Disabled"
+
+
+class Forecasting(K8sModel):
+    """How far demand is looked ahead of. A forecast may add replicas to what is measured, never take any."""
+
+    mode: Annotated[
+        ForecastMode,
+        Field(
+            description="Auto sizes by the forecast once it is learned, and by what is measured while its bounds do not hold;"
+            " Reactive learns and shows it only; Disabled does neither."
+        ),
+    ] = ForecastMode.AUTO
+    coverage: Annotated[
+        float, Field(ge=0.5, le=0.99, description="Share of the time that demand is to stay under the forecast's upper bound.")
+    ] = 0.9
+
+
 class Scaling(K8sModel):
     """Bounds and pace of the replica count."""
 
@@ -145,6 +168,7 @@ class Scaling(K8sModel):
     max_replicas: Annotated[int, Field(ge=1, le=10000, description="Most replicas, whatever is asked.")] = 10
     paused: Annotated[bool, Field(description="Hold everything as it is; status goes on being reported.")] = False
     scale_down: ScaleDown = ScaleDown()
+    forecast: Forecasting = Forecasting()
 
 
 class From(StrEnum):

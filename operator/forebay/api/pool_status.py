@@ -32,14 +32,40 @@ class VariantStatus(K8sModel):
     usd_per_hour: Annotated[float | None, Field(description="Dollars per hour for its replicas; absent where the price is unknown.")] = None
 
 
+class TokensForecast(K8sModel):
+    """Tokens per second some time ahead."""
+
+    p50: Annotated[float, Field(description="As likely more as less.")]
+    upper: Annotated[float, Field(description="Not exceeded with the coverage.")]
+
+
+class ClassForecastStatus(K8sModel):
+    """What is expected of one class when a replica that is asked for now could answer."""
+
+    name: Annotated[str, Field(description="The BatchClass.")]
+    horizon: Annotated[str, Field(description="How far ahead: the learned start time of a replica and one interval.")] = ""
+    coverage: Annotated[float, Field(description="Share of the time that the upper bound is to hold.")] = 0.0
+    observed_coverage: Annotated[
+        float | None, Field(description="Share of the last day that it held; absent before the first bound came due.")
+    ] = None
+    model: Annotated[str, Field(description="Longest season in use: `trend`, `day` or `week`.")] = ""
+    drives: Annotated[bool, Field(description="Whether it sizes the pool; ForecastCalibrated says why not.")] = False
+    input_tokens_per_second: Annotated[TokensForecast | None, Field(description="Prefill: tokens that are read.")] = None
+    output_tokens_per_second: Annotated[TokensForecast | None, Field(description="Decode: tokens that are written.")] = None
+
+
 class DemandStatus(K8sModel):
-    """What the sidecars measured."""
+    """What the sidecars measured, and what is expected."""
 
     requests_per_second: Annotated[float, Field(description="Requests that arrive, per second.")] = 0.0
     input_tokens_per_second: Annotated[float, Field(description="Tokens that are read, per second.")] = 0.0
     output_tokens_per_second: Annotated[float, Field(description="Tokens that are written, per second.")] = 0.0
     queued: Annotated[int, Field(description="Requests that wait in the sidecars.")] = 0
     in_flight: Annotated[int, Field(description="Requests that the engines work on.")] = 0
+    forecast: Annotated[
+        list[ClassForecastStatus],
+        Field(default_factory=list, max_length=16, description="What is expected, by class.", json_schema_extra=listmap("name")),
+    ]
 
 
 class ObjectiveStatus(K8sModel):
@@ -81,7 +107,7 @@ class InferencePoolStatus(K8sModel):
         list[VariantStatus],
         Field(default_factory=list, max_length=128, description="Replicas by kind of node.", json_schema_extra=listmap("name")),
     ]
-    demand: DemandStatus = DemandStatus()
+    demand: DemandStatus = DemandStatus(forecast=[])
     objective: ObjectiveStatus = ObjectiveStatus()
     rate: RateStatus = RateStatus()
     plan: PlanStatus = PlanStatus(why=[])

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from forebay.api.inference_pool import Task
+from forebay.planning.outlook import Outlook, outlook
 from forebay.planning.queueing import Load
 from forebay.planning.series import ARRIVALS, QUEUE_DEPTH, TOKENS, TOKENS_SQUARED
 from forebay.planning.snapshot import ClassDemand, Demand, DemandPoint, Memory, Shape, Snapshot
@@ -34,6 +35,7 @@ class ClassLoad:
     name: str
     load: Load
     why: str
+    expected: Outlook | None = None
 
 
 def lead_time_s(memory: Memory) -> float:
@@ -95,14 +97,29 @@ def trend_per_s(points: tuple[DemandPoint, ...]) -> float:
     return sum((p.at - mean_t) * (p.requests_per_s - mean_r) for p in points) / spread if spread > 0 else 0.0
 
 
+def _ahead(now: float, points: tuple[DemandPoint, ...], lead_s: float, expected: Outlook | None) -> tuple[float, str]:
+    """The rate when a replica that is asked for now could answer, and what says so: a forecast that is trusted, else a short trend."""
+    if expected is None or not expected.trusted:
+        return min(max(now, now + trend_per_s(points) * lead_s), MAX_TREND * now), f"trend over {lead_s:.0f} s"
+    held = "" if expected.observed_coverage is None else f", held {expected.observed_coverage:.1%} of the last day"
+    bound = f"at most {expected.requests_per_s:.3g} in {expected.horizon_s:.0f} s with coverage {expected.coverage:g}{held}"
+    return max(now, expected.requests_per_s), f"forecast {expected.p50_requests_per_s:.3g}, {bound}"
+
+
 def _class_load(
-    name: str, measured: ClassDemand, points: tuple[DemandPoint, ...], shape: Shape, lead_s: float, drain_s: float
+    name: str,
+    measured: ClassDemand,
+    points: tuple[DemandPoint, ...],
+    shape: Shape,
+    lead_s: float,
+    drain_s: float,
+    expected: Outlook | None = None,
 ) -> ClassLoad:
     now = measured.requests_per_s
-    ahead = min(max(now, now + trend_per_s(points) * lead_s), MAX_TREND * now)
+    ahead, which = _ahead(now, points, lead_s, expected)
     backlog = now + measured.queued / drain_s
     rate = max(ahead, backlog)
-    which = f"{QUEUE_DEPTH} {measured.queued:.0f} to drain in {drain_s:.0f} s" if backlog > ahead else f"trend over {lead_s:.0f} s"
+    which = f"{QUEUE_DEPTH} {measured.queued:.0f} to drain in {drain_s:.0f} s" if backlog > ahead else which
     why = (
         f"class {name}: {ARRIVALS} {now:.3g} requests/s, {rate:.3g} to provision for ({which});"
         f" {TOKENS} {shape.input_tokens:.0f} input and {shape.output_tokens:.0f} output tokens per request"
@@ -110,7 +127,13 @@ def _class_load(
     load = _load(rate, shape)
     if load.input_cv or load.output_cv:
         why += f", their coefficients of variation {load.input_cv:g} and {load.output_cv:g} ({TOKENS_SQUARED})"
-    return ClassLoad(name, load, why)
+    return ClassLoad(name, load, why, expected)
+
+
+def outlook_of(snapshot: Snapshot, name: str, shape: Shape) -> Outlook | None:
+    """What is expected of a class when a replica that is asked for at the next decision could answer."""
+    ahead_s = lead_time_s(snapshot.memory) + snapshot.settings.interval_s
+    return outlook(snapshot.memory.forecasts.get(name), shape, snapshot.spec.scaling.forecast, snapshot.now, ahead_s)
 
 
 def _load(rate: float, shape: Shape) -> Load:
@@ -133,5 +156,6 @@ def loads(snapshot: Snapshot, history: dict[str, tuple[DemandPoint, ...]], shape
             continue
         drain_s = max(MIN_DRAIN_S, min(lead_s, snapshot.classes[name].queue.max_wait))
         measured = demand.classes.get(name, ClassDemand())
-        result.append(_class_load(name, measured, history.get(name, ()), shape, lead_s, drain_s))
+        expected = outlook_of(snapshot, name, shape)
+        result.append(_class_load(name, measured, history.get(name, ()), shape, lead_s, drain_s, expected))
     return result

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forebay.api.inference_pool import Mode
+from forebay.api.inference_pool import ForecastMode, Mode
 from forebay.planning import mig, nodes, workload
 from forebay.planning.decision import Action, Plan, Ref, apply
-from forebay.planning.demand import loads, remembered
+from forebay.planning.demand import ClassLoad, loads, remembered
 from forebay.planning.hold import Held, hold
+from forebay.planning.outlook import learn
 from forebay.planning.placement import Placed, doomed, place
 from forebay.planning.room import blocked, makes_nodes
 from forebay.planning.sidecar_config import compile_sidecar
@@ -35,6 +36,7 @@ class Chosen:
     sized: Sized
     held: Held
     placed: Placed
+    loads: list[ClassLoad]
     targets: dict[str, tuple[Variant, int]]
 
     @property
@@ -49,7 +51,7 @@ def plan(snapshot: Snapshot) -> Plan:
     moves = mig.repartition(snapshot)
     document = compile_sidecar(snapshot.pool, snapshot.spec, snapshot.classes)
     dry = snapshot.spec.mode == Mode.RECOMMEND or snapshot.spec.scaling.paused
-    facts = Facts(snapshot, chosen.sized, chosen.held, chosen.placed, chosen.targets, moves.verdict, document)
+    facts = Facts(snapshot, chosen.sized, chosen.held, chosen.placed, chosen.loads, chosen.targets, moves.verdict, document)
     status, verdicts, notes = report(facts)
     return Plan(
         actions=() if dry else _actions(snapshot, chosen, document) + moves.actions + _unroute(snapshot, moves),
@@ -75,7 +77,10 @@ def _observed(snapshot: Snapshot) -> Memory:
         "start_times_s": (*memory.start_times_s, *(t for t in times if 0 <= t <= MAX_START_S))[-MAX_START_TIMES:],
     }
     if snapshot.demand is not None and snapshot.fresh:
-        update["history"], update["shapes"] = remembered(memory, snapshot.demand, snapshot.spec.classes)
+        update["history"], shapes = remembered(memory, snapshot.demand, snapshot.spec.classes)
+        update["shapes"] = shapes
+        learns = snapshot.spec.scaling.forecast.mode != ForecastMode.DISABLED
+        update["forecasts"] = learn(memory.forecasts, snapshot.demand, shapes, tuple(snapshot.spec.classes)) if learns else {}
     return memory.model_copy(update=update)
 
 
@@ -107,7 +112,7 @@ def _choose(snapshot: Snapshot) -> Chosen:
     variants = wanted_variants(snapshot.spec, sized.profile)
     placed = place(snapshot, held.replicas, variants, _rolling(snapshot, variants))
     targets = {workload.deployment_name(snapshot.pool.name, v): (v, placed.split.of(v.capacity_type)) for v in variants}
-    return Chosen(sized, held, placed, targets)
+    return Chosen(sized, held, placed, known, targets)
 
 
 def _rolling(snapshot: Snapshot, variants: tuple[Variant, ...]) -> frozenset[str]:

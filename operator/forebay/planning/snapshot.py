@@ -10,6 +10,7 @@ from typing import Literal
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import FULL, InferencePoolSpec
 from forebay.api.meta import K8sModel
+from forebay.planning.forecast.state import ForecastState
 
 CapacityType = Literal["on-demand", "spot"]
 ON_DEMAND: CapacityType = "on-demand"
@@ -136,6 +137,13 @@ class Shape(K8sModel):
     seen: float = 0.0
 
 
+class ClassForecast(K8sModel):
+    """What was learned of one class's load: prefill and decode, in tokens per second."""
+
+    input_tokens: ForecastState
+    output_tokens: ForecastState
+
+
 class Recommendation(K8sModel):
     """How many replicas were wanted at a moment."""
 
@@ -159,6 +167,7 @@ class Memory(K8sModel):
 
     history: dict[str, tuple[DemandPoint, ...]] = {}
     shapes: dict[str, Shape] = {}
+    forecasts: dict[str, ClassForecast] = {}
     recommendations: tuple[Recommendation, ...] = ()
     observed_since: float | None = None
     start_times_s: tuple[float, ...] = ()

@@ -18,6 +18,8 @@ from forebay.api.inference_pool import (
 )
 from forebay.api.meta import format_duration
 from forebay.planning.decision import Note, Verdict
+from forebay.planning.demand import ClassLoad
+from forebay.planning.forecast_status import forecast_status, forecast_verdict
 from forebay.planning.hold import Held
 from forebay.planning.placement import Placed, doomed, named
 from forebay.planning.snapshot import SPOT, ClassDemand, Snapshot
@@ -37,6 +39,7 @@ class Facts:
     sized: Sized
     held: Held
     placed: Placed
+    loads: list[ClassLoad]
     targets: dict[str, tuple[Variant, int]]
     partitioned: Verdict | None
     document: dict[str, Any] | None
@@ -59,7 +62,7 @@ def _status(facts: Facts) -> InferencePoolStatus:
         selector=f"{LABEL_POOL}={snapshot.pool.name}",
         desired=DesiredStatus(on_demand=split.on_demand, spot=split.spot, partitions={partition: split.on_demand + split.spot}),
         variants=[*(_variant(facts, name, variant, replicas) for name, (variant, replicas) in facts.targets.items()), *_leaving(facts)],
-        demand=_demand(snapshot),
+        demand=_demand(facts),
         objective=_objective(snapshot),
         rate=RateStatus(usd_per_hour=_dollars(facts)),
         conditions=[],
@@ -98,7 +101,8 @@ def _leaving(facts: Facts) -> list[VariantStatus]:
     ]
 
 
-def _demand(snapshot: Snapshot) -> DemandStatus:
+def _demand(facts: Facts) -> DemandStatus:
+    snapshot = facts.snapshot
     classes = snapshot.demand.classes.values() if snapshot.demand and snapshot.fresh else ()
     return DemandStatus(
         requests_per_second=round(sum(c.requests_per_s for c in classes), 2),
@@ -106,6 +110,7 @@ def _demand(snapshot: Snapshot) -> DemandStatus:
         output_tokens_per_second=round(sum(c.output_tokens_per_s for c in classes), 1),
         queued=round(sum(c.queued for c in classes)),
         in_flight=round(sum(c.in_flight for c in classes)),
+        forecast=forecast_status(facts.loads),
     )
 
 
@@ -131,6 +136,7 @@ def _verdicts(facts: Facts) -> tuple[Verdict, ...]:
         _resolved(facts),
         facts.sized.feasible,
         _fresh(facts),
+        forecast_verdict(facts.snapshot, facts.loads),
         facts.placed.verdict,
         _provisioned(facts),
         _paused(facts),
@@ -238,6 +244,9 @@ def _notes(facts: Facts) -> tuple[Note, ...]:
         notes.append(Note(type="Warning", reason=facts.sized.feasible.reason, message=facts.sized.feasible.message))
     if facts.placed.verdict.reason in (Reason.LIMITED, Reason.PRICE_UNKNOWN):
         notes.append(Note(type="Warning", reason=facts.placed.verdict.reason, message=facts.placed.verdict.message))
+    told = forecast_verdict(snapshot, facts.loads)
+    if told.status == "False":
+        notes.append(Note(type="Warning", reason=told.reason, message=told.message))
     if facts.partitioned is not None and facts.partitioned.reason in (Reason.PARTITIONING_FAILED, Reason.PARTITIONING_STUCK):
         notes.append(Note(type="Warning", reason=facts.partitioned.reason, message=facts.partitioned.message))
     return tuple(notes)

@@ -28,13 +28,14 @@ class Forecast:
     """The load some time ahead, in the unit that was observed.
 
     It is as likely above as below `p50`, and at most `upper` with the coverage asked for. `observed_coverage` is how often such a
-    bound held over the last day, None before the first came due; `history_s` how long the series has been seen; `model` the longest
-    season in use.
+    bound held over the last day, None before the first came due, and `judged` how many came due in all; `history_s` how long the series
+    has been seen; `model` the longest season in use.
     """
 
     p50: float
     upper: float
     observed_coverage: float | None
+    judged: int
     model: Model
     history_s: float
 
@@ -116,6 +117,7 @@ def predict(state: ForecastState, horizon_s: float, coverage: float) -> Forecast
         p50=p50,
         upper=max(p50, upper[0] + share * (upper[1] - upper[0])),
         observed_coverage=_between(closest.interval.covered, coverage) if closest.interval.seen else None,
+        judged=int(closest.interval.seen),
         model=_model(state),
         history_s=float((state.step - state.since) * state.step_s),
     )

@@ -1,0 +1,94 @@
+"""What is expected of each class when a replica that is asked for now could answer: forecasts of tokens, and whether they are believed.
+
+Two series per class are learned, prefill (input tokens per second) and decode (output tokens per second): these are what replicas work on,
+whatever requests are made of. A forecast may raise the load to provision for above what is measured, never lower it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from forebay.api.inference_pool import Forecasting, ForecastMode
+from forebay.planning.forecast import Forecast, ForecastState, drifted, fresh, observe, predict
+from forebay.planning.snapshot import ClassForecast, Demand, Shape
+
+MOST_CLASSES = 3
+"""Classes of a pool that are forecast, so that its memory stays below 100 kB. Further ones are followed as they are measured."""
+
+MIN_JUDGED = 45
+"""Forecasts that must have come due. Before, bounds are guesses, too wide or too narrow: a short trend does better there (bench ramp)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """A class some time ahead. `requests_per_s` is what its tokens come to in requests of today's shape.
+
+    `trusted` says whether it sizes the pool; where not, `reason` says why.
+    """
+
+    horizon_s: float
+    coverage: float
+    input_tokens: Forecast
+    output_tokens: Forecast | None
+    p50_requests_per_s: float
+    requests_per_s: float
+    observed_coverage: float | None
+    trusted: bool
+    reason: str = ""
+
+
+def learn(
+    known: Mapping[str, ClassForecast], demand: Demand, shapes: Mapping[str, Shape], classes: tuple[str, ...]
+) -> dict[str, ClassForecast]:
+    """The forecasts with one more measurement, for the first classes that there is a shape of."""
+    learned = {}
+    for name in [c for c in classes if c in shapes][:MOST_CLASSES]:
+        measured, shape = demand.classes.get(name), shapes[name]
+        before = known.get(name) or ClassForecast(input_tokens=fresh(), output_tokens=fresh())
+        rate = measured.requests_per_s if measured else 0.0
+        learned[name] = ClassForecast(
+            input_tokens=observe(before.input_tokens, demand.measured_at, rate * shape.input_tokens),
+            output_tokens=observe(before.output_tokens, demand.measured_at, rate * shape.output_tokens),
+        )
+    return learned
+
+
+def outlook(known: ClassForecast | None, shape: Shape, settings: Forecasting, now: float, ahead_s: float) -> Outlook | None:
+    """The class `ahead_s` from now; None where nothing is forecast."""
+    if known is None or settings.mode == ForecastMode.DISABLED:
+        return None
+    inputs = _predicted(known.input_tokens, now, ahead_s, settings.coverage)
+    outputs = _predicted(known.output_tokens, now, ahead_s, settings.coverage) if shape.output_tokens > 0 else None
+    if inputs is None or shape.input_tokens <= 0:
+        return None
+    both = [(inputs, shape.input_tokens), *([(outputs, shape.output_tokens)] if outputs else [])]
+    kept = [f.observed_coverage for f, _ in both if f.observed_coverage is not None]
+    reason = _doubt(known, settings, inputs, ahead_s, with_output=outputs is not None)
+    return Outlook(
+        horizon_s=ahead_s,
+        coverage=settings.coverage,
+        input_tokens=inputs,
+        output_tokens=outputs,
+        p50_requests_per_s=max(f.p50 / tokens for f, tokens in both),
+        requests_per_s=max(f.upper / tokens for f, tokens in both),
+        observed_coverage=min(kept) if kept else None,
+        trusted=not reason,
+        reason=reason,
+    )
+
+
+def _predicted(state: ForecastState, now: float, ahead_s: float, coverage: float) -> Forecast | None:
+    """From the start of the open step, as forecasts count; a series that fell silent is as old as it is."""
+    return predict(state, max(0.0, now - state.step * state.step_s) + ahead_s, coverage)
+
+
+def _doubt(known: ClassForecast, settings: Forecasting, inputs: Forecast, ahead_s: float, *, with_output: bool) -> str:
+    """Why the forecast does not size the pool, or nothing."""
+    if settings.mode == ForecastMode.REACTIVE:
+        return "scaling.forecast.mode is Reactive"
+    if inputs.judged < MIN_JUDGED:
+        return f"{inputs.judged} of its forecasts came due, {MIN_JUDGED} are needed"
+    series = [("input", known.input_tokens), *([("output", known.output_tokens)] if with_output else [])]
+    off = [name for name, state in series if drifted(state, ahead_s, settings.coverage)]
+    return f"its bounds for {' and '.join(off)} tokens did not hold as declared over the last day" if off else ""

@@ -1,0 +1,122 @@
+"""What forecasts do to a plan: they add to what is measured, never take from it, and only while their bounds hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import sin
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.planning.builders import NOW, a_snapshot, a_spec, demand, learned, running, verdict
+
+from forebay.planning.demand import loads
+from forebay.planning.forecast import predict
+from forebay.planning.forecast_status import forecast_status, forecast_verdict
+from forebay.planning.outlook import MOST_CLASSES, learn
+from forebay.planning.planner import plan
+from forebay.planning.snapshot import Demand, Memory, Shape, Snapshot
+
+SHAPES = {"interactive": Shape(input_tokens=200, output_tokens=100)}
+RISING = [2.0 + 0.1 * minute for minute in range(61)]
+
+
+def snapshot(rates: list[float], rps: float, **forecast: Any) -> Snapshot:
+    spec = a_spec(scaling={"minReplicas": 1, "maxReplicas": 50, "forecast": forecast})
+    return a_snapshot(spec=spec, demand=demand(rps), memory=learned(rates), **running(2))
+
+
+def provisioned(one: Snapshot) -> float:
+    return loads(one, {}, SHAPES)[0].load.requests_per_s
+
+
+def test_a_rise_is_sized_ahead_of_by_the_forecast_once_it_is_learned() -> None:
+    ahead = snapshot(RISING, 8.0)
+    assert provisioned(ahead) > 8.0
+    decision = plan(ahead)
+    assert verdict(decision, "ForecastCalibrated").status == "True"
+    (found,) = decision.status.demand.forecast
+    assert found.drives and found.model == "trend" and found.coverage == 0.9 and found.horizon == "45s"
+    assert found.input_tokens_per_second is not None and found.output_tokens_per_second is not None
+    assert found.input_tokens_per_second.upper >= found.input_tokens_per_second.p50 > 0
+    assert found.input_tokens_per_second.upper == pytest.approx(2 * found.output_tokens_per_second.upper, rel=0.02)
+    why = " ".join(decision.why)
+    assert "forecast" in why and "with coverage 0.9" in why
+
+
+def test_reactive_learns_and_shows_but_does_not_size() -> None:
+    decision = plan(snapshot(RISING, 8.0, mode="Reactive"))
+    assert provisioned(snapshot(RISING, 8.0, mode="Reactive")) == 8.0
+    (found,) = decision.status.demand.forecast
+    assert not found.drives and decision.memory.forecasts
+    told = verdict(decision, "ForecastCalibrated")
+    assert (told.status, told.reason) == ("Unknown", "Learning") and "mode is Reactive" in told.message
+
+
+def test_disabled_neither_learns_nor_shows() -> None:
+    decision = plan(snapshot(RISING, 8.0, mode="Disabled"))
+    assert decision.memory.forecasts == {} and decision.status.demand.forecast == []
+    assert verdict(decision, "ForecastCalibrated").reason == "ForecastDisabled"
+
+
+def test_more_coverage_is_more_capacity() -> None:
+    wavy = [6.0 + 3 * sin(minute * 1.7) for minute in range(240)]
+    low, high = (provisioned(snapshot(wavy, 1.0, coverage=c)) for c in (0.5, 0.99))
+    assert low < high
+
+
+def test_a_young_series_does_not_size() -> None:
+    decision = plan(snapshot([5.0] * 5, 5.0))
+    assert not decision.status.demand.forecast[0].drives
+    assert "forecasts came due, 45 are needed" in verdict(decision, "ForecastCalibrated").message
+
+
+def test_bounds_that_did_not_hold_for_a_day_are_named_and_do_not_size() -> None:
+    one = snapshot(RISING, 8.0)
+    known = loads(one, {}, SHAPES)[0]
+    assert known.expected is not None
+    doubted = replace(known.expected, trusted=False, reason="its bounds for input tokens did not hold as declared over the last day")
+    told = forecast_verdict(one, [replace(known, expected=doubted)])
+    assert (told.status, told.reason) == ("False", "Drifted") and "class interactive: its bounds for input tokens" in told.message
+    assert not forecast_status([replace(known, expected=doubted)])[0].drives
+
+
+@given(
+    st.lists(st.floats(0, 200), min_size=1, max_size=40),
+    st.floats(0, 300),
+    st.sampled_from((0.5, 0.9, 0.99)),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_forecast_never_takes_capacity_away(rates: list[float], rps: float, coverage: float) -> None:
+    memory = learned(rates)
+    with_forecast = a_snapshot(
+        spec=a_spec(scaling={"minReplicas": 1, "maxReplicas": 500, "forecast": {"coverage": coverage}}), demand=demand(rps), memory=memory
+    )
+    assert provisioned(with_forecast) >= rps
+    assert plan(with_forecast) == plan(with_forecast)
+
+
+def test_the_memory_of_a_pool_of_many_classes_stays_below_100_kilobytes() -> None:
+    names = tuple(f"class-{i}" for i in range(10))
+    shapes = {name: Shape(input_tokens=200, output_tokens=100) for name in names}
+    memory = Memory()
+    for minute in range(30):
+        look = Demand(
+            measured_at=NOW + 60.0 * minute,
+            window_s=45,
+            source="scrape",
+            replicas_reporting=1,
+            classes={name: demand(3.0 + minute % 4).classes["interactive"] for name in names},
+        )
+        memory = memory.model_copy(update={"forecasts": learn(memory.forecasts, look, shapes, names)})
+    assert len(memory.forecasts) == MOST_CLASSES and len(memory.model_dump_json(by_alias=True)) < 100_000
+
+
+def test_absurd_measurements_do_not_poison_a_forecast() -> None:
+    memory = learned([5.0] * 60)
+    for index, value in enumerate((1e300, 1e15, 0.0)):
+        look = demand(value).model_copy(update={"measured_at": NOW + index})
+        memory = memory.model_copy(update={"forecasts": learn(memory.forecasts, look, SHAPES, ("interactive",))})
+    found = predict(memory.forecasts["interactive"].input_tokens, 300, 0.9)
+    assert found is not None and found.upper < 200 * 50
