@@ -78,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="P,P",
         help="whom to compare with: nginx, litellm, or none. Default: nginx, and litellm once --peers litellm has installed it",
     )
+    for name in names():
+        if hasattr(module_of(name), "add_arguments"):
+            module_of(name).add_arguments(parser.add_argument_group(f"of {name}"))
     return parser
 
 
@@ -126,6 +129,8 @@ def _report(name: str, args: argparse.Namespace) -> int:
     began = time.monotonic()
     try:
         rows = module_of(name).run(args)
+    except UsageError:
+        raise
     except ForebayError as error:
         print(f"bench: {name}: {error}", file=sys.stderr)
         return 1

@@ -9,6 +9,9 @@ from math import sqrt
 Knot = tuple[float, float]
 """Time, seconds, and rate, requests/s. Between two knots the rate is linear; two at one time are a step."""
 
+MAX_CV = 4.0
+"""A trace's coefficient of variation is clipped to this: it is itself noisy, and one gap of a wild row would be a day without requests."""
+
 
 def stages(plan: Sequence[tuple[float, float]]) -> list[Knot]:
     """The knots of (requests/s, seconds) stages, one after the other."""
