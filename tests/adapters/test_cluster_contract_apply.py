@@ -216,6 +216,7 @@ def test_an_object_that_is_no_longer_applied_falls_back_to_its_defaults(run: Run
             "maxReplicas": 10,
             "paused": False,
             "scaleDown": {"stabilization": "5m"},
+            "forecast": {"mode": "Auto", "coverage": 0.9},
         }
 
     run(check)

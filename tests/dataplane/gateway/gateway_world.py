@@ -115,6 +115,11 @@ class World:
         fresh.write_bytes(orjson.dumps(document))
         fresh.rename(self.folder / "gateway.json")
 
+    async def take_document(self, document: dict[str, Any]) -> None:
+        """Writes it, and waits until it is in force."""
+        self.write_document(document)
+        await until(lambda: metric("forebay_gateway_config_info", hash=document["hash"]) == 1)
+
     async def call(self, path: str = CHAT, body: Any = None, *, method: str = "POST", key: str | None = KEY, **headers: str) -> Got:
         """One request, its answer whole. Header names are given with underscores."""
         sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]

@@ -45,8 +45,7 @@ def test_only_deterministic_requests_are_kept_unless_the_rule_says_always(tmp_pa
             ):
                 for _ in range(2):
                     assert (await world.chat(**fields)).header("cache-status") == "forebay; fwd=bypass", fields
-            world.write_document(a_document(a_policy(rules=[a_rule(mode="Always")])))
-            await until(lambda: world.role._config.current.data.policies[0].rules[0].cache_mode == "Always")
+            await world.take_document(a_document(a_policy(rules=[a_rule(mode="Always")])))
             await world.chat(temperature=1)
             assert (await world.chat(temperature=1)).header("cache-status") == "forebay; hit"
 
@@ -86,8 +85,7 @@ def test_a_changed_policy_or_another_question_begins_anew(tmp_path: Path) -> Non
             for fields in ({}, {"seed": 1}, {"seed": 2}, {"stream": True}, {"messages": [{"role": "user", "content": "Hello"}]}):
                 assert "miss" in ((await world.chat(temperature=0, **fields)).header("cache-status") or "")
             assert (await world.chat(temperature=0)).header("cache-status") == "forebay; hit"
-            world.write_document(a_document(a_policy(retryBudget=0.2)))
-            await until(lambda: world.role._config.current.data.policies[0].retry_budget == 0.2)
+            await world.take_document(a_document(a_policy(retryBudget=0.2)))
             assert (await world.chat(temperature=0)).header("cache-status") == "forebay; fwd=miss; stored"
 
     run(test)
