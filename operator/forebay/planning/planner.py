@@ -16,6 +16,7 @@ from forebay.planning.hold import Held, hold
 from forebay.planning.outlook import learn
 from forebay.planning.placement import Placed, doomed, place
 from forebay.planning.room import blocked, makes_nodes
+from forebay.planning.saturation import floored, observed_share, saturated_since
 from forebay.planning.sidecar_config import compile_sidecar
 from forebay.planning.snapshot import DeploymentView, Memory, Partitioning, PodView, Snapshot
 from forebay.planning.status import Facts, report
@@ -37,6 +38,7 @@ class Chosen:
     held: Held
     placed: Placed
     loads: list[ClassLoad]
+    shares: dict[str, float]
     targets: dict[str, tuple[Variant, int]]
 
     @property
@@ -80,6 +82,7 @@ def _observed(snapshot: Snapshot) -> Memory:
         update["history"], shapes = remembered(memory, snapshot.demand, snapshot.spec.classes)
         update["shapes"] = shapes
         learns = snapshot.spec.scaling.forecast.mode != ForecastMode.DISABLED
+        update["saturated_since"] = saturated_since(memory, snapshot.demand)
         update["forecasts"] = learn(memory.forecasts, snapshot.demand, shapes, tuple(snapshot.spec.classes)) if learns else {}
     return memory.model_copy(update=update)
 
@@ -93,6 +96,7 @@ def _remembered(snapshot: Snapshot, chosen: Chosen, partitioning: dict[str, Part
             "better_since": chosen.sized.better_since if snapshot.fresh else None,
             "spot_hold_until": chosen.placed.spot_hold_until,
             "partitioning": partitioning,
+            "throughput_shares": chosen.shares,
         }
     )
 
@@ -108,11 +112,13 @@ def _choose(snapshot: Snapshot) -> Chosen:
     current = snapshot.memory.target or sum(d.replicas for d in snapshot.deployments)
     known = loads(snapshot, snapshot.memory.history, snapshot.memory.shapes)
     sized = size(snapshot, known if snapshot.fresh else unloaded(known))
+    shares = observed_share(snapshot, known, sized.profile)
+    sized = floored(snapshot, known, sized, shares) if snapshot.fresh else sized
     held = hold(snapshot, sized.replicas, current)
     variants = wanted_variants(snapshot.spec, sized.profile)
     placed = place(snapshot, held.replicas, variants, _rolling(snapshot, variants))
     targets = {workload.deployment_name(snapshot.pool.name, v): (v, placed.split.of(v.capacity_type)) for v in variants}
-    return Chosen(sized, held, placed, known, targets)
+    return Chosen(sized, held, placed, known, shares, targets)
 
 
 def _rolling(snapshot: Snapshot, variants: tuple[Variant, ...]) -> frozenset[str]:

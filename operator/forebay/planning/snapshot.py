@@ -168,6 +168,8 @@ class Memory(K8sModel):
     history: dict[str, tuple[DemandPoint, ...]] = {}
     shapes: dict[str, Shape] = {}
     forecasts: dict[str, ClassForecast] = {}
+    saturated_since: float | None = None
+    throughput_shares: dict[str, float] = {}
     recommendations: tuple[Recommendation, ...] = ()
     observed_since: float | None = None
     start_times_s: tuple[float, ...] = ()

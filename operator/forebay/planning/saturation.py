@@ -1,0 +1,70 @@
+"""What replicas were seen to finish while requests waited for them: a floor that holds where a profile promises too much.
+
+While a queue stands in front of every replica for a whole window of measurement, what they finish is all they can. Where that is less than
+the profile says, the share is remembered, and from then on no replica is counted on for more. Latencies of the model are left alone: a
+replica may also finish less because its sidecar keeps it from more, for an objective's sake.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil
+
+from forebay.api.canonical import short_hash
+from forebay.planning.demand import ClassLoad
+from forebay.planning.queueing import mixed, service_rate, work_of
+from forebay.planning.sizing import MOST_UTILISED
+from forebay.planning.snapshot import Demand, Memory, Snapshot
+from forebay.planning.target import Choice, Sized
+from forebay.planning.variants import engine_profile
+
+LEAST_SHARE = 0.02
+"""A replica that finishes less than this of what its profile says is broken, and more like it would be too."""
+
+
+def saturated_since(memory: Memory, demand: Demand) -> float | None:
+    """Since when as many requests wait as there are replicas, or None."""
+    queued = sum(c.queued for c in demand.classes.values())
+    if demand.replicas_reporting < 1 or queued < demand.replicas_reporting:
+        return None
+    return memory.saturated_since if memory.saturated_since is not None else demand.measured_at
+
+
+def observed_share(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice | None) -> dict[str, float]:
+    """The shares with what this measurement adds: of the profile's throughput, what replicas finish while they are saturated."""
+    shares, demand, since = snapshot.memory.throughput_shares, snapshot.demand, snapshot.memory.saturated_since
+    if choice is None or demand is None or since is None or not snapshot.fresh:
+        return shares
+    if len({(d.accelerator, d.partition) for d in snapshot.deployments if d.ready}) > 1:
+        # Whose doing it is cannot be told.
+        return shares
+    finished = sum(c.completed_per_s for c in demand.classes.values()) / max(1, demand.replicas_reporting)
+    if demand.measured_at - since < demand.window_s + snapshot.settings.interval_s or finished <= 0.0:
+        return shares
+    share = finished / max(_promised_rps(snapshot, loads, choice), 1e-9)
+    return {_key(choice): round(min(1.0, max(LEAST_SHARE, share)), 3)}
+
+
+def floored(snapshot: Snapshot, loads: list[ClassLoad], sized: Sized, shares: dict[str, float]) -> Sized:
+    """The size, or more where replicas were seen to finish less than their profile says."""
+    share = shares.get(_key(sized.profile), 1.0) if sized.profile is not None else 1.0
+    asked = sum(load.load.requests_per_s for load in loads)
+    if sized.profile is None or share >= 1.0 or asked <= 0.0:
+        return sized
+    each_rps = share * _promised_rps(snapshot, loads, sized.profile)
+    least = min(ceil(asked / (MOST_UTILISED * each_rps) - 1e-9), snapshot.spec.scaling.max_replicas)
+    if least <= sized.replicas:
+        return sized
+    why = f"saturated replicas finished {share:.0%} of what the profile says, {each_rps:.3g} requests/s each: {least} replicas by that"
+    return replace(sized, replicas=least, why=(*sized.why, why))
+
+
+def _promised_rps(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice) -> float:
+    """Requests/s that a full replica finishes by its profile."""
+    engine = engine_profile(snapshot.spec, choice[1])
+    return service_rate(engine, mixed([(load.load.requests_per_s, work_of(load.load, engine)) for load in loads])) if loads else 0.0
+
+
+def _key(choice: Choice) -> str:
+    """A profile by what it says: one that is corrected begins anew."""
+    return short_hash([choice[0].name, choice[1].model_dump(mode="json")])

@@ -1,0 +1,68 @@
+"""What saturated replicas finish is a floor under what their profile promises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.planning.builders import NOW, a_snapshot, a_spec, demand, running
+
+from forebay.planning.decision import Plan
+from forebay.planning.planner import plan
+from forebay.planning.snapshot import Memory, Snapshot
+
+WINDOW_S = 45 + 15
+
+
+def saturated(rps: float, finished: float, *, since: float | None = NOW - WINDOW_S, replicas: int = 2, **fields: Any) -> Snapshot:
+    """Two replicas of which so many requests/s are asked, and which finish so many together while twenty wait."""
+    asked = demand(rps, queued=20, reporting=replicas)
+    one = asked.classes["interactive"].model_copy(
+        update={"completed_per_s": finished, "input_tokens_per_s": 200 * finished, "output_tokens_per_s": 100 * finished}
+    )
+    look = asked.model_copy(update={"classes": {"interactive": one}})
+    memory = fields.pop("memory", Memory(saturated_since=since))
+    return a_snapshot(**{"spec": a_spec(), "demand": look, "memory": memory, **running(replicas), **fields})
+
+
+def shares(decision: Plan) -> list[float]:
+    return list(decision.memory.throughput_shares.values())
+
+
+def test_replicas_that_finish_less_than_promised_are_not_counted_on_for_more() -> None:
+    trusting = plan(saturated(2.0, 1.0, since=None))
+    knowing = plan(saturated(2.0, 1.0))
+    assert trusting.memory.throughput_shares == {} and trusting.memory.saturated_since == NOW
+    (share,) = shares(knowing)
+    assert share < 0.5 and knowing.replicas > trusting.replicas
+    assert any("saturated replicas finished" in why for why in knowing.why)
+
+
+def test_what_was_learned_outlives_the_queue() -> None:
+    learned = plan(saturated(2.0, 1.0)).memory
+    calm = plan(a_snapshot(spec=a_spec(), demand=demand(2.0, reporting=4), memory=learned, **running(4)))
+    assert calm.memory.throughput_shares == learned.throughput_shares and calm.memory.saturated_since is None
+    assert any("saturated replicas finished" in why for why in calm.why)
+
+
+def test_a_profile_that_is_corrected_begins_anew() -> None:
+    learned = plan(saturated(2.0, 1.0)).memory
+    slower = a_spec(profiles=[{"accelerator": "h100", "maxConcurrency": 16, "iteration": {"base": "200ms", "perToken": "0.5ms"}}])
+    decision = plan(a_snapshot(spec=slower, demand=demand(0.2, reporting=4), memory=learned, **running(4)))
+    assert not any("saturated replicas finished" in why for why in decision.why)
+
+
+def test_a_queue_of_a_moment_says_nothing() -> None:
+    assert plan(saturated(2.0, 1.0, since=NOW - 30)).memory.throughput_shares == {}
+
+
+def test_replicas_that_finish_nothing_say_nothing() -> None:
+    assert plan(saturated(2.0, 0.0)).memory.throughput_shares == {}
+
+
+def test_better_than_promised_is_as_promised() -> None:
+    assert shares(plan(saturated(400.0, 300.0))) == [1.0]
+
+
+def test_the_floor_respects_max_replicas() -> None:
+    spec = a_spec(scaling={"minReplicas": 1, "maxReplicas": 3})
+    assert plan(saturated(50.0, 0.5, spec=spec)).replicas == 3

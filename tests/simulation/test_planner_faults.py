@@ -1,0 +1,143 @@
+"""What breaks autoscalers, in simulated fleets: each test is named after a failure that users of others report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from math import inf
+
+import pytest
+
+from forebay.api.batch_class import BatchClassSpec
+from forebay.planning.work import EngineProfile
+from forebay.simulation.arrivals import renewal, stages
+from forebay.simulation.fleet import Fleet
+from forebay.simulation.law import Observation
+from forebay.simulation.laws.forebay import CLASS, Forebay, pool_of
+from forebay.simulation.request import Request
+from forebay.simulation.run import Outcome, Run, Setup
+
+ENGINE = EngineProfile(0.02, 0.00005, 2e-7, 32)
+"""One replica holds about 4 requests/s of 300 tokens in and 150 out."""
+INPUTS, OUTPUTS = 300, 150
+START_S = 100.0
+CLASS_SPEC = BatchClassSpec.model_validate(
+    {"tier": "Interactive", "objectives": {"timeToFirstToken": {"quantile": 0.95, "target": "2s"}}, "queue": {"maxWait": "5m"}}
+)
+
+
+class Watched:
+    """A law, with what it asked for and what it saw written down; `seen_as` may change what it sees."""
+
+    def __init__(self, law: Forebay, seen_as: Callable[[Observation], Observation] = lambda seen: seen) -> None:
+        self.law, self._seen_as = law, seen_as
+        self.interval_s = law.interval_s
+        self.asked: list[tuple[float, int, int]] = []
+
+    def decide(self, seen: Observation) -> int:
+        wanted = self.law.decide(self._seen_as(seen))
+        self.asked.append((seen.now, seen.ready, wanted))
+        return wanted
+
+    def between(self, since_s: float, until_s: float) -> list[int]:
+        return [wanted for at, _, wanted in self.asked if since_s <= at < until_s]
+
+
+def a_law(profile: EngineProfile = ENGINE, most: int = 40, least: int = 1, **scaling: object) -> Forebay:
+    return Forebay(pool_of(profile, min_replicas=least, max_replicas=most, **scaling), CLASS_SPEC, START_S)
+
+
+def requests(plan: Sequence[tuple[float, float]], seed: int = 5) -> Iterator[Request]:
+    return (Request(at, INPUTS, OUTPUTS, CLASS) for at in renewal(stages(plan), seed))
+
+
+def simulated(law: Watched, workload: Iterable[Request], first: int = 1, start_s: Callable[[str], float] | None = None) -> Outcome:
+    setup = Setup(ENGINE, START_S, 1, 40, first, by_class=True)
+    fleet = Fleet({"": ENGINE}, start_s or (lambda _: START_S), {"": first})
+    return Run(setup, law, fleet).through(workload)
+
+
+def within(outcome: Outcome, since_s: float, target_s: float = 2.0) -> float:
+    firsts = [f for at, f in zip(outcome.arrived, outcome.first_token_s, strict=True) if at >= since_s]
+    return sum(f <= target_s for f in firsts) / len(firsts)
+
+
+def test_cascade_while_pending() -> None:
+    """AIBrix #2670: 2 → 4 → 8 → 16 while the first ones are still starting."""
+    law = Watched(a_law())
+    simulated(law, requests([(2.0, 300.0), (8.0, 900.0)]))
+    settled = max(law.between(900, 1200))
+    assert max(law.between(300, 900)) <= 2 * settled, law.asked
+
+
+def test_collapse_when_a_panic_ends_before_pods_are_ready() -> None:
+    """Knative #3153, #9121: the burst is over before anything started, and all is given up again while the backlog is there."""
+    law = Watched(a_law())
+    outcome = simulated(law, requests([(1.0, 300.0), (20.0, 60.0), (4.0, 900.0)]))
+    during = law.between(330, 330 + START_S)
+    assert max(during) > 2 and min(law.between(360, 360 + START_S)) >= max(law.between(330, 361)) - 1
+    assert within(outcome, 800.0) > 0.95
+
+
+def test_demand_times_50_in_a_minute() -> None:
+    law = Watched(a_law(most=40))
+    outcome = simulated(law, requests([(0.4, 300.0), (20.0, 1200.0)]))
+    assert max(law.between(300, 400)) >= 6
+    assert within(outcome, 900.0) > 0.95 and outcome.lost == 0
+
+
+@pytest.mark.parametrize("wrong_by", [3.0, 1 / 3.0])
+def test_a_profile_wrong_by_3(wrong_by: float) -> None:
+    """The floor of what is measured must hold the objective where the profile promises three times too much."""
+    wrong = replace(
+        ENGINE, base_s=ENGINE.base_s / wrong_by, per_token_s=ENGINE.per_token_s / wrong_by, per_kv_token_s=ENGINE.per_kv_token_s / wrong_by
+    )
+    law = Watched(a_law(wrong))
+    outcome = simulated(law, requests([(2.0, 300.0), (12.0, 2400.0)]))
+    assert within(outcome, 1500.0) > 0.9, law.asked[-10:]
+
+
+def test_operator_restart_mid_scale() -> None:
+    """Knative #4795: a planner that has just begun shrinks nothing for a window, whatever it is shown."""
+    law = Watched(a_law())
+    workload = list(requests([(12.0, 900.0), (0.5, 600.0)]))
+
+    def restarted(seen: Observation) -> Observation:
+        if 900 <= seen.now < 915:
+            law.law._memory = law.law._memory.model_copy(update={"observed_since": None, "recommendations": ()})
+        return seen
+
+    law._seen_as = restarted
+    simulated(law, workload)
+    before = law.between(800, 900)[-1]
+    assert min(law.between(900, 1190)) == before and law.between(1400, 1500)[-1] < before
+
+
+def test_all_metrics_stale() -> None:
+    """Nothing is measured any more: what there is stays, however long."""
+    law = Watched(a_law(), lambda seen: seen if seen.now < 600 else replace(seen, samples=()))
+    simulated(law, requests([(8.0, 600.0), (0.2, 1200.0)]))
+    assert set(law.between(600, 1800)) == {law.between(500, 600)[-1]}
+
+
+def test_an_empty_load_profile() -> None:
+    """AIBrix #1014, #1713: no load was ever seen, and nothing scales at all when it comes."""
+    law = Watched(a_law())
+    outcome = simulated(law, requests([(0.0001, 900.0), (6.0, 900.0)], seed=2))
+    assert set(law.between(0, 900)) == {1} and max(law.between(900, 1800)) > 1
+    assert within(outcome, 1500.0) > 0.95
+
+
+def test_a_pod_stuck_pending() -> None:
+    """Dynamo #14251: one replica never starts; the others are not held up by it, and it is not asked for again and again."""
+    made = 0
+
+    def start_s(_: str) -> float:
+        nonlocal made
+        made += 1
+        return inf if made == 1 else START_S
+
+    law = Watched(a_law(most=10))
+    simulated(law, requests([(2.0, 300.0), (10.0, 1500.0)]), start_s=start_s)
+    assert max(wanted for _, _, wanted in law.asked) < 10, law.asked
+    assert made < 12
