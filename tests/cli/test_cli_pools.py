@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.cli.pools import a_condition, a_new_pool, a_pool
+from tests.cli.pools import STATUS, a_condition, a_new_pool, a_pool
 from tests.dataplane.wires import serving
 
 from forebay.cli import source, top
@@ -122,6 +122,26 @@ def test_an_explanation_has_the_figures_and_the_reasons() -> None:
         "  - class interactive: 5.64 requests/s",
         "  - gpu/full: 4 replicas by timeToFirstToken",
     ]
+
+
+def test_an_explanation_tells_what_is_expected_and_whether_it_counts() -> None:
+    row = {
+        "name": "interactive",
+        "horizon": "1m55s",
+        "coverage": 0.9,
+        "observedCoverage": 0.912,
+        "model": "day",
+        "drives": True,
+        "inputTokensPerSecond": {"p50": 900.0, "upper": 1210.5},
+        "outputTokensPerSecond": {"p50": 450.0, "upper": 600.0},
+    }
+    told = "Class interactive in 1m55s by day: 900 input tokens/s, at most 1210.5 and 450 output tokens/s, at most 600 with coverage 0.9"
+    said = sentences(a_pool(demand={**STATUS["demand"], "forecast": [row]}))
+    assert f"{told}, held 91.2% of the last day. It sizes the pool." in said
+    young = {k: v for k, v in row.items() if k not in ("observedCoverage", "outputTokensPerSecond")} | {"drives": False}
+    said = sentences(a_pool(demand={"forecast": [young]}, conditions=[a_condition("ForecastCalibrated", "Unknown", "Learning")]))
+    assert any(line.endswith("with coverage 0.9. It does not size the pool: see ForecastCalibrated.") for line in said)
+    assert "To look at:" not in said
 
 
 def test_conditions_that_need_a_person_are_told_and_no_others() -> None:

@@ -41,13 +41,27 @@ def sentences(pool: dict[str, Any]) -> list[str]:
     if objective.get("p95TimeToFirstToken"):
         met = f", objectives met by {objective['attainment']:.1%}" if "attainment" in objective else ""
         lines.append(f"p95 time to first token {objective['p95TimeToFirstToken']}{met}.")
+    lines += [_expected(row) for row in demand.get("forecast", [])]
     lines += ["Because:", *(f"  - {why}" for why in plan.get("why", []))]
     return lines + _conditions(status)
 
 
+def _expected(row: dict[str, Any]) -> str:
+    """One class's forecast in a sentence."""
+    kinds = (("input", row.get("inputTokensPerSecond")), ("output", row.get("outputTokensPerSecond")))
+    tokens = " and ".join(f"{found['p50']:g} {name} tokens/s, at most {found['upper']:g}" for name, found in kinds if found)
+    held = f", held {row['observedCoverage']:.1%} of the last day" if "observedCoverage" in row else ""
+    use = "It sizes the pool." if row.get("drives") else "It does not size the pool: see ForecastCalibrated."
+    return f"Class {row['name']} in {row['horizon']} by {row['model']}: {tokens} with coverage {row['coverage']:g}{held}. {use}"
+
+
 _GOOD_WHEN_FALSE = {"Paused", "FieldConflict"}
+_CALM = {"Learning", "ForecastDisabled"}
+"""Reasons that pass by themselves, or were asked for."""
 
 
 def _conditions(status: dict[str, Any]) -> list[str]:
-    odd = [c for c in status.get("conditions", []) if (c["status"] == "True") == (c["type"] in _GOOD_WHEN_FALSE)]
+    odd = [
+        c for c in status.get("conditions", []) if (c["status"] == "True") == (c["type"] in _GOOD_WHEN_FALSE) and c["reason"] not in _CALM
+    ]
     return ["To look at:", *(f"  - {c['type']}={c['status']}, {c['reason']}: {c['message']}" for c in odd)] if odd else []
