@@ -71,7 +71,7 @@ def test_a_folder_that_changes_nothing_changes_nothing(records: Path, tmp_path: 
 def test_a_tighter_objective_costs_replicas_and_a_looser_one_saves_none_below_throughput(
     records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tight, loose = ("target: 1s", "target: 120ms"), ("target: 1s", "target: 30s")
+    tight, loose = ("target: 1s", "target: 85ms"), ("target: 1s", "target: 30s")
     code, dear = chat(capsys, "-f", a_folder(tmp_path / "a", tight), "--against", str(records))
     assert code == 0 and dear["after"]["replicas"] > dear["before"]["replicas"]
     assert dear["after"]["usdPerHour"] > dear["before"]["usdPerHour"]
@@ -113,7 +113,7 @@ def test_a_pool_that_is_new_says_so(records: Path, tmp_path: Path, capsys: pytes
 
 def test_a_live_api_is_a_state_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     operator = a_busy_operator()
-    folder = a_folder(tmp_path, ("target: 1s", "target: 120ms"))
+    folder = a_folder(tmp_path, ("target: 1s", "target: 85ms"))
 
     async def asked() -> int:
         async with api_server(operator.cluster, "127.0.0.1", 0) as api:

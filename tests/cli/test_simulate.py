@@ -90,3 +90,23 @@ def test_bad_input_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFix
 def test_several_pools_ask_for_a_choice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", "-f", QUICKSTART, "--workload", a_workload(tmp_path, count=5)]) == 64
     assert "there are 2 pools, say which with --pool: default/chat, default/embeddings" in capsys.readouterr().err
+
+
+def test_other_laws_stand_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    laws = "hpa,kpa,llmd,wva,dynamo,sageserve,static:3"
+    simulate("--workload", a_workload(tmp_path, every_s=0.4, count=1500), "--compare", laws, "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert [row["law"] for row in found["comparison"]] == laws.split(",")
+    for row in found["comparison"]:
+        assert row["requests"]["answered"] + row["requests"]["refused"] == 1500 and row["usd"] > 0
+        assert [o["objective"] for o in row["objectives"]] == ["timeToFirstToken"]
+    assert found["comparison"][-1]["replicas"]["mean"] == pytest.approx(3.0)
+    simulate("--workload", a_workload(tmp_path, count=300), "--compare", "static:2")
+    told = capsys.readouterr().out
+    assert "peers are re-implementations" in told and "static:2" in told
+
+
+@pytest.mark.parametrize("laws", ["fortune", "static", "static:0", "hpa,"])
+def test_a_law_that_does_not_exist_is_said_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], laws: str) -> None:
+    assert simulate("--workload", a_workload(tmp_path, count=5), "--compare", laws) == 64
+    assert "there are hpa, kpa, llmd, wva, dynamo, sageserve, static:N" in capsys.readouterr().err

@@ -8,19 +8,19 @@ from tests.planning.builders import NOW, a_snapshot, a_spec, demand, running
 
 from forebay.planning.decision import Plan
 from forebay.planning.planner import plan
-from forebay.planning.snapshot import Memory, Snapshot
+from forebay.planning.snapshot import Memory, Saturation, Snapshot
 
-WINDOW_S = 45 + 15
+LONG_S = 4 * 45
 
 
-def saturated(rps: float, finished: float, *, since: float | None = NOW - WINDOW_S, replicas: int = 2, **fields: Any) -> Snapshot:
-    """Two replicas of which so many requests/s are asked, and which finish so many together while twenty wait."""
+def saturated(rps: float, finished: float, *, since: float | None = NOW - LONG_S, replicas: int = 2, **fields: Any) -> Snapshot:
+    """Replicas of which so many requests/s are asked, and which finish so many together; all their places are taken, and twenty wait."""
+    in_flight = fields.pop("in_flight", 16.0 * replicas)
     asked = demand(rps, queued=20, reporting=replicas)
-    one = asked.classes["interactive"].model_copy(
-        update={"completed_per_s": finished, "input_tokens_per_s": 200 * finished, "output_tokens_per_s": 100 * finished}
-    )
-    look = asked.model_copy(update={"classes": {"interactive": one}})
-    memory = fields.pop("memory", Memory(saturated_since=since))
+    one = asked.classes["interactive"]
+    done = {"completed_per_s": finished, "input_tokens_per_s": 200 * finished, "output_tokens_per_s": 100 * finished}
+    look = asked.model_copy(update={"classes": {"interactive": one.model_copy(update={**done, "in_flight": in_flight})}})
+    memory = Memory(saturation=None if since is None else Saturation(since=since, replicas=replicas))
     return a_snapshot(**{"spec": a_spec(), "demand": look, "memory": memory, **running(replicas), **fields})
 
 
@@ -31,7 +31,7 @@ def shares(decision: Plan) -> list[float]:
 def test_replicas_that_finish_less_than_promised_are_not_counted_on_for_more() -> None:
     trusting = plan(saturated(2.0, 1.0, since=None))
     knowing = plan(saturated(2.0, 1.0))
-    assert trusting.memory.throughput_shares == {} and trusting.memory.saturated_since == NOW
+    assert trusting.memory.throughput_shares == {} and trusting.memory.saturation == Saturation(since=NOW, replicas=2)
     (share,) = shares(knowing)
     assert share < 0.5 and knowing.replicas > trusting.replicas
     assert any("saturated replicas finished" in why for why in knowing.why)
@@ -40,7 +40,7 @@ def test_replicas_that_finish_less_than_promised_are_not_counted_on_for_more() -
 def test_what_was_learned_outlives_the_queue() -> None:
     learned = plan(saturated(2.0, 1.0)).memory
     calm = plan(a_snapshot(spec=a_spec(), demand=demand(2.0, reporting=4), memory=learned, **running(4)))
-    assert calm.memory.throughput_shares == learned.throughput_shares and calm.memory.saturated_since is None
+    assert calm.memory.throughput_shares == learned.throughput_shares and calm.memory.saturation is None
     assert any("saturated replicas finished" in why for why in calm.why)
 
 
@@ -53,6 +53,25 @@ def test_a_profile_that_is_corrected_begins_anew() -> None:
 
 def test_a_queue_of_a_moment_says_nothing() -> None:
     assert plan(saturated(2.0, 1.0, since=NOW - 30)).memory.throughput_shares == {}
+
+
+def test_a_replica_that_has_just_come_does_not_count_as_one_that_finished_nothing() -> None:
+    memory = plan(saturated(2.0, 1.0, since=None)).memory
+    more = saturated(2.0, 1.0, replicas=3).model_copy(update={"memory": memory})
+    decision = plan(more)
+    assert decision.memory.throughput_shares == {} and decision.memory.saturation == Saturation(since=NOW, replicas=3)
+
+
+def test_replicas_with_places_left_are_not_saturated() -> None:
+    assert plan(saturated(2.0, 1.0, in_flight=16)).memory.saturation is None
+
+
+def test_the_best_window_counts() -> None:
+    """Long answers end in waves."""
+    memory = plan(saturated(2.0, 20.0, since=NOW - 60)).memory
+    later = saturated(2.0, 1.0)
+    kept = memory.model_copy(update={"saturation": Saturation(since=NOW - LONG_S, replicas=2, finished_per_s=10.0)})
+    assert shares(plan(later.model_copy(update={"memory": kept})))[0] > 2 * shares(plan(later))[0]
 
 
 def test_replicas_that_finish_nothing_say_nothing() -> None:

@@ -36,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rates.add_argument("--rps", type=number(0.001, 1e6), metavar="R", help="rescale them to this mean, requests/s")
     rates.add_argument("--input-tokens", type=whole(1, 1_000_000), default=512, metavar="N", help="tokens of every request (default: 512)")
     rates.add_argument("--output-tokens", type=whole(1, 1_000_000), default=128, metavar="N", help="tokens of every answer (default: 128)")
+    parser.add_argument(
+        "--compare", metavar="LAW,LAW", help="other laws of scaling beside it, as shipped: hpa, kpa, llmd, wva, dynamo, sageserve, static:N"
+    )
     parser.add_argument("--report", type=Path, metavar="HTML", help="write a report with plots, and the JSON document beside it")
     parser.add_argument("--json", action="store_true", help="print the JSON document instead of a table")
 
@@ -45,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from forebay.local.folder import read_folder
     from forebay.simulation.study import Asked, study
 
+    _laws(args)
     folder = read_folder(args.file)
     pools = [obj for obj in folder.objects.values() if obj["kind"] == "InferencePool"]
     pool = _chosen(pools, args.pool)
@@ -55,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     with _progress() as tell:
         document = study(asked, _workload(args, default), tell)
     document["workload"] = args.workload.name
+    document["comparison"] = _compared(args, asked, default, document)
     if args.report:
         _write(args.report, document)
     if args.json:
@@ -62,6 +67,22 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n".join(lines(document, time.monotonic() - began)))
     return 2 if any(not row["met"] for row in document["objectives"]) else 0
+
+
+def _compared(args: argparse.Namespace, asked: Any, default: str, document: dict[str, Any]) -> list[dict[str, Any]]:
+    from forebay.simulation.compare import compared
+
+    means, rows = document["meanTokens"], []
+    for name in _laws(args):
+        with _progress(f"{name}: ") as tell:
+            rows.append(compared(asked, name, _workload(args, default), (means["input"], means["output"]), tell))
+    return rows
+
+
+def _laws(args: argparse.Namespace) -> list[str]:
+    from forebay.simulation.laws.registry import check
+
+    return [check(name) for name in args.compare.split(",")] if args.compare else []
 
 
 def _chosen(pools: list[dict[str, Any]], name: str | None) -> dict[str, Any]:
@@ -91,6 +112,9 @@ def _workload(args: argparse.Namespace, default_class: str) -> Iterator[Any]:
 class _progress:
     """Says on a terminal's standard error how far the virtual clock is; elsewhere nothing."""
 
+    def __init__(self, what: str = "") -> None:
+        self._what = what
+
     def __enter__(self) -> Callable[[float, int], None]:
         self._shown = 0.0
         return self._tell
@@ -99,7 +123,7 @@ class _progress:
         now = time.monotonic()
         if sys.stderr.isatty() and now - self._shown > 0.2:
             self._shown = now
-            print(f"\r{_span(at_s)} simulated, {requests:,} requests", end="\x1b[K", file=sys.stderr, flush=True)
+            print(f"\r{self._what}{_span(at_s)} simulated, {requests:,} requests", end="\x1b[K", file=sys.stderr, flush=True)
 
     def __exit__(self, *_: object) -> None:
         if self._shown:
@@ -128,7 +152,23 @@ def lines(document: dict[str, Any], took_s: float) -> list[str]:
         within = f"{100 * row['attainment']:.2f} %"
         met = "" if row["met"] else "missed"
         rows.append((row["class"], row["objective"], target, within, f"{seconds['p50']:.3g}s", f"{seconds['p99']:.3g}s", met))
-    return [*head, *(columns(rows, left=3) if len(rows) > 1 else ["no class promises a latency"])]
+    table = columns(rows, left=3) if len(rows) > 1 else ["no class promises a latency"]
+    return [*head, *table, *_comparison(document)]
+
+
+def _comparison(document: dict[str, Any]) -> list[str]:
+    """Our own figures first, then those of each law; what every objective was met by."""
+    if not document["comparison"]:
+        return []
+    hours = sum(document["replicas"]["hours"].values())
+    ours = {**document, "law": "forebay", "replicas": {"mean": document["replicas"]["mean"], "hours": hours}}
+    rows = [("LAW", "REPLICAS", "HOURS", "$", "REFUSED", *(f"{o['class']}/{o['objective']}" for o in document["objectives"]))]
+    for row in (ours, *document["comparison"]):
+        cost = "unknown" if row["usd"] is None else f"{row['usd']:,.2f}"
+        within = (f"{100 * o['attainment']:.2f} %" for o in row["objectives"])
+        counts = (f"{row['replicas']['mean']:.2f}", f"{row['replicas']['hours']:.2f}")
+        rows.append((row["law"], *counts, cost, f"{row['requests']['refused']:,}", *within))
+    return ["", "peers are re-implementations, as shipped, on on-demand replicas alone", *columns(rows)]
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from forebay.planning.hold import Held, hold
 from forebay.planning.outlook import learn
 from forebay.planning.placement import Placed, doomed, place
 from forebay.planning.room import blocked, makes_nodes
-from forebay.planning.saturation import floored, observed_share, saturated_since
+from forebay.planning.saturation import floored, observed_share, saturation
 from forebay.planning.sidecar_config import compile_sidecar
 from forebay.planning.snapshot import DeploymentView, Memory, Partitioning, PodView, Snapshot
 from forebay.planning.status import Facts, report
@@ -82,7 +82,7 @@ def _observed(snapshot: Snapshot) -> Memory:
         update["history"], shapes = remembered(memory, snapshot.demand, snapshot.spec.classes)
         update["shapes"] = shapes
         learns = snapshot.spec.scaling.forecast.mode != ForecastMode.DISABLED
-        update["saturated_since"] = saturated_since(memory, snapshot.demand)
+        update["saturation"] = saturation(snapshot)
         update["forecasts"] = learn(memory.forecasts, snapshot.demand, shapes, tuple(snapshot.spec.classes)) if learns else {}
     return memory.model_copy(update=update)
 

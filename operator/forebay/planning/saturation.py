@@ -1,8 +1,8 @@
 """What replicas were seen to finish while requests waited for them: a floor that holds where a profile promises too much.
 
-While a queue stands in front of every replica for a whole window of measurement, what they finish is all they can. Where that is less than
-the profile says, the share is remembered, and from then on no replica is counted on for more. Latencies of the model are left alone: a
-replica may also finish less because its sidecar keeps it from more, for an objective's sake.
+While every place is taken and a queue stands before it for several windows of measurement, what replicas finish is all they can. Where
+that is less than the profile says, the share is remembered, and from then on no replica is counted on for more. Latencies of the model are
+left alone: a replica may also finish less because its sidecar keeps it from more, for an objective's sake.
 """
 
 from __future__ import annotations
@@ -14,34 +14,51 @@ from forebay.api.canonical import short_hash
 from forebay.planning.demand import ClassLoad
 from forebay.planning.queueing import mixed, service_rate, work_of
 from forebay.planning.sizing import MOST_UTILISED
-from forebay.planning.snapshot import Demand, Memory, Snapshot
+from forebay.planning.snapshot import Saturation, Snapshot
 from forebay.planning.target import Choice, Sized
 from forebay.planning.variants import engine_profile
+
+PLACES_TAKEN = 0.9
+"""Share of the places that the profile gives its replicas: with fewer taken, it is not the replicas that are slow."""
+
+WINDOWS = 4.0
+"""Windows of measurement that saturation must have lasted for."""
 
 LEAST_SHARE = 0.02
 """A replica that finishes less than this of what its profile says is broken, and more like it would be too."""
 
 
-def saturated_since(memory: Memory, demand: Demand) -> float | None:
-    """Since when as many requests wait as there are replicas, or None."""
-    queued = sum(c.queued for c in demand.classes.values())
-    if demand.replicas_reporting < 1 or queued < demand.replicas_reporting:
+def saturation(snapshot: Snapshot) -> Saturation | None:
+    """Since when every place is taken and more requests wait than there are replicas, and the most that was finished since; or None.
+
+    With every replica that comes or goes it begins anew. What is finished comes in waves, so the best window counts.
+    """
+    demand, before, places = snapshot.demand, snapshot.memory.saturation, [p.max_concurrency for p in snapshot.spec.profiles]
+    if demand is None or not places:
         return None
-    return memory.saturated_since if memory.saturated_since is not None else demand.measured_at
+    of_all, replicas = list(demand.classes.values()), demand.replicas_reporting
+    running = sum(c.in_flight for c in of_all)
+    if replicas < 1 or sum(c.queued for c in of_all) < replicas or running < PLACES_TAKEN * replicas * min(places):
+        return None
+    if before is None or before.replicas != replicas:
+        return Saturation(since=demand.measured_at, replicas=replicas)
+    if demand.measured_at - before.since < demand.window_s:
+        return before
+    finished = sum(c.completed_per_s for c in of_all) / replicas
+    return before.model_copy(update={"finished_per_s": round(max(before.finished_per_s, finished), 6)})
 
 
 def observed_share(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice | None) -> dict[str, float]:
     """The shares with what this measurement adds: of the profile's throughput, what replicas finish while they are saturated."""
-    shares, demand, since = snapshot.memory.throughput_shares, snapshot.demand, snapshot.memory.saturated_since
-    if choice is None or demand is None or since is None or not snapshot.fresh:
+    shares, demand, queue = snapshot.memory.throughput_shares, snapshot.demand, snapshot.memory.saturation
+    if choice is None or demand is None or queue is None or queue.finished_per_s <= 0.0 or not snapshot.fresh:
+        return shares
+    if demand.measured_at - queue.since < WINDOWS * demand.window_s:
         return shares
     if len({(d.accelerator, d.partition) for d in snapshot.deployments if d.ready}) > 1:
         # Whose doing it is cannot be told.
         return shares
-    finished = sum(c.completed_per_s for c in demand.classes.values()) / max(1, demand.replicas_reporting)
-    if demand.measured_at - since < demand.window_s + snapshot.settings.interval_s or finished <= 0.0:
-        return shares
-    share = finished / max(_promised_rps(snapshot, loads, choice), 1e-9)
+    share = queue.finished_per_s / max(_promised_rps(snapshot, loads, choice), 1e-9)
     return {_key(choice): round(min(1.0, max(LEAST_SHARE, share)), 3)}
 
 

@@ -144,6 +144,14 @@ class ClassForecast(K8sModel):
     output_tokens: ForecastState
 
 
+class Saturation(K8sModel):
+    """So many replicas have no place left and requests wait, since then; `finished_per_s` is the most that each has finished meanwhile."""
+
+    since: float
+    replicas: int
+    finished_per_s: float = 0.0
+
+
 class Recommendation(K8sModel):
     """How many replicas were wanted at a moment."""
 
@@ -168,7 +176,7 @@ class Memory(K8sModel):
     history: dict[str, tuple[DemandPoint, ...]] = {}
     shapes: dict[str, Shape] = {}
     forecasts: dict[str, ClassForecast] = {}
-    saturated_since: float | None = None
+    saturation: Saturation | None = None
     throughput_shares: dict[str, float] = {}
     recommendations: tuple[Recommendation, ...] = ()
     observed_since: float | None = None

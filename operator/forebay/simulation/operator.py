@@ -36,6 +36,9 @@ EPOCH_S = 1_767_225_600.0
 
 _USER = "forebay-simulate"
 
+NODE_S = 45.0
+"""A node is there after so much of a replica's start, or after half of it; the rest is images, weights and warming up."""
+
 
 class VirtualClock:
     """Time as the simulation sets it."""
@@ -56,8 +59,8 @@ class VirtualClock:
 class SimulatedOperator:
     """A law of scaling: what the operator does for one pool of these resources. To be closed after use."""
 
-    def __init__(self, objects: Iterable[Object], namespace: str, pool: str, interval_s: float = 15.0) -> None:
-        self.interval_s = interval_s
+    def __init__(self, objects: Iterable[Object], namespace: str, pool: str, interval_s: float = 15.0, started_in_s: float = 110.0) -> None:
+        self.interval_s, self._started_in_s = interval_s, started_in_s
         self._key: Key = pool_key(namespace, pool)
         self._clock, self._view, self._metrics = VirtualClock(), ObjectView(), MetricsInMemory()
         self.cluster = MemoryCluster(self._clock)
@@ -77,6 +80,7 @@ class SimulatedOperator:
         self._fleet: Fleet | None = None
         self._pods: dict[int, str] = {}
         self._ready: set[int] = set()
+        self._placed: set[int] = set()
         self._runner.run(self._begin(list(objects)))
         self.spec = InferencePoolSpec.model_validate(self._pool()["spec"])
 
@@ -157,6 +161,9 @@ class SimulatedOperator:
         for number, replica in replicas.items():
             if number not in self._pods:
                 await self._add(replica)
+            node_s = min(NODE_S, 0.5 * (replica.ready_at - replica.created_at))
+            if number not in self._placed and self._clock.elapsed >= replica.created_at + node_s:
+                await self._place(number)
             if number in serving and number not in self._ready:
                 await self._make_ready(replica)
         for deployment in self._deployments():
@@ -168,21 +175,29 @@ class SimulatedOperator:
         name = f"{deployment['metadata']['name']}-{replica.number}"
         meta = {"name": name, "namespace": self._key.namespace, "labels": template["metadata"]["labels"]}
         made = await self.cluster.create({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": template["spec"]})
-        # Made when it was asked for, which is a round ago.
-        made["metadata"]["creationTimestamp"] = timestamp(int(EPOCH_S + replica.created_at))
+        # Made when it was asked for, which is a round ago; those of the beginning started before it.
+        before_s = self._started_in_s if replica.ready_at == replica.created_at else 0.0
+        made["metadata"]["creationTimestamp"] = timestamp(int(EPOCH_S + replica.created_at - before_s))
         self._view.put(kinds.PODS, made)
         self._pods[replica.number] = name
 
-    async def _make_ready(self, replica: Replica) -> None:
-        name = self._pods[replica.number]
-        pod = self._view.get(kinds.PODS, self._key.namespace, name)
-        assert pod is not None
-        at = timestamp(int(EPOCH_S + replica.ready_at))
-        node = await self.cluster.create(self._node(f"node-{replica.number}", pod["metadata"]["labels"].get(LABEL_CAPACITY_TYPE, "")))
+    def _pod(self, number: int) -> Object:
+        found = self._view.get(kinds.PODS, self._key.namespace, self._pods[number])
+        assert found is not None
+        return found
+
+    async def _place(self, number: int) -> None:
+        """Its node has come, and loads what it needs."""
+        pod = self._pod(number)
+        node = await self.cluster.create(self._node(f"node-{number}", pod["metadata"]["labels"].get(LABEL_CAPACITY_TYPE, "")))
         self._view.put(kinds.NODES, node)
+        self._view.put(kinds.PODS, {**pod, "spec": {**pod["spec"], "nodeName": f"node-{number}"}})
+        self._placed.add(number)
+
+    async def _make_ready(self, replica: Replica) -> None:
+        at = timestamp(int(EPOCH_S + replica.ready_at))
         ready = {"type": "Ready", "status": "True", "lastTransitionTime": at}
-        pod = {**pod, "spec": {**pod["spec"], "nodeName": f"node-{replica.number}"}}
-        self._view.put(kinds.PODS, {**pod, "status": {"phase": "Running", "conditions": [ready]}})
+        self._view.put(kinds.PODS, {**self._pod(replica.number), "status": {"phase": "Running", "conditions": [ready]}})
         self._ready.add(replica.number)
 
     def _node(self, name: str, capacity_type: str) -> Object:
@@ -194,8 +209,9 @@ class SimulatedOperator:
         name = self._pods.pop(number)
         await self.cluster.delete(kinds.PODS, self._key.namespace, name, grace_s=0)
         self._view.remove(kinds.PODS, {"metadata": {"namespace": self._key.namespace, "name": name}})
-        if number in self._ready:
-            self._ready.discard(number)
+        self._ready.discard(number)
+        if number in self._placed:
+            self._placed.discard(number)
             await self.cluster.delete(kinds.NODES, None, f"node-{number}")
             self._view.remove(kinds.NODES, {"metadata": {"name": f"node-{number}"}})
 

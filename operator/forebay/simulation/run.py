@@ -49,6 +49,9 @@ class Outcome:
     """Requests that waited for too long, by class."""
     lost: int = 0
     span_s: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    """Of all that were answered."""
     paid_s: dict[str, float] = field(default_factory=dict)
     """Replica-seconds by variant."""
     replicas: list[tuple[float, int, int]] = field(default_factory=list)
@@ -161,6 +164,8 @@ class Run:
 
     def _done(self, request: Request) -> None:
         first, per_token = request.time_to_first_token_s, request.per_output_token_s
+        self.outcome.input_tokens += request.input_tokens
+        self.outcome.output_tokens += request.output_tokens
         self.outcome.arrived.append(request.arrived)
         self.outcome.first_token_s.append(first)
         self.outcome.per_token_s.append(per_token)

@@ -48,23 +48,24 @@ def study(asked: Asked, workload: Iterable[Request], progress: Callable[[float, 
     Raises:
         ForebayError: the pool cannot be simulated, or the workload has a class that it does not serve.
     """
-    operator = SimulatedOperator(asked.objects, asked.namespace, asked.pool, asked.interval_s)
+    operator = SimulatedOperator(asked.objects, asked.namespace, asked.pool, asked.interval_s, asked.start_s)
     try:
         profiles = {name: engine_profile(operator.spec, v.profile) for name, v in operator.variants().items() if v.profile}
         if not profiles:
             raise ForebayError(f"pool {asked.namespace}/{asked.pool} has no profile of a listed accelerator: there is no speed to simulate")
-        fleet = Fleet(profiles, _starts(asked), operator.counts())
+        fleet = Fleet(profiles, starts(asked), operator.counts())
         operator.attach(fleet)
         bounds = operator.spec.scaling
         first = next(iter(profiles.values()))
         setup = Setup(first, asked.start_s, bounds.min_replicas, bounds.max_replicas, 0, sample_s=min(5.0, asked.interval_s), by_class=True)
-        outcome = Run(setup, operator, fleet).through(_watched(workload, operator, progress))
+        outcome = Run(setup, operator, fleet).through(watched(workload, operator, progress))
         return _document(asked, operator, outcome)
     finally:
         operator.close()
 
 
-def _starts(asked: Asked) -> Callable[[str], float]:
+def starts(asked: Asked) -> Callable[[str], float]:
+    """How long the next replica takes to start, drawn by the seed."""
     chance = random.Random(asked.seed)
     if asked.start_spread <= 0.0:
         return lambda _: asked.start_s
@@ -72,7 +73,8 @@ def _starts(asked: Asked) -> Callable[[str], float]:
     return lambda _: max(0.001, asked.start_s * chance.gammavariate(shape, 1.0 / shape))
 
 
-def _watched(workload: Iterable[Request], operator: SimulatedOperator, progress: Callable[[float, int], None]) -> Iterator[Request]:
+def watched(workload: Iterable[Request], operator: SimulatedOperator, progress: Callable[[float, int], None]) -> Iterator[Request]:
+    """The workload with the waits of its classes. Raises ForebayError for a class that the pool does not serve."""
     served = operator.spec.classes
     max_wait_s = {name: spec.queue.max_wait for name, spec in operator.classes().items()}
     for number, request in enumerate(workload):
@@ -88,8 +90,9 @@ def _watched(workload: Iterable[Request], operator: SimulatedOperator, progress:
 
 
 def _document(asked: Asked, operator: SimulatedOperator, outcome: Outcome) -> Document:
+    answered = max(1, len(outcome.arrived))
     hours = {name: seconds / 3600.0 for name, seconds in sorted(outcome.paid_s.items())}
-    usd = {name: _usd(operator, name, count) for name, count in hours.items()}
+    usd = {name: usd_of(operator, name, count) for name, count in hours.items()}
     return {
         "schemaVersion": 1,
         "pool": f"{asked.namespace}/{asked.pool}",
@@ -97,7 +100,8 @@ def _document(asked: Asked, operator: SimulatedOperator, outcome: Outcome) -> Do
         "startSeconds": asked.start_s,
         "seconds": round(outcome.span_s, 3),
         "requests": {"answered": len(outcome.arrived), "refused": outcome.refused, "lost": outcome.lost},
-        "objectives": [row for name, spec in sorted(operator.classes().items()) for row in _objectives(name, spec, outcome)],
+        "meanTokens": {"input": round(outcome.input_tokens / answered, 2), "output": round(outcome.output_tokens / answered, 2)},
+        "objectives": [row for name, spec in sorted(operator.classes().items()) for row in objectives(name, spec, outcome)],
         "replicas": {
             "mean": round(outcome.replicas_mean, 4),
             "most": max((n for _, _, n in outcome.replicas), default=0),
@@ -110,7 +114,7 @@ def _document(asked: Asked, operator: SimulatedOperator, outcome: Outcome) -> Do
     }
 
 
-def _usd(operator: SimulatedOperator, name: str, hours: float) -> float | None:
+def usd_of(operator: SimulatedOperator, name: str, hours: float) -> float | None:
     """A replica's share of its node, whose price is the pool's; None where that has none."""
     variant = operator.variants()[name]
     price = variant.usd_per_node_hour
@@ -125,7 +129,8 @@ def _of_metric(outcome: Outcome, metric: Metric) -> Iterable[float]:
     }[metric]
 
 
-def _objectives(name: str, spec: BatchClassSpec, outcome: Outcome) -> list[Document]:
+def objectives(name: str, spec: BatchClassSpec, outcome: Outcome) -> list[Document]:
+    """What became of each promise of a class; nothing where none of its requests came."""
     if name not in outcome.class_names:
         return []
     number = outcome.class_names.index(name)

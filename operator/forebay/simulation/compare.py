@@ -1,0 +1,68 @@
+"""The same workload under a peer's law, as it is shipped: one kind of replica, on-demand, of the pool's first profile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import inf, isfinite
+
+from forebay.api.batch_class import BatchClassSpec
+from forebay.planning.snapshot import ON_DEMAND
+from forebay.planning.target import promises
+from forebay.planning.variants import engine_profile
+from forebay.simulation.fleet import Fleet
+from forebay.simulation.laws.registry import Known, shipped
+from forebay.simulation.laws.static import Static
+from forebay.simulation.operator import SimulatedOperator
+from forebay.simulation.request import Request
+from forebay.simulation.run import Run, Setup
+from forebay.simulation.score import Objective
+from forebay.simulation.study import Asked, Document, objectives, starts, usd_of, watched
+
+
+def compared(
+    asked: Asked, name: str, workload: Iterable[Request], means: tuple[float, float], progress: Callable[[float, int], None]
+) -> Document:
+    """What the law came to. `means` are the tokens of a request, which some laws are told, as they are told the profile.
+
+    Raises:
+        UsageError: there is no such law.
+        ForebayError: as for a study.
+    """
+    operator = SimulatedOperator(asked.objects, asked.namespace, asked.pool, asked.interval_s)
+    try:
+        variant = next(v for v in operator.variants().values() if v.capacity_type == ON_DEMAND and v.profile is not None)
+        assert variant.profile is not None
+        engine = engine_profile(operator.spec, variant.profile)
+        law = shipped(name, Known(engine, _objective(operator.classes(), means[1]), *means))
+        bounds = operator.spec.scaling
+        first = law.replicas if isinstance(law, Static) else bounds.min_replicas
+        fleet = Fleet({"": engine}, starts(asked), {"": first})
+        setup = Setup(engine, asked.start_s, bounds.min_replicas, max(first, bounds.max_replicas), first)
+        outcome = Run(setup, law, fleet).through(watched(workload, operator, progress))
+        hours = outcome.replica_s / 3600.0
+        dollars = usd_of(operator, variant.name, hours)
+        return {
+            "law": name,
+            "requests": {"answered": len(outcome.arrived), "refused": outcome.refused, "lost": outcome.lost},
+            "objectives": [row for known, spec in sorted(operator.classes().items()) for row in objectives(known, spec, outcome)],
+            "replicas": {"mean": round(outcome.replicas_mean, 4), "hours": round(hours, 4)},
+            "usd": None if dollars is None else round(dollars, 4),
+        }
+    finally:
+        operator.close()
+
+
+def _objective(classes: dict[str, BatchClassSpec], output_tokens: float) -> Objective:
+    """The strictest that any class is promised; an objective of the whole answer as one of each token."""
+    first_s, per_token_s = inf, inf
+    for spec in classes.values():
+        for promise in promises(spec):
+            match promise.metric:
+                case "timeToFirstToken":
+                    first_s = min(first_s, promise.target_s)
+                case "interTokenLatency":
+                    per_token_s = min(per_token_s, promise.target_s)
+                case "endToEnd":
+                    per_token_s = min(per_token_s, promise.target_s / max(output_tokens, 1.0))
+    # A law that divides by an objective needs one.
+    return Objective(first_s if isfinite(first_s) else 1e6, per_token_s if isfinite(per_token_s) else 1e6)
