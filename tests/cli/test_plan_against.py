@@ -113,7 +113,7 @@ def test_a_pool_that_is_new_says_so(records: Path, tmp_path: Path, capsys: pytes
 
 def test_a_live_api_is_a_state_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     operator = a_busy_operator()
-    folder = a_folder(tmp_path, ("target: 1s", "target: 85ms"))
+    folder = a_folder(tmp_path, ("minReplicas: 1\n    maxReplicas: 6", "minReplicas: 5\n    maxReplicas: 6"))
 
     async def asked() -> int:
         async with api_server(operator.cluster, "127.0.0.1", 0) as api:
@@ -124,7 +124,7 @@ def test_a_live_api_is_a_state_too(tmp_path: Path, capsys: pytest.CaptureFixture
     operator.close()
     assert asyncio.run(asked()) == 0
     found = {change["pool"]: change for change in json.loads(capsys.readouterr().out)}
-    assert found["default/chat"]["measured"] and found["default/chat"]["after"]["replicas"] > found["default/chat"]["before"]["replicas"]
+    assert found["default/chat"]["measured"] and found["default/chat"]["after"]["replicas"] == 5 > found["default/chat"]["before"]["replicas"] > 1
     assert not found["default/embeddings"]["measured"]
 
 
