@@ -124,7 +124,8 @@ def test_a_live_api_is_a_state_too(tmp_path: Path, capsys: pytest.CaptureFixture
     operator.close()
     assert asyncio.run(asked()) == 0
     found = {change["pool"]: change for change in json.loads(capsys.readouterr().out)}
-    assert found["default/chat"]["measured"] and found["default/chat"]["after"]["replicas"] == 5 > found["default/chat"]["before"]["replicas"] > 1
+    chat = found["default/chat"]
+    assert chat["measured"] and chat["after"]["replicas"] == 5 > chat["before"]["replicas"] > 1
     assert not found["default/embeddings"]["measured"]
 
 
