@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import Future
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -33,9 +34,12 @@ def blocks(lock: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(image_install: Future[Path]) -> Path:
+    return image_install.result()
+
+
+def install(folder: Path) -> Path:
     """The environment that the build stage makes. Its place is another, and pip may use what it has downloaded before."""
-    folder = tmp_path_factory.mktemp("image")
     work, opt = folder / "src", folder / "opt"
     work.mkdir()
     # Compiling is left out: it takes most of the time and proves nothing here.

@@ -127,12 +127,17 @@ def outcomes(world: str, spec: Object) -> list[Any]:
     pool = InferencePoolSpec.model_validate(given["mig" if world == "mig" else "pool"])
     classes = {"interactive": batch_class, "other": a_class()}
     found: list[Any] = []
+    # A policy bears on no pool's plan.
     for fields in (
-        {"demand": demand(20)},
-        {"demand": demand(200)},
-        {"demand": demand(30), **OVERDUE},
-        {"demand": demand(0.1), **LESS},
-        {"demand": demand(12), **AHEAD},
+        ()
+        if world == "policy"
+        else (
+            {"demand": demand(20)},
+            {"demand": demand(200)},
+            {"demand": demand(30), **OVERDUE},
+            {"demand": demand(0.1), **LESS},
+            {"demand": demand(12), **AHEAD},
+        )
     ):
         decided = plan(Snapshot(now=NOW, pool=POOL, spec=pool, classes=classes, settings=Settings(sidecar_image="i"), **fields))
         found.append(decided.model_dump(mode="json", by_alias=True))

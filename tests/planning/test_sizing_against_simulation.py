@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from math import sqrt
+from multiprocessing import get_context
 
 from step_simulation import Setting, simulate
 
@@ -92,6 +94,14 @@ def simulated(case: Case, replicas: int, seed: int) -> tuple[float, float]:
     return mean, mean - ONE_SIDED_95 * error
 
 
+def tried(case: Case, number: int) -> tuple[Sizing, tuple[float, float], float]:
+    """The size, what becomes of the promise with it, and with one replica fewer where that could keep up."""
+    sizing = replicas_for((Demanded(case.load, (case.promise,), batch_window_s=case.window_s),), case.engine, max_replicas=200)
+    could = sizing.replicas > 1 and sizing.utilisation * sizing.replicas < sizing.replicas - 1
+    fewer = simulated(case, sizing.replicas - 1, number)[0] if could else 0.0
+    return sizing, simulated(case, sizing.replicas, number), fewer
+
+
 def described(case: Case, sizing: Sizing) -> str:
     return (
         f"{case.engine.task:10s} {case.promise.metric:17s} q{case.promise.quantile:<5} target {case.promise.target_s:8.3f} s"
@@ -103,17 +113,16 @@ def described(case: Case, sizing: Sizing) -> str:
 def test_chosen_sizes_hold_in_simulation_and_few_are_too_large(figures: Callable[[str], None]) -> None:
     chance = random.Random(20)
     broken, spare, spare_by_throughput, larger = [], 0, 0, 0
-    for number in range(CASES):
-        case = a_case(chance)
-        sizing = replicas_for((Demanded(case.load, (case.promise,), batch_window_s=case.window_s),), case.engine, max_replicas=200)
+    cases = [a_case(chance) for _ in range(CASES)]
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as processes:
+        tried_all = list(processes.map(tried, cases, range(CASES)))
+    for case, (sizing, (met, at_least), fewer) in zip(cases, tried_all, strict=True):
         assert not sizing.capped
-        met, at_least = simulated(case, sizing.replicas, number)
         line = f"{described(case, sizing)}: {met:.4f} met (at least {at_least:.4f})"
         if at_least < case.promise.quantile - TOLERANCE:
             broken.append(line)
         if sizing.replicas > 1:
             larger += 1
-            fewer = simulated(case, sizing.replicas - 1, number)[0] if sizing.utilisation * sizing.replicas < sizing.replicas - 1 else 0.0
             line += f", one fewer: {fewer:.4f}"
             if fewer >= case.promise.quantile:
                 spare += 1
