@@ -23,14 +23,14 @@ from bench.support.table import digits
 from bench.support.trace_tokens import Lengths, read_lengths
 from forebay.api.durations import parse_duration
 from forebay.runtime.errors import ForebayError, UsageError
-from forebay.simulation.arrivals import MAX_CV, renewal
+from forebay.simulation.arrivals import renewal
 from forebay.simulation.law import Law
 from forebay.simulation.laws.clairvoyant import Clairvoyant
 from forebay.simulation.laws.forebay import Forebay, pool_of
 from forebay.simulation.laws.static import Static
 from forebay.simulation.request import Request
 from forebay.simulation.run import Outcome, Run, Setup
-from forebay.simulation.score import quantile
+from forebay.simulation.score import score
 from forebay.simulation.workload import Rates, read_rates
 
 NAME = "trace"
@@ -110,7 +110,7 @@ def _rates(args: argparse.Namespace) -> Rates:
     path = args.data / DEFAULT if args.arrivals is None else Path(args.arrivals)
     if not path.exists():
         raise ForebayError(f"{path} is not there: say --data DIR where the recorded traces are, or --arrivals CSV")
-    whole = read_rates(path, MAX_CV)
+    whole = read_rates(path)
     end = min(whole.knots[-1][0], args.days * 86400.0)
     kept = tuple(k for k in whole.knots if k[0] <= end)
     return Rates(kept, whole.cv_from).scaled_to(args.mean_rps)
@@ -233,11 +233,6 @@ def _halves(job: Job, outcome: Outcome) -> tuple[Half, Half]:
 
 
 def _half(outcome: Outcome, since_s: float, until_s: float) -> Half:
-    firsts, met = [], 0
-    for at, first_s, per_token_s in zip(outcome.arrived, outcome.first_token_s, outcome.per_token_s, strict=True):
-        if since_s <= at < until_s:
-            firsts.append(first_s)
-            met += first_s <= OBJECTIVE.first_token_s and per_token_s <= OBJECTIVE.per_token_s
-    firsts.sort()
+    found = score(outcome, OBJECTIVE, since_s, until_s)
     counts = [count for at, _, count in outcome.replicas if since_s < at <= until_s]
-    return Half(len(firsts), met / max(1, len(firsts)), sum(counts) / max(1, len(counts)), quantile(firsts, 0.99))
+    return Half(found.requests, found.attainment, sum(counts) / max(1, len(counts)), found.p99_first_token_s)

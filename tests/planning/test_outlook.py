@@ -76,7 +76,8 @@ def test_bounds_that_did_not_hold_for_a_day_are_named_and_do_not_size() -> None:
     one = snapshot(RISING, 8.0)
     known = loads(one, {}, SHAPES)[0]
     assert known.expected is not None
-    doubted = replace(known.expected, trusted=False, reason="its bounds for input tokens did not hold as declared over the last day")
+    reason = "its bounds for input tokens did not hold as declared over the last day"
+    doubted = replace(known.expected, trusted=False, reason=reason, drifted=True)
     told = forecast_verdict(one, [replace(known, expected=doubted)])
     assert (told.status, told.reason) == ("False", "Drifted") and "class interactive: its bounds for input tokens" in told.message
     assert not forecast_status([replace(known, expected=doubted)])[0].drives

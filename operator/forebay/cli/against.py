@@ -15,7 +15,7 @@ from forebay.adapters.cluster import Cluster, ClusterError, Kind, Object
 from forebay.api.inference_pool import InferencePoolSpec
 from forebay.cli.replay import read_records
 from forebay.cli.source import open_cluster, pools_of
-from forebay.planning.snapshot import ClassDemand, Demand, Memory, Settings, Snapshot
+from forebay.planning.snapshot import ClassDemand, Demand, Memory, PoolIdentity, Settings, Snapshot
 from forebay.runtime.errors import UsageError
 
 CLUSTER = "cluster"
@@ -122,7 +122,5 @@ async def _put_if_there(cluster: Cluster, view: Any, kind: Kind) -> bool:
 
 def fresh_snapshot(namespace: str, name: str, spec: InferencePoolSpec) -> Snapshot:
     """A pool that is not there yet."""
-    from forebay.planning.snapshot import PoolIdentity
-
     identity = PoolIdentity(namespace=namespace, name=name)
     return Snapshot(now=time.time(), pool=identity, spec=spec, settings=Settings(sidecar_image="forebay"))

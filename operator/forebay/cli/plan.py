@@ -9,7 +9,6 @@ import argparse
 import json
 import shutil
 import textwrap
-import time
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +91,9 @@ def _from_folder(folder: Path) -> list[dict[str, Any]]:
     """
     from forebay.api.batch_class import BatchClassSpec
     from forebay.api.inference_pool import InferencePoolSpec
+    from forebay.cli.against import fresh_snapshot
     from forebay.local.folder import read_folder
     from forebay.planning.planner import plan
-    from forebay.planning.snapshot import PoolIdentity, Settings, Snapshot
 
     objects = list(read_folder(folder).objects.values())
     classes = {o["metadata"]["name"]: BatchClassSpec.model_validate(o["spec"]) for o in objects if o["kind"] == "BatchClass"}
@@ -103,14 +102,16 @@ def _from_folder(folder: Path) -> list[dict[str, Any]]:
     for obj in pools:
         meta = obj["metadata"]
         spec = InferencePoolSpec.model_validate(obj["spec"])
-        identity = PoolIdentity(namespace=meta.get("namespace", "default"), name=meta["name"])
+        snapshot = fresh_snapshot(meta.get("namespace", "default"), meta["name"], spec)
         wanted = {name: classes[name] for name in spec.classes if name in classes}
-        decision = plan(Snapshot(now=time.time(), pool=identity, spec=spec, classes=wanted, settings=Settings(sidecar_image="forebay")))
+        decision = plan(snapshot.model_copy(update={"classes": wanted}))
         status = decision.status.model_dump(mode="json", by_alias=True)
         desired = decision.status.desired
         status["plan"] = {"summary": f"would have {desired.on_demand} on-demand + {desired.spot} spot", "why": decision.why}
         status["conditions"] = [v.model_dump(mode="json") for v in decision.verdicts]
-        rows.append(row({"metadata": {"namespace": identity.namespace, "name": identity.name}, "spec": obj["spec"], "status": status}))
+        rows.append(
+            row({"metadata": {"namespace": snapshot.pool.namespace, "name": snapshot.pool.name}, "spec": obj["spec"], "status": status})
+        )
     return rows
 
 

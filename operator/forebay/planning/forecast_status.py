@@ -46,7 +46,7 @@ def forecast_verdict(snapshot: Snapshot, loads: Sequence[ClassLoad]) -> Verdict:
         return verdict("Unknown", Reason.FORECAST_DISABLED, "scaling.forecast.mode is Disabled")
     found = [(load.name, load.expected) for load in loads if load.expected is not None]
     doubted = [(name, e.reason) for name, e in found if not e.trusted]
-    drifted = [(name, reason) for name, reason in doubted if "did not hold" in reason]
+    drifted = [(name, e.reason) for name, e in found if e.drifted]
     if drifted:
         said = "; ".join(f"class {name}: {reason}" for name, reason in drifted)
         return verdict("False", Reason.FORECAST_DRIFTED, f"{said}. What is measured sizes the pool until they do")

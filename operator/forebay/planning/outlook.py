@@ -24,7 +24,7 @@ MIN_JUDGED = 45
 class Outlook:
     """A class some time ahead. `requests_per_s` is what its tokens come to in requests of today's shape.
 
-    `trusted` says whether it sizes the pool; where not, `reason` says why.
+    `trusted` says whether it sizes the pool; where not, `reason` says why, and `drifted` whether its bounds did not hold.
     """
 
     horizon_s: float
@@ -36,6 +36,7 @@ class Outlook:
     observed_coverage: float | None
     trusted: bool
     reason: str = ""
+    drifted: bool = False
 
 
 def learn(
@@ -64,7 +65,7 @@ def outlook(known: ClassForecast | None, shape: Shape, settings: Forecasting, no
         return None
     both = [(inputs, shape.input_tokens), *([(outputs, shape.output_tokens)] if outputs else [])]
     kept = [f.observed_coverage for f, _ in both if f.observed_coverage is not None]
-    reason = _doubt(known, settings, inputs, ahead_s, with_output=outputs is not None)
+    reason, off = _doubt(known, settings, inputs, ahead_s, with_output=outputs is not None)
     return Outlook(
         horizon_s=ahead_s,
         coverage=settings.coverage,
@@ -75,6 +76,7 @@ def outlook(known: ClassForecast | None, shape: Shape, settings: Forecasting, no
         observed_coverage=min(kept) if kept else None,
         trusted=not reason,
         reason=reason,
+        drifted=off,
     )
 
 
@@ -83,12 +85,14 @@ def _predicted(state: ForecastState, now: float, ahead_s: float, coverage: float
     return predict(state, max(0.0, now - state.step * state.step_s) + ahead_s, coverage)
 
 
-def _doubt(known: ClassForecast, settings: Forecasting, inputs: Forecast, ahead_s: float, *, with_output: bool) -> str:
-    """Why the forecast does not size the pool, or nothing."""
+def _doubt(known: ClassForecast, settings: Forecasting, inputs: Forecast, ahead_s: float, *, with_output: bool) -> tuple[str, bool]:
+    """Why the forecast does not size the pool, or nothing; and whether that is because its bounds did not hold."""
     if settings.mode == ForecastMode.REACTIVE:
-        return "scaling.forecast.mode is Reactive"
+        return "scaling.forecast.mode is Reactive", False
     if inputs.judged < MIN_JUDGED:
-        return f"{inputs.judged} of its forecasts came due, {MIN_JUDGED} are needed"
+        return f"{inputs.judged} of its forecasts came due, {MIN_JUDGED} are needed", False
     series = [("input", known.input_tokens), *([("output", known.output_tokens)] if with_output else [])]
     off = [name for name, state in series if drifted(state, ahead_s, settings.coverage)]
-    return f"its bounds for {' and '.join(off)} tokens did not hold as declared over the last day" if off else ""
+    if off:
+        return f"its bounds for {' and '.join(off)} tokens did not hold as declared over the last day", True
+    return "", False

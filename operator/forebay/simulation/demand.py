@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from forebay.planning.snapshot import ClassDemand, Demand
 from forebay.simulation.law import Observation, Sample
+from forebay.simulation.score import quantile
 
 
 def demand_of(seen: Observation, now: float, window_s: float) -> Demand | None:
@@ -36,5 +37,5 @@ def _class_demand(of_class: Sequence[Sample], span_s: float, newest: Sample, nam
         output_tokens_squared_per_s=round(sum(s.output_tokens_squared for s in of_class) / span_s, 6),
         queued=float(last.waiting) if last else 0.0,
         in_flight=float(last.running) if last else 0.0,
-        p95_time_to_first_token_s=round(firsts[min(len(firsts) - 1, int(0.95 * len(firsts)))], 6) if firsts else None,
+        p95_time_to_first_token_s=round(quantile(firsts, 0.95), 6) if firsts else None,
     )

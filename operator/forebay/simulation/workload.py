@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from forebay.runtime.errors import ForebayError
-from forebay.simulation.arrivals import renewal
+from forebay.simulation.arrivals import MAX_CV, renewal
 from forebay.simulation.request import Request
 
 MAX_TOKENS = 10_000_000
@@ -216,7 +216,7 @@ class Rates:
         return at
 
 
-def read_rates(path: Path, max_cv: float = 4.0) -> Rates:
+def read_rates(path: Path, max_cv: float = MAX_CV) -> Rates:
     """A trace of rates: columns ts_s and total_rate_rps, and rate_weighted_cv where it is known. Raises WorkloadError."""
     rows: list[tuple[float, float, float]] = []
     with _opened(path) as lines:
