@@ -2,8 +2,8 @@
 
 A chat replica computes, in each step, the whole prompt of every request it has just taken in and one token for each that runs already; a
 step takes a fixed time, a time per token computed and a time per token of context. An embeddings replica gets batches of inputs, one
-computed while the next one waits, as the batching sidecar sends them. Arrivals are Poisson, each request goes to the replica with the
-fewest in flight.
+computed while the next one waits, as the batching sidecar sends them. Arrivals are Poisson or come in clumps, each request goes to the
+replica with the fewest in flight.
 """
 
 from __future__ import annotations
@@ -34,6 +34,14 @@ class Setting:
     outputs_vary: bool = False
     embeddings: bool = False
     window_s: float = 0.0
+    arrivals_cv: float = 1.0
+    """Of the gamma-distributed gaps between arrivals: counts have its square as their index of dispersion."""
+
+    def gap_s(self, chance: random.Random) -> float:
+        if self.arrivals_cv == 1.0:
+            return chance.expovariate(self.requests_per_s)
+        shape = self.arrivals_cv**-2
+        return chance.gammavariate(shape, 1.0 / (shape * self.requests_per_s))
 
 
 class Seen(NamedTuple):
@@ -156,11 +164,11 @@ def simulate(setting: Setting, requests: int, warm_up: int, seed: int) -> list[S
     seen: dict[int, Seen] = {}
     events: list[tuple[float, int]] = []
     expected = [float("inf")] * setting.replicas
-    arrival, index = chance.expovariate(setting.requests_per_s), 0
+    arrival, index = setting.gap_s(chance), 0
     while len(seen) < requests:
         if not events or arrival <= events[0][0]:
             now = arrival
-            arrival += chance.expovariate(setting.requests_per_s)
+            arrival += setting.gap_s(chance)
             fewest = min(r.in_flight for r in replicas)
             at = chance.choice([i for i in numbers if replicas[i].in_flight == fewest])
             inputs = geometric(chance, setting.input_tokens) if setting.inputs_vary else setting.input_tokens

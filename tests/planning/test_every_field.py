@@ -29,8 +29,11 @@ CLASS: Object = {
     "tier": "Interactive",
     "priority": 1,
     "objectives": {
-        name: {"quantile": 0.9, "target": target}
-        for name, target in (("timeToFirstToken", "400ms"), ("interTokenLatency", "60ms"), ("endToEnd", "20s"))
+        "missUsdPer1k": 5,
+        **{
+            name: {"quantile": 0.9, "target": target}
+            for name, target in (("timeToFirstToken", "400ms"), ("interTokenLatency", "60ms"), ("endToEnd", "20s"))
+        },
     },
     "batching": {"mode": "Fixed", "maxBatchSize": 8, "window": "5ms", "maxBatchTokens": 1024},
     "queue": {"maxDepth": 10, "maxWait": "10s"},
@@ -123,6 +126,9 @@ def outcomes(world: str, spec: Object) -> list[Any]:
     """All that is decided and compiled when one object of the world has this spec."""
     given = {name: filled(kind, body) for name, (kind, body) in WORLDS.items()}
     given[world] = spec
+    if world == "class":
+        # What a miss costs decides where the pool does not.
+        del given["pool"]["scaling"]["forecast"]["coverage"]
     batch_class = BatchClassSpec.model_validate(given["class"])
     pool = InferencePoolSpec.model_validate(given["mig" if world == "mig" else "pool"])
     classes = {"interactive": batch_class, "other": a_class()}

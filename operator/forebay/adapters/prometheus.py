@@ -95,12 +95,15 @@ class PrometheusMetrics:
             row["metric"].get("hash", ""): int(float(row["value"][1]))
             for row in self._query(f"count by (hash) ({series.CONFIG_INFO}{select})")
         }
+        taken = self._query(f"stdvar(sum by (pod) ({series.IN_FLIGHT}{select} + {series.QUEUE_DEPTH}{select}))")
+        replicas = sum(hashes.values())
         names = sorted({series[1] for series in (*total, *gauges) if series[1]})
         return Demand(
             measured_at=min(now, float(newest[0]["value"][1])),
             window_s=self._window_s,
             source="prometheus",
-            replicas_reporting=sum(hashes.values()),
+            replicas_reporting=replicas,
+            in_flight_variance=round(float(taken[0]["value"][1]) * replicas / (replicas - 1), 4) if taken and replicas > 1 else None,
             classes={name: scrape.class_demand(name, total, gauges, self._window_s) for name in names},
             config_hashes=hashes,
         )

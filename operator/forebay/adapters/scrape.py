@@ -11,6 +11,7 @@ import asyncio
 import math
 from collections import deque
 from dataclasses import dataclass, field
+from statistics import variance
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -147,12 +148,14 @@ class ScrapedMetrics:
             hashes[reading.config_hash] = hashes.get(reading.config_hash, 0) + 1
             for series, value in reading.gauges.items():
                 gauges[series] = gauges.get(series, 0.0) + value
+        taken = [sum(reading.gauges.values()) for _, reading in readings.values()]
         names = sorted({series[1] for series in (*total, *gauges) if series[1]})
         return Demand(
             measured_at=now,
             window_s=round(window_s, 3),
             source="scrape",
             replicas_reporting=len(readings),
+            in_flight_variance=round(variance(taken), 4) if len(taken) > 1 else None,
             classes={name: class_demand(name, total, gauges, window_s) for name in names},
             config_hashes=hashes,
         )

@@ -32,6 +32,16 @@ class Objectives(K8sModel):
     time_to_first_token: Annotated[Objective | None, Field(description="From arrival at the sidecar to the first token out.")] = None
     inter_token_latency: Annotated[Objective | None, Field(description="Between two tokens of one answer.")] = None
     end_to_end: Annotated[Objective | None, Field(description="From arrival at the sidecar to the last token out.")] = None
+    miss_usd_per_1k: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1e6,
+            alias="missUsdPer1k",
+            description="US dollars that 1,000 requests which miss an objective cost. With prices of the pool's nodes it sets how much of"
+            " what demand may become is provided for, where scaling.forecast.coverage does not.",
+        ),
+    ] = None
 
 
 class BatchingMode(StrEnum):

@@ -149,8 +149,14 @@ class Forecasting(K8sModel):
         ),
     ] = ForecastMode.AUTO
     coverage: Annotated[
-        float, Field(ge=0.5, le=0.99, description="Share of the time that demand is to stay under the forecast's upper bound.")
-    ] = 0.9
+        float | None,
+        Field(
+            ge=0.5,
+            le=0.99,
+            description="Share of the time that demand is to stay under the forecast's upper bound. Where it is left out, what a miss costs"
+            " against an idle replica decides (objectives.missUsdPer1k and usdPerHour), or it is 0.9 where either is unknown.",
+        ),
+    ] = None
 
 
 class Scaling(K8sModel):

@@ -10,6 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from forebay.api.inference_pool import Task
+from forebay.planning.burstiness import in_steps
+from forebay.planning.coverage import coverage
 from forebay.planning.outlook import Outlook, outlook
 from forebay.planning.queueing import Load
 from forebay.planning.series import ARRIVALS, QUEUE_DEPTH, TOKENS, TOKENS_SQUARED
@@ -102,7 +104,8 @@ def _ahead(now: float, points: tuple[DemandPoint, ...], lead_s: float, expected:
     if expected is None or not expected.trusted:
         return min(max(now, now + trend_per_s(points) * lead_s), MAX_TREND * now), f"trend over {lead_s:.0f} s"
     held = "" if expected.observed_coverage is None else f", held {expected.observed_coverage:.1%} of the last day"
-    bound = f"at most {expected.requests_per_s:.3g} in {expected.horizon_s:.0f} s with coverage {expected.coverage:g}{held}"
+    bound = f"at most {expected.requests_per_s:.3g} in {expected.horizon_s:.0f} s with coverage {expected.coverage.share:g}{held}"
+    bound += f" ({expected.coverage.why})" if expected.coverage.why else ""
     return max(now, expected.requests_per_s), f"forecast {expected.p50_requests_per_s:.3g}, {bound}"
 
 
@@ -114,6 +117,7 @@ def _class_load(
     lead_s: float,
     drain_s: float,
     expected: Outlook | None = None,
+    dispersion: float = 1.0,
 ) -> ClassLoad:
     now = measured.requests_per_s
     ahead, which = _ahead(now, points, lead_s, expected)
@@ -124,7 +128,9 @@ def _class_load(
         f"class {name}: {ARRIVALS} {now:.3g} requests/s, {rate:.3g} to provision for ({which});"
         f" {TOKENS} {shape.input_tokens:.0f} input and {shape.output_tokens:.0f} output tokens per request"
     )
-    load = _load(rate, shape)
+    load = _load(rate, shape, dispersion)
+    if load.dispersion > 1.0:
+        why += f"; arrivals clump: their index of dispersion is {load.dispersion:.3g} ({ARRIVALS})"
     if load.input_cv or load.output_cv:
         why += f", their coefficients of variation {load.input_cv:g} and {load.output_cv:g} ({TOKENS_SQUARED})"
     return ClassLoad(name, load, why, expected)
@@ -133,12 +139,14 @@ def _class_load(
 def outlook_of(snapshot: Snapshot, name: str, shape: Shape) -> Outlook | None:
     """What is expected of a class when a replica that is asked for at the next decision could answer."""
     ahead_s = lead_time_s(snapshot.memory) + snapshot.settings.interval_s
-    return outlook(snapshot.memory.forecasts.get(name), shape, snapshot.spec.scaling.forecast, snapshot.now, ahead_s)
+    mode = snapshot.spec.scaling.forecast.mode
+    return outlook(snapshot.memory.forecasts.get(name), shape, mode, coverage(snapshot, name, shape), snapshot.now, ahead_s)
 
 
-def _load(rate: float, shape: Shape) -> Load:
+def _load(rate: float, shape: Shape, dispersion: float = 1.0) -> Load:
     """Spreads in steps of a tenth, so that a size does not change by what is noise in them."""
-    return Load(rate, shape.input_tokens, shape.output_tokens, round(shape.input_cv2**0.5, 1), round(shape.output_cv2**0.5, 1))
+    spreads = round(shape.input_cv2**0.5, 1), round(shape.output_cv2**0.5, 1)
+    return Load(rate, shape.input_tokens, shape.output_tokens, *spreads, dispersion)
 
 
 def loads(snapshot: Snapshot, history: dict[str, tuple[DemandPoint, ...]], shapes: dict[str, Shape]) -> list[ClassLoad]:
@@ -157,5 +165,7 @@ def loads(snapshot: Snapshot, history: dict[str, tuple[DemandPoint, ...]], shape
         drain_s = max(MIN_DRAIN_S, min(lead_s, snapshot.classes[name].queue.max_wait))
         measured = demand.classes.get(name, ClassDemand())
         expected = outlook_of(snapshot, name, shape)
-        result.append(_class_load(name, measured, history.get(name, ()), shape, lead_s, drain_s, expected))
+        spread = snapshot.memory.dispersion.get(name)
+        clumping = in_steps(spread.value) if spread else 1.0
+        result.append(_class_load(name, measured, history.get(name, ()), shape, lead_s, drain_s, expected, clumping))
     return result

@@ -20,7 +20,7 @@ def forecast_status(loads: Sequence[ClassLoad]) -> list[ClassForecastStatus]:
         ClassForecastStatus(
             name=load.name,
             horizon=format_duration(load.expected.horizon_s),
-            coverage=load.expected.coverage,
+            coverage=load.expected.coverage.share,
             observed_coverage=None if load.expected.observed_coverage is None else round(load.expected.observed_coverage, 4),
             model=load.expected.input_tokens.model,
             drives=load.expected.trusted,

@@ -9,7 +9,7 @@ from math import exp
 
 from forebay.planning.queueing import Occupancy
 from forebay.planning.tails import FEW, NEGLIGIBLE, count_points, gamma_points, gamma_tail
-from forebay.planning.work import Metric, Work
+from forebay.planning.work import Metric, Work, among_clump
 
 STEADY = 0.85
 """Deviation of the occupancy averaged over an answer's life, as a share of its deviation at one moment."""
@@ -20,6 +20,8 @@ _PLACES = (0.21132486540518713, 0.7886751345948129)
 
 def miss(state: Occupancy, own: Work, metric: Metric, target_s: float) -> float:
     """P(a request of `own` work takes longer than `target_s`, in the metric's sense)."""
+    if state.clumping > 1.0:
+        own = among_clump(own, state.clumping)
     if metric == "interTokenLatency":
         return _between_tokens(state, own, target_s)
     if metric == "endToEnd" and own.decodes > 0.0:

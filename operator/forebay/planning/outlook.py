@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forebay.api.inference_pool import Forecasting, ForecastMode
+from forebay.api.inference_pool import ForecastMode
+from forebay.planning.coverage import Coverage
 from forebay.planning.forecast import Forecast, ForecastState, drifted, fresh, observe, predict
 from forebay.planning.snapshot import ClassForecast, Demand, Shape
 
@@ -28,7 +29,7 @@ class Outlook:
     """
 
     horizon_s: float
-    coverage: float
+    coverage: Coverage
     input_tokens: Forecast
     output_tokens: Forecast | None
     p50_requests_per_s: float
@@ -55,20 +56,22 @@ def learn(
     return learned
 
 
-def outlook(known: ClassForecast | None, shape: Shape, settings: Forecasting, now: float, ahead_s: float) -> Outlook | None:
+def outlook(
+    known: ClassForecast | None, shape: Shape, mode: ForecastMode, coverage: Coverage, now: float, ahead_s: float
+) -> Outlook | None:
     """The class `ahead_s` from now; None where nothing is forecast."""
-    if known is None or settings.mode == ForecastMode.DISABLED:
+    if known is None or mode == ForecastMode.DISABLED:
         return None
-    inputs = _predicted(known.input_tokens, now, ahead_s, settings.coverage)
-    outputs = _predicted(known.output_tokens, now, ahead_s, settings.coverage) if shape.output_tokens > 0 else None
+    inputs = _predicted(known.input_tokens, now, ahead_s, coverage.share)
+    outputs = _predicted(known.output_tokens, now, ahead_s, coverage.share) if shape.output_tokens > 0 else None
     if inputs is None or shape.input_tokens <= 0:
         return None
     both = [(inputs, shape.input_tokens), *([(outputs, shape.output_tokens)] if outputs else [])]
     kept = [f.observed_coverage for f, _ in both if f.observed_coverage is not None]
-    reason, off = _doubt(known, settings, inputs, ahead_s, with_output=outputs is not None)
+    reason, off = _doubt(known, mode, coverage.share, inputs, ahead_s, with_output=outputs is not None)
     return Outlook(
         horizon_s=ahead_s,
-        coverage=settings.coverage,
+        coverage=coverage,
         input_tokens=inputs,
         output_tokens=outputs,
         p50_requests_per_s=max(f.p50 / tokens for f, tokens in both),
@@ -85,14 +88,16 @@ def _predicted(state: ForecastState, now: float, ahead_s: float, coverage: float
     return predict(state, max(0.0, now - state.step * state.step_s) + ahead_s, coverage)
 
 
-def _doubt(known: ClassForecast, settings: Forecasting, inputs: Forecast, ahead_s: float, *, with_output: bool) -> tuple[str, bool]:
+def _doubt(
+    known: ClassForecast, mode: ForecastMode, share: float, inputs: Forecast, ahead_s: float, *, with_output: bool
+) -> tuple[str, bool]:
     """Why the forecast does not size the pool, or nothing; and whether that is because its bounds did not hold."""
-    if settings.mode == ForecastMode.REACTIVE:
+    if mode == ForecastMode.REACTIVE:
         return "scaling.forecast.mode is Reactive", False
     if inputs.judged < MIN_JUDGED:
         return f"{inputs.judged} of its forecasts came due, {MIN_JUDGED} are needed", False
     series = [("input", known.input_tokens), *([("output", known.output_tokens)] if with_output else [])]
-    off = [name for name, state in series if drifted(state, ahead_s, settings.coverage)]
+    off = [name for name, state in series if drifted(state, ahead_s, share)]
     if off:
         return f"its bounds for {' and '.join(off)} tokens did not hold as declared over the last day", True
     return "", False

@@ -10,15 +10,17 @@ from dataclasses import dataclass
 
 from forebay.api.inference_pool import ForecastMode, Mode
 from forebay.planning import mig, nodes, workload
+from forebay.planning.burstiness import dispersed
 from forebay.planning.decision import Action, Plan, Ref, apply
 from forebay.planning.demand import ClassLoad, loads, remembered
 from forebay.planning.hold import Held, hold
 from forebay.planning.outlook import learn
 from forebay.planning.placement import Placed, doomed, place
 from forebay.planning.room import blocked, makes_nodes
+from forebay.planning.router import routed
 from forebay.planning.saturation import floored, observed_share, saturation
 from forebay.planning.sidecar_config import compile_sidecar
-from forebay.planning.snapshot import DeploymentView, Memory, Partitioning, PodView, Snapshot
+from forebay.planning.snapshot import DeploymentView, Memory, Partitioning, PodView, Snapshot, Spread
 from forebay.planning.status import Facts, report
 from forebay.planning.target import Sized, choice_name, size, unloaded
 from forebay.planning.variants import LABEL_ROUTED, Variant, wanted_variants
@@ -39,6 +41,7 @@ class Chosen:
     placed: Placed
     loads: list[ClassLoad]
     shares: dict[str, float]
+    router: Spread | None
     targets: dict[str, tuple[Variant, int]]
 
     @property
@@ -79,7 +82,9 @@ def _observed(snapshot: Snapshot) -> Memory:
         "start_times_s": (*memory.start_times_s, *(t for t in times if 0 <= t <= MAX_START_S))[-MAX_START_TIMES:],
     }
     if snapshot.demand is not None and snapshot.fresh:
-        update["history"], shapes = remembered(memory, snapshot.demand, snapshot.spec.classes)
+        update["history"], shapes = history, shapes = remembered(memory, snapshot.demand, snapshot.spec.classes)
+        window_s = snapshot.demand.window_s
+        update["dispersion"] = {name: dispersed(memory.dispersion.get(name), points, window_s) for name, points in history.items()}
         update["shapes"] = shapes
         learns = snapshot.spec.scaling.forecast.mode != ForecastMode.DISABLED
         update["saturation"] = saturation(snapshot)
@@ -97,6 +102,7 @@ def _remembered(snapshot: Snapshot, chosen: Chosen, partitioning: dict[str, Part
             "spot_hold_until": chosen.placed.spot_hold_until,
             "partitioning": partitioning,
             "throughput_shares": chosen.shares,
+            "router": chosen.router,
         }
     )
 
@@ -118,7 +124,7 @@ def _choose(snapshot: Snapshot) -> Chosen:
     variants = wanted_variants(snapshot.spec, sized.profile)
     placed = place(snapshot, held.replicas, variants, _rolling(snapshot, variants))
     targets = {workload.deployment_name(snapshot.pool.name, v): (v, placed.split.of(v.capacity_type)) for v in variants}
-    return Chosen(sized, held, placed, known, shares, targets)
+    return Chosen(sized, held, placed, known, shares, routed(snapshot, known, sized.profile), targets)
 
 
 def _rolling(snapshot: Snapshot, variants: tuple[Variant, ...]) -> frozenset[str]:

@@ -8,11 +8,11 @@ all that is asked of it has a closed form. Model, symbols, sources and limits: d
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import exp
+from math import ceil, exp
 
 from forebay.api.inference_pool import Task
 from forebay.planning.tails import Points, gamma_points, gamma_tail, negative_binomial, none_at_all
-from forebay.planning.work import EngineProfile, Load, Metric, Promise, Work, mixed, work_of
+from forebay.planning.work import EngineProfile, Load, Metric, Promise, Work, clumps, mixed, work_of
 
 __all__ = ["EngineProfile", "Load", "Metric", "Occupancy", "Promise", "Work", "mixed", "occupancy", "service_rate", "work_of"]
 
@@ -67,9 +67,10 @@ class Occupancy:
     `idle` is how often an arrival finds an idle replica. `seen` is how many decode on the replica it is sent to otherwise, `own` the mean
     of how many do while it decodes, itself included; a step with n decoding also computes `prompts(n)` prompts on average. `near` is what
     an arrival sees in flight, over the average. `share` is 1 where the router is blind, and 1/replicas where it sends each request to the
-    replica with the fewest.
+    replica with the fewest. `clumping` is the dispersion of a replica's arrivals; above 1, all counts are of clumps of requests.
     """
 
+    clumping: float
     work: Work
     base_s: float
     rate: float
@@ -215,19 +216,51 @@ def _prompts_only(engine: EngineProfile, work: Work, rate: float, share: float, 
     return standing * prefilling / (1.0 - prefilling) if prefilling < 1.0 else 1.0
 
 
+def _dispersed(replicas: int, efficiency: float, dispersion: float) -> tuple[float, float]:
+    """The share of what is random in the pool that each replica sees, and the dispersion of its own arrivals.
+
+    Clumps of a pool behave as that many times fewer replicas (W. S. Hayward's approximation). A good router deals one out to all replicas,
+    and only what is more than they are clumps on one of them; a blind one thins it out.
+    """
+    if dispersion <= 1.0:
+        return max(1.0 - efficiency * (1.0 - 1.0 / replicas), 1.0 / MOST_POOLED), 1.0
+    dealt = dispersion / replicas
+    share = max(1.0 - efficiency * (1.0 - min(1.0, dealt)), 1.0 / MOST_POOLED)
+    thinned = 1.0 + (dispersion - 1.0) / replicas
+    return share, efficiency * max(dealt, _rounds(dispersion, replicas)) + (1.0 - efficiency) * thinned
+
+
+def _rounds(dispersion: float, replicas: int) -> float:
+    """Mean rounds that dealing out takes of the clump that a request comes in, which is of a gamma size with shape 2: a few are large."""
+    step = 2.0 * replicas / (dispersion - 1.0)
+    ratio = exp(-step)
+    return 1.0 + ratio / (1.0 - ratio) + step * ratio / (1.0 - ratio) ** 2
+
+
 def occupancy(
-    work: Work, engine: EngineProfile, pool_rate: float, replicas: int, efficiency: float = 1.0, window_s: float = 0.0
+    work: Work,
+    engine: EngineProfile,
+    pool_rate: float,
+    replicas: int,
+    efficiency: float = 1.0,
+    window_s: float = 0.0,
+    dispersion: float = 1.0,
 ) -> Occupancy | None:
     """The state of each of `replicas` that share `pool_rate` requests/s of this work; None where they cannot keep up.
 
-    `efficiency` says how well the router evens out: 0 sends requests at random, 1 to the replica with the fewest in flight.
+    `efficiency` says how well the router evens out: 0 sends requests at random, 1 to the replica with the fewest in flight. `dispersion`
+    says how much arrivals at the pool clump: the variance of their counts over the mean, at least 1.
     """
     if engine.base_s < _INSTANT_S:
         engine = replace(engine, base_s=_INSTANT_S)
     rate = pool_rate / replicas
     if rate >= service_rate(engine, work):
         return None
-    share = max(1.0 - efficiency * (1.0 - 1.0 / replicas), 1.0 / MOST_POOLED)
+    share, clumping = _dispersed(replicas, efficiency, dispersion)
+    if clumping > 1.0:
+        size = 0.5 * (clumping + 1.0)
+        work, rate = clumps(work, clumping), rate / size
+        engine = replace(engine, max_concurrency=ceil(engine.max_concurrency / size))
     flight, met = _in_flight(engine, work, rate, share, window_s)
     idle = _idle(engine, work, rate, share) if rate > 0.0 else 1.0
     burst = bursts(work, _joined(engine, work, rate, idle) * work.prompt_s)
@@ -240,6 +273,7 @@ def occupancy(
     places = float(engine.max_concurrency)
     seen_spread = share * decoding * dispersion + UNEVEN * (1.0 - share) * min(1.0, near * decoding)
     return Occupancy(
+        clumping=clumping,
         work=work,
         base_s=engine.base_s,
         rate=rate,

@@ -100,9 +100,15 @@ class _Pool:
         """The rate that one replica may be loaded with, whatever is promised."""
         return MOST_UTILISED * service_rate(self.engine, self.work)
 
+    @property
+    def dispersion(self) -> float:
+        """Of all arrivals. Classes arrive apart from each other, so their variances add up."""
+        return max(1.0, sum(c.load.requests_per_s * c.load.dispersion for c in self.classes) / self.rate) if self.rate > 0.0 else 1.0
+
     def state(self, replicas: int, rate: float) -> Occupancy | None:
         window_s = max(c.batch_window_s for c in self.classes)
-        return occupancy(self.work, self.engine, rate, replicas, self.efficiency, window_s)
+        dispersion = self.dispersion if rate > 0.0 else 1.0
+        return occupancy(self.work, self.engine, rate, replicas, self.efficiency, window_s, dispersion)
 
     def failure(self, replicas: int, rate: float) -> str:
         """What so many replicas do not hold at this rate: the first thing that is found, or nothing."""
@@ -261,4 +267,5 @@ def capacity_rps(load_shape: Load, engine: EngineProfile, promises: tuple[Promis
 def tail_s(load: Load, engine: EngineProfile, metric: Metric, quantile: float, replicas: int, efficiency: float = 1.0) -> float:
     """The time that `quantile` of requests stay within when `replicas` share this load, seconds; inf where they cannot keep up."""
     work = work_of(load, engine)
-    return _tail_s(occupancy(work, engine, load.requests_per_s, replicas, efficiency), work, Promise(metric, quantile, 1.0))
+    state = occupancy(work, engine, load.requests_per_s, replicas, efficiency, dispersion=load.dispersion)
+    return _tail_s(state, work, Promise(metric, quantile, 1.0))

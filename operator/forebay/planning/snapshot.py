@@ -110,12 +110,16 @@ class ClassDemand(K8sModel):
 
 
 class Demand(K8sModel):
-    """What is asked of the pool. No demand at all (None in the snapshot) is not zero demand."""
+    """What is asked of the pool. No demand at all (None in the snapshot) is not zero demand.
+
+    `in_flight_variance` is the variance between replicas of the requests that each has, waiting ones included.
+    """
 
     measured_at: float
     window_s: float
     source: str
     replicas_reporting: int
+    in_flight_variance: float | None = None
     classes: dict[str, ClassDemand] = {}
     config_hashes: dict[str, int] = {}
 
@@ -144,6 +148,13 @@ class ClassForecast(K8sModel):
     output_tokens: ForecastState
 
 
+class Spread(K8sModel):
+    """An average of something random, and how many seconds of samples are in it."""
+
+    value: float
+    seconds: float
+
+
 class Saturation(K8sModel):
     """So many replicas have no place left and requests wait, since then; `finished_per_s` is the most that each has finished meanwhile."""
 
@@ -170,12 +181,15 @@ class Partitioning(K8sModel):
 class Memory(K8sModel):
     """What the planner carries from one decision to the next; persisted over restarts.
 
-    `target` is the count that was decided, `placed` what the limits let through of it.
+    `target` is the count that was decided, `placed` what the limits let through of it. `dispersion` is that of each class's arrivals,
+    `router` how evenly requests are shared out (planning/burstiness.py).
     """
 
     history: dict[str, tuple[DemandPoint, ...]] = {}
     shapes: dict[str, Shape] = {}
     forecasts: dict[str, ClassForecast] = {}
+    dispersion: dict[str, Spread] = {}
+    router: Spread | None = None
     saturation: Saturation | None = None
     throughput_shares: dict[str, float] = {}
     recommendations: tuple[Recommendation, ...] = ()

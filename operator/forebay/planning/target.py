@@ -11,7 +11,7 @@ from typing import Literal
 
 from forebay.api.batch_class import BatchClassSpec, Objective
 from forebay.api.conditions import Reason, Type
-from forebay.api.inference_pool import Accelerator, InferencePoolSpec, Profile, Task
+from forebay.api.inference_pool import Accelerator, Profile, Task
 from forebay.api.meta import format_duration
 from forebay.planning.decision import Verdict
 from forebay.planning.demand import ClassLoad
@@ -86,7 +86,7 @@ def size(snapshot: Snapshot, loads: list[ClassLoad]) -> Sized:
     misses: list[tuple[Infeasible, Choice]] = []
     for best in choices:
         try:
-            sizing = _sizing(spec, wanted, best)
+            sizing = _sizing(snapshot, wanted, best)
         except Infeasible as miss:
             misses.append((miss, best))
             continue
@@ -101,8 +101,10 @@ def _in_use(snapshot: Snapshot) -> str:
     return snapshot.memory.profile or (f"{most.accelerator}/{most.partition}" if most else "")
 
 
-def _sizing(spec: InferencePoolSpec, wanted: tuple[Demanded, ...], choice: Choice) -> Sizing:
-    return replicas_for(wanted, engine_profile(spec, choice[1]), max_replicas=spec.scaling.max_replicas)
+def _sizing(snapshot: Snapshot, wanted: tuple[Demanded, ...], choice: Choice) -> Sizing:
+    spec, router = snapshot.spec, snapshot.memory.router
+    efficiency = round(router.value, 1) if router else 1.0
+    return replicas_for(wanted, engine_profile(spec, choice[1]), efficiency=efficiency, max_replicas=spec.scaling.max_replicas)
 
 
 def _unless_too_soon(snapshot: Snapshot, loads: list[ClassLoad], best: Choice, sizing: Sizing, used: Choice | None) -> Sized:
@@ -114,7 +116,7 @@ def _unless_too_soon(snapshot: Snapshot, loads: list[ClassLoad], best: Choice, s
     if snapshot.now - since >= waits_s:
         return _sized(snapshot, loads, best, sizing)
     try:
-        own = _sizing(snapshot.spec, demanded(snapshot, loads), used)
+        own = _sizing(snapshot, demanded(snapshot, loads), used)
     except Infeasible:
         return _sized(snapshot, loads, best, sizing)
     note = f"{choice_name(best)} is preferred and must do for {format_duration(waits_s)} before the pool moves to it"
@@ -148,7 +150,7 @@ def _infeasible(snapshot: Snapshot, loads: list[ClassLoad], misses: list[tuple[I
         f" Raise the target to {best}, shorten requests, or add a faster accelerator."
     )
     choice = used or nearest
-    sizing = _sizing(spec, demanded(snapshot, loads, promised=False), choice)
+    sizing = _sizing(snapshot, demanded(snapshot, loads, promised=False), choice)
     replicas = min(max(sizing.replicas, spec.scaling.min_replicas), spec.scaling.max_replicas)
     why = (*(x.why for x in loads), message, f"sized for throughput instead: {replicas} replicas of {choice_name(choice)}")
     return Sized(replicas, choice, _verdict("False", Reason.OBJECTIVE_BELOW_SERVICE_TIME, message), why)

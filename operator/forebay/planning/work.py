@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from forebay.api.inference_pool import Task
@@ -29,6 +29,7 @@ class Load:
     """What is asked: requests per second of the whole pool, and mean tokens per request.
 
     The coefficients of variation say how unequal requests are: 0 is all alike, 1 is as unequal as a geometric distribution.
+    `dispersion` says how much arrivals clump: the variance of their counts over the mean, 1 for a Poisson process.
     """
 
     requests_per_s: float
@@ -36,6 +37,7 @@ class Load:
     output_tokens: float
     input_cv: float = 0.0
     output_cv: float = 0.0
+    dispersion: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +104,35 @@ def mixed(shares: list[tuple[float, Work]]) -> Work:
         prompt_cv2=max(0.0, prompt2 / prompt**2 - 1.0),
         steps_cv2=max(0.0, steps2 / (decodes + 1.0) ** 2 - 1.0),
     )
+
+
+def clumps(work: Work, dispersion: float) -> Work:
+    """The work of a clump of requests that arrive together; `dispersion` is that of arrivals at one replica, at least 1.
+
+    Clumps arrive as a Poisson process and hold a geometric number of requests, m on average. Counts of such arrivals have the dispersion
+    2m - 1 (compound Poisson: E[N^2] / E[N]).
+    """
+    size = _clump(dispersion)
+    return replace(
+        work,
+        prompt_s=size * work.prompt_s,
+        decode_s=size * work.decode_s,
+        prompt_cv2=(work.prompt_cv2 + size - 1.0) / size,
+    )
+
+
+def among_clump(own: Work, dispersion: float) -> Work:
+    """What a request waits for in its own clump, itself included: a larger clump has more who see it, so this is 2m - 1 on average."""
+    size = _clump(dispersion)
+    met = 2.0 * size - 1.0
+    return replace(
+        own,
+        prompt_s=met * own.prompt_s,
+        decode_s=met * own.decode_s,
+        prompt_cv2=own.prompt_cv2 / met + 2.0 * size * (size - 1.0) / (met * met),
+    )
+
+
+def _clump(dispersion: float) -> float:
+    """Mean number of requests in a clump."""
+    return 0.5 * (dispersion + 1.0)

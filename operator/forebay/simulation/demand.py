@@ -21,6 +21,7 @@ def demand_of(seen: Observation, now: float, window_s: float) -> Demand | None:
         window_s=span_s,
         source="simulation",
         replicas_reporting=seen.ready,
+        in_flight_variance=samples[-1].in_flight_variance,
         classes={name: _class_demand([s.classes[name] for s in samples if name in s.classes], span_s, samples[-1], name) for name in names},
     )
 

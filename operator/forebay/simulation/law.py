@@ -12,7 +12,8 @@ from typing import Protocol
 class Sample:
     """What was measured over one short interval that ends at `at`. Rates are counts of the interval, gauges its end.
 
-    `first_token_s` and `per_token_s` are of the requests that got their first token, or their last, within it.
+    `first_token_s` and `per_token_s` are of the requests that got their first token, or their last, within it. `in_flight_variance` is that
+    between replicas; None with fewer than two.
     """
 
     at: float
@@ -26,6 +27,7 @@ class Sample:
     output_tokens_squared: int = 0
     waiting: int = 0
     running: int = 0
+    in_flight_variance: float | None = None
     context_tokens: int = 0
     ready: int = 0
     first_token_s: list[float] = field(default_factory=list)

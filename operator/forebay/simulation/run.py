@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from math import inf, isfinite
+from statistics import variance
 
 from forebay.planning.work import EngineProfile
 from forebay.simulation.fleet import Fleet
@@ -189,6 +190,7 @@ class Run:
         sample.running = sum(r.in_flight - r.waiting for r in busy)
         sample.context_tokens = sum(r.context_tokens for r in busy)
         sample.ready = len(fleet.serving)
+        sample.in_flight_variance = variance([r.in_flight for r in fleet.serving]) if sample.ready > 1 else None
         if self._setup.by_class:
             self._count_by_class(sample, busy)
         self._samples.append(sample)

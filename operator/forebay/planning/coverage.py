@@ -1,0 +1,56 @@
+"""Which quantile of demand to provide for: the one at which a replica too few costs as much as one too many.
+
+The newsvendor's quantile is under / (under + over). A replica too few makes as many requests miss as it would have answered, each at the
+price of its class; one too many costs what a replica costs (K. J. Arrow, T. Harris, J. Marschak, Optimal inventory policy, 1951).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from forebay.planning.limits import replicas_per_node
+from forebay.planning.queueing import service_rate, work_of
+from forebay.planning.sizing import MOST_UTILISED
+from forebay.planning.snapshot import ON_DEMAND, SPOT, Shape, Snapshot
+from forebay.planning.variants import Variant, engine_profile, preferred_profile
+from forebay.planning.work import Load
+
+UNPRICED = 0.9
+LEAST, MOST = 0.5, 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Share of the time that demand is to stay under the bound that is provided for, and where that comes from."""
+
+    share: float
+    why: str = ""
+
+
+def coverage(snapshot: Snapshot, name: str, shape: Shape) -> Coverage:
+    """What the user fixed, else by cost, else UNPRICED."""
+    fixed = snapshot.spec.scaling.forecast.coverage
+    if fixed is not None:
+        return Coverage(fixed)
+    objectives = snapshot.classes[name].objectives
+    miss_usd = None if objectives is None or objectives.miss_usd_per_1k is None else objectives.miss_usd_per_1k / 1000.0
+    replica = _replica(snapshot)
+    if miss_usd is None or replica is None or replica.profile is None or replica.usd_per_node_hour is None:
+        return Coverage(UNPRICED)
+    over = replica.usd_per_node_hour / max(1, replicas_per_node(snapshot.spec, replica))
+    engine = engine_profile(snapshot.spec, replica.profile)
+    each_rps = MOST_UTILISED * service_rate(engine, work_of(Load(0.0, shape.input_tokens, shape.output_tokens), engine))
+    under = miss_usd * each_rps * 3600.0
+    share = min(MOST, max(LEAST, under / (under + over))) if under + over > 0.0 else UNPRICED
+    why = f"a replica too few would cost ${under:.3g} an hour in misses, one too many ${over:.3g}"
+    return Coverage(round(share, 3), why)
+
+
+def _replica(snapshot: Snapshot) -> Variant | None:
+    """The kind that one more replica would be: of the profile in use, on spot where that is enabled and has a price."""
+    choices = preferred_profile(snapshot.spec)
+    if not choices:
+        return None
+    used = next((c for c in choices if f"{c[0].name}/{c[1].partition}" == snapshot.memory.profile), choices[0])
+    spot = snapshot.spec.capacity.spot.enabled and used[0].usd_per_hour.spot is not None
+    return Variant(SPOT if spot else ON_DEMAND, *used)

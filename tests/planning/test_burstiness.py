@@ -1,0 +1,145 @@
+"""How much arrivals clump and how evenly replicas are used: what is measured of it, and what it does to a size."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.planning.builders import NOW, a_snapshot, a_spec, demand, running, settled
+
+from forebay.planning.burstiness import MOST, PRIOR_S, averaged, dispersed, evenness, in_steps
+from forebay.planning.planner import plan
+from forebay.planning.sizing import Demanded, replicas_for
+from forebay.planning.snapshot import ClassDemand, Demand, DemandPoint, Memory, Spread
+from forebay.planning.work import EngineProfile, Load, Promise
+
+WINDOW_S, EVERY_S = 45.0, 15.0
+ENGINE = EngineProfile(0.02, 0.00006, 2.5e-8, 64)
+
+
+def looked_at(cv: float, hours: float, rate: float = 4.0, slope: float = 0.0, seed: int = 3) -> Spread | None:
+    """What is known of arrivals with gamma gaps after so many hours of looks at their rate over the last window."""
+    chance, shape = random.Random(seed), cv**-2
+    arrivals, at = [], 0.0
+    while at < hours * 3600.0:
+        at += chance.gammavariate(shape, 1.0 / (shape * (rate + slope * at)))
+        arrivals.append(at)
+    known, points, low, high = None, (), 0, 0
+    for look in range(int(WINDOW_S / EVERY_S), int(hours * 3600.0 / EVERY_S)):
+        now = look * EVERY_S
+        while high < len(arrivals) and arrivals[high] <= now:
+            high += 1
+        while arrivals[low] <= now - WINDOW_S:
+            low += 1
+        points = (*points, DemandPoint(at=now, requests_per_s=(high - low) / WINDOW_S))[-13:]
+        known = dispersed(known, points, WINDOW_S)
+    return known
+
+
+@pytest.mark.parametrize("cv", [1.0, 2.0, 3.0])
+def test_the_dispersion_of_arrivals_is_found_within_hours(cv: float) -> None:
+    found = looked_at(cv, hours=5.0)
+    assert found is not None and found.value == pytest.approx(cv * cv, rel=0.5)
+
+
+def test_a_rising_rate_is_not_a_burst() -> None:
+    found = looked_at(1.0, hours=3.0, slope=0.001)
+    assert found is not None and found.value < 1.6
+
+
+def test_one_step_in_demand_is_not_taken_for_bursts() -> None:
+    known, points = Spread(value=1.0, seconds=3600.0), ()
+    for look in range(60):
+        points = (*points, DemandPoint(at=look * EVERY_S, requests_per_s=2.0 if look < 30 else 20.0))[-13:]
+        known = dispersed(known, points, WINDOW_S)
+    assert known.value < 1.5
+
+
+def test_nothing_is_said_of_a_pool_that_is_looked_at_for_the_first_time_or_silent() -> None:
+    assert dispersed(None, (), WINDOW_S) == Spread(value=1.0, seconds=PRIOR_S)
+    silent = tuple(DemandPoint(at=look * EVERY_S, requests_per_s=0.0) for look in range(13))
+    assert dispersed(None, silent, WINDOW_S) == Spread(value=1.0, seconds=PRIOR_S)
+
+
+@given(st.lists(st.floats(0, 1e12), min_size=1, max_size=60), st.floats(1, 120))
+def test_whatever_is_measured_the_dispersion_stays_within_bounds(rates: list[float], window_s: float) -> None:
+    known, points = None, ()
+    for look, rate in enumerate(rates):
+        points = (*points, DemandPoint(at=look * EVERY_S, requests_per_s=rate))[-13:]
+        known = dispersed(known, points, window_s)
+        assert 0.0 <= known.value <= MOST and 1.0 <= in_steps(known.value) <= MOST
+
+
+def test_more_clumping_and_a_blinder_router_never_need_fewer_replicas() -> None:
+    promise = (Promise("timeToFirstToken", 0.99, 1.0),)
+
+    def size(dispersion: float, efficiency: float = 1.0) -> int:
+        wanted = (Demanded(Load(6.0, 4000, 500, dispersion=dispersion), promise),)
+        return replicas_for(wanted, ENGINE, efficiency=efficiency, max_replicas=500).replicas
+
+    sizes = [size(z) for z in (1.0, 2.0, 4.0, 8.0, 16.0)]
+    assert sizes == sorted(sizes) and sizes[-1] > sizes[0]
+    routed = [size(4.0, efficiency) for efficiency in (1.0, 0.7, 0.4, 0.0)]
+    assert routed == sorted(routed) and routed[-1] > routed[0]
+
+
+def test_a_pool_whose_arrivals_clump_gets_more_replicas_and_says_so() -> None:
+    def planned(dispersion: float) -> tuple[int, str]:
+        memory = settled(2, dispersion={"interactive": Spread(value=dispersion, seconds=3600.0)})
+        decision = plan(a_snapshot(demand=demand(6.0, input_tokens=4000), memory=memory, **running(2)))
+        return decision.replicas, " ".join(decision.why)
+
+    (calm, said), (clumped, why) = planned(1.0), planned(16.0)
+    assert clumped > calm
+    assert "arrivals clump: their index of dispersion is 16 (forebay_sidecar_arrivals_total)" in why and "clump" not in said
+
+
+def shared_out(in_flight: list[int]) -> Demand:
+    mean = sum(in_flight) / len(in_flight)
+    return Demand(
+        measured_at=NOW,
+        window_s=45,
+        source="scrape",
+        replicas_reporting=len(in_flight),
+        in_flight_variance=sum((n - mean) ** 2 for n in in_flight) / (len(in_flight) - 1),
+        classes={"interactive": ClassDemand(requests_per_s=8.0, completed_per_s=8.0, input_tokens_per_s=1600, in_flight=sum(in_flight))},
+    )
+
+
+def learned_router(in_flight: list[int]) -> float:
+    memory = Memory()
+    for _ in range(200):
+        decision = plan(a_snapshot(spec=a_spec(), demand=shared_out(in_flight), memory=memory, **running(len(in_flight))))
+        memory = decision.memory
+    assert memory.router is not None
+    return memory.router.value
+
+
+def test_the_routers_efficiency_is_learned_from_how_unequal_replicas_are() -> None:
+    """Several gateways that each count for themselves share out worse than one."""
+    assert learned_router([10, 10, 11, 10]) > 0.95
+    assert learned_router([2, 5, 10, 24]) < 0.3
+
+
+def test_a_replica_that_has_just_become_ready_says_nothing_of_the_router() -> None:
+    fresh = running(3)
+    fresh["pods"] = (*fresh["pods"][:2], fresh["pods"][2].model_copy(update={"created_at": NOW - 60, "ready_at": NOW - 20}))
+    assert plan(a_snapshot(demand=shared_out([20, 20, 0]), **fresh)).memory.router is None
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e4), st.floats(0, 2))
+def test_evenness_is_a_share(variance: float, mean: float, growth: float) -> None:
+    assert 0.0 <= evenness(variance, mean, growth) <= 1.0
+
+
+def test_an_average_of_more_samples_moves_less() -> None:
+    known = Spread(value=1.0, seconds=PRIOR_S)
+    values = [known.value]
+    for _ in range(30):
+        known = averaged(known, 5.0, 60.0, least=0.0, most=MOST)
+        values.append(known.value)
+    steps = [after - before for before, after in pairwise(values)]
+    assert steps == sorted(steps, reverse=True) and values[-1] < 5.0
