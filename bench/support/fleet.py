@@ -36,17 +36,17 @@ def a_pool(number: int) -> Object:
             "model": {"name": f"model-{number}"},
             "server": {"template": {"spec": {"containers": [container]}}},
             "classes": classes,
-            "profiles": [_profile(name) for name in accelerators],
+            "profiles": [profile(name) for name in accelerators],
             "scaling": {"minReplicas": 1, "maxReplicas": 20},
             "capacity": {
-                "accelerators": [_accelerator(name) for name in accelerators],
+                "accelerators": [accelerator(name) for name in accelerators],
                 "spot": {"enabled": number % 2 == 0, "maxShare": 0.5},
             },
         },
     }
 
 
-def _profile(accelerator: str) -> Object:
+def profile(accelerator: str) -> Object:
     base, concurrency = _STEPS[accelerator]
     return {
         "accelerator": accelerator,
@@ -55,7 +55,7 @@ def _profile(accelerator: str) -> Object:
     }
 
 
-def _accelerator(name: str) -> Object:
+def accelerator(name: str) -> Object:
     on_demand, spot = _PRICES[name]
     return {"name": name, "gpusPerNode": 8, "usdPerHour": {"onDemand": on_demand, "spot": spot}}
 

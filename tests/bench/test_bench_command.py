@@ -23,7 +23,7 @@ def test_list_names_every_bench_with_its_help(capsys: pytest.CaptureFixture[str]
     assert main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == names()
-    assert {"gateway", "sidecar", "plan", "operator-memory"} <= set(names())
+    assert {"gateway", "sidecar", "planner", "operator-memory"} <= set(names())
     assert all(len(line.split()) > 3 for line in lines)
 
 
@@ -32,12 +32,12 @@ def test_list_names_every_bench_with_its_help(capsys: pytest.CaptureFixture[str]
     [
         (["pln"], "there is no bench 'pln': there are"),
         ([], "name a bench, or say --all"),
-        (["plan", "--all"], "name a bench, or say --all"),
-        (["plan", "--pools", "10,none"], "'none' is not a whole number"),
-        (["plan", "--rounds", "0"], "'0' is not a whole number"),
-        (["plan", "--seconds", "nan"], "'nan' is not between 0 and 3600 seconds"),
-        (["plan", "--peers", "envoy"], "'envoy' is not one of nginx, litellm, none"),
-        (["plan", "--fast"], "unrecognized arguments: --fast"),
+        (["planner", "--all"], "name a bench, or say --all"),
+        (["planner", "--pools", "10,none"], "'none' is not a whole number"),
+        (["planner", "--rounds", "0"], "'0' is not a whole number"),
+        (["planner", "--seconds", "nan"], "'nan' is not between 0 and 3600 seconds"),
+        (["planner", "--peers", "envoy"], "'envoy' is not one of nginx, litellm, none"),
+        (["planner", "--fast"], "unrecognized arguments: --fast"),
     ],
 )
 def test_wrong_usage_says_what_would_be_right(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,23 +46,22 @@ def test_wrong_usage_says_what_would_be_right(argv: list[str], said: str, capsys
 
 
 def test_json_is_one_line_of_named_rows() -> None:
-    argv = [sys.executable, "-m", "bench", "plan", "--json", "--pools", "3"]
+    argv = [sys.executable, "-m", "bench", "sizing", "--json", "--rounds", "1"]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     result = json.loads(line)
-    assert result["bench"] == "plan"
+    assert result["bench"] == "sizing"
     assert len(result["rows"]) > 1
     for row in result["rows"]:
-        assert row["name"] and row["pools"] == 3
-        assert row["total_s"] > 0 and row["p50_ms"] <= row["p95_ms"] <= row["max_ms"]
+        assert row["name"] and 0 < row["p50_cpu_us"] <= row["max_cpu_us"]
 
 
 def test_without_json_it_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "--pools", "2"]) == 0
+    assert main(["sizing", "--rounds", "1"]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0].startswith("plan: ")
-    assert out[1].split() == ["name", "pools", "total_s", "cpu_s", "p50_ms", "p95_ms", "max_ms"]
+    assert out[0].startswith("sizing: ")
+    assert out[1].split() == ["name", "profiles", "replicas_p50", "mean_cpu_us", "p50_cpu_us", "max_cpu_us"]
 
 
 def test_load_over_sockets_counts_what_the_gateway_answered() -> None:

@@ -1,0 +1,71 @@
+"""Passes over a fleet: every pool is decided anew, with four variants in use, several classes and two weeks of learned forecasts.
+
+Demand is new in each pass, an interval after the last one, so in one pass of four a minute ends and every forecast closes a step. Beside it
+in the same process and over the same snapshots: writing each as JSON, and the Horizontal Pod Autoscaler's formula in Python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from bench.support.table import digits, quantile
+from forebay.runtime.errors import ForebayError
+
+NAME = "planner"
+HELP = "time and memory of a pass over every pool, and what a change replans"
+
+_SHOWN = {"forebay": "forebay", "json": "json of the same snapshots", "hpa": "hpa's formula alone"}
+_KINDS = {"open": "no step closes", "closes": "every forecast closes a step"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--passes", type=int, default=40, metavar="N", help="passes that count (default: 40)")
+    parser.add_argument("--learned-days", type=float, default=14.0, metavar="D", help="days that every forecast has seen (default: 14)")
+
+
+def run(args: argparse.Namespace) -> list[dict[str, Any]]:
+    pools = max(args.pools)
+    return _passes(pools, args.passes, args.learned_days)
+
+
+def _passes(pools: int, passes: int, days: float) -> list[dict[str, Any]]:
+    found = _child("bench.support.planned_passes", str(pools), str(passes), str(days))
+    timed: dict[str, list[dict[str, float]]] = found.pop("timed")
+    held = {key: digits(value) for key, value in (found.pop("held") | found).items()}
+    rows = [{**_row("forebay", pools, timed["forebay open"] + timed["forebay closes"]), **held}]
+    rows += [_row(f"forebay, {said}", pools, timed[f"forebay {kind}"]) for kind, said in _KINDS.items()]
+    rows.append(_row("forebay, nothing remembered", pools, timed["nothing remembered"]))
+    return rows + [_row(_SHOWN[name], pools, timed[f"{name} open"] + timed[f"{name} closes"]) for name in ("json", "hpa")]
+
+
+def _row(name: str, pools: int, figures: list[dict[str, float]]) -> dict[str, Any]:
+    cpu_s, wall_s = [f["cpu_s"] for f in figures], [f["wall_s"] for f in figures]
+    return {
+        "name": name,
+        "pools": pools,
+        "passes": len(figures),
+        "cpu_p50_s": digits(quantile(cpu_s, 0.5)),
+        "cpu_p99_s": digits(quantile(cpu_s, 0.99)),
+        "cpu_max_s": digits(max(cpu_s)),
+        "wall_p50_s": digits(quantile(wall_s, 0.5)),
+        "wall_p99_s": digits(quantile(wall_s, 0.99)),
+        "one_pool_max_ms": digits(1e3 * max(f["most_s"] for f in figures)),
+    }
+
+
+def _child(module: str, *argv: str) -> dict[str, Any]:
+    """What a process of its own prints: one document.
+
+    Raises:
+        ForebayError: it failed, with the end of what it said.
+    """
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-m", module, *argv], env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ForebayError(f"{module} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return dict(json.loads(done.stdout))
