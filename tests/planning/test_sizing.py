@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from forebay.api.inference_pool import Task
 from forebay.planning.queueing import EngineProfile, Load, Metric, Promise
-from forebay.planning.sizing import Demanded, Infeasible, Sizing, capacity_rps, replicas_for, tail_s
+from forebay.planning.sizing import Demanded, Infeasible, Sizing, capacity_rps, expected, replicas_for, tail_s
 
 MOST = 2000
 METRICS: tuple[Metric, ...] = ("timeToFirstToken", "interTokenLatency", "endToEnd")
@@ -114,11 +114,19 @@ def test_the_same_question_gets_the_same_answer(case: tuple[Demanded, EngineProf
 def test_what_is_expected_keeps_what_was_promised(case: tuple[Demanded, EngineProfile]) -> None:
     demanded, engine = case
     sizing = sized(demanded, engine)
-    assert [(e.metric, e.quantile, e.target_s) for e in sizing.tail_s] == [(p.metric, p.quantile, p.target_s) for p in demanded.promises]
+    tails = expected((demanded,), engine, sizing.replicas)
+    assert [(e.metric, e.quantile, e.target_s) for e in tails] == [(p.metric, p.quantile, p.target_s) for p in demanded.promises]
     if not sizing.capped:
-        assert all(e.tail_s <= e.target_s for e in sizing.tail_s)
-        assert sizing.per_replica_rps * sizing.replicas >= demanded.load.requests_per_s * 0.999
-        assert sizing.utilisation <= 0.9
+        assert all(e.tail_s <= e.target_s for e in tails)
+        assert sizing.each_rps * sizing.replicas == pytest.approx(demanded.load.requests_per_s)
+        assert sizing.utilisation <= 0.9 + 1e-9
+
+
+@given(cases(), st.integers(0, 2 * MOST))
+def test_the_answer_is_the_same_wherever_one_begins_to_look(case: tuple[Demanded, EngineProfile], start: int) -> None:
+    demanded, engine = case
+    for most in (MOST, 7):
+        assert replicas_for((demanded,), engine, max_replicas=most, start=start) == replicas_for((demanded,), engine, max_replicas=most)
 
 
 @given(
@@ -143,7 +151,7 @@ def test_extremes_give_finite_answers(
         assert math.isfinite(miss.best_target_s)
         return
     assert 1 <= sizing.replicas <= 10_000
-    assert math.isfinite(sizing.per_replica_rps)
+    assert math.isfinite(sizing.full_rps)
     assert math.isfinite(sizing.utilisation)
 
 
@@ -157,7 +165,6 @@ TTFT = Promise("timeToFirstToken", 0.95, 0.06)
 def test_no_requests_need_one_replica() -> None:
     sizing = replicas_for((Demanded(replace(LOAD, requests_per_s=0.0), (TTFT,)),), CHAT, max_replicas=10)
     assert (sizing.replicas, sizing.binding, sizing.utilisation, sizing.capped) == (1, "floor", 0.0, False)
-    assert sizing.per_replica_rps == pytest.approx(capacity_rps(LOAD, CHAT, (TTFT,)), rel=0.05)
 
 
 def test_no_classes_need_one_replica() -> None:
@@ -180,7 +187,6 @@ def test_too_few_allowed_are_all_taken_and_flagged() -> None:
     allowed = replicas_for((Demanded(LOAD, (TTFT,)),), CHAT, max_replicas=needed.replicas - 1)
     assert needed.replicas > 1 and not needed.capped
     assert (allowed.replicas, allowed.capped, allowed.binding) == (needed.replicas - 1, True, needed.binding)
-    assert allowed.per_replica_rps * allowed.replicas < LOAD.requests_per_s
 
 
 def test_classes_share_replicas_and_the_stricter_one_decides() -> None:
@@ -189,7 +195,7 @@ def test_classes_share_replicas_and_the_stricter_one_decides() -> None:
     together = replicas_for((strict, loose), CHAT, max_replicas=100)
     assert together.binding == "interactive/timeToFirstToken"
     assert together.replicas == replicas_for((Demanded(LOAD, (TTFT,)),), CHAT, max_replicas=100).replicas
-    assert [e.name for e in together.tail_s] == ["interactive", "nightly"]
+    assert [e.name for e in expected((strict, loose), CHAT, together.replicas)] == ["interactive", "nightly"]
 
 
 def test_a_class_without_promises_needs_room_and_nothing_more() -> None:

@@ -6,7 +6,9 @@ make a request later, which is what the search rests on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from math import ceil, floor, inf, log10
 
 from forebay.planning.latency import miss
@@ -58,16 +60,19 @@ class Sizing:
 
     `binding` is what one replica fewer would not hold: a metric (after its class's name, where it has one), `maxWait`, `throughput`, or
     `floor` where one replica is enough. `capped` says that `max_replicas` is not enough; `binding` is then what it does not hold.
-    `per_replica_rps` is the rate at which this many replicas would no longer hold, for each of them; `utilisation` the share of their
-    throughput that is asked for.
+    `each_rps` is what one replica is asked for, and `full_rps` what it can finish, requests/s.
     """
 
     replicas: int
     binding: str
-    per_replica_rps: float
-    utilisation: float
-    tail_s: tuple[Expected, ...] = ()
+    each_rps: float
+    full_rps: float
     capped: bool = False
+
+    @property
+    def utilisation(self) -> float:
+        """Share of the replicas' throughput that is asked for."""
+        return self.each_rps / self.full_rps if self.full_rps > 0.0 else 0.0
 
 
 class Infeasible(Exception):
@@ -152,10 +157,10 @@ def _aim_s(idle: Occupancy, own: Work, promise: Promise, name: str) -> float:
         return miss(idle, own, promise.metric, seconds) <= 1.0 - promise.quantile
 
     target_s = promise.target_s
-    if not reaches(target_s):
-        raise Infeasible(promise.metric, target_s, _rounded_up(_tail_s(idle, own, promise, close=1.0001)), name)
     if reaches((1.0 - 2.0 * CARE) * target_s):
         return (1.0 - CARE) * target_s
+    if not reaches(target_s):
+        raise Infeasible(promise.metric, target_s, _rounded_up(_tail_s(idle, own, promise, close=1.0001)), name)
     return 0.5 * (target_s + min(target_s, _tail_s(idle, own, promise, close=1.0001)))
 
 
@@ -189,21 +194,25 @@ def _rounded_up(seconds: float) -> float:
     return float(f"{ceil(seconds / unit) * unit:.3g}")
 
 
-def _fewest(pool: _Pool, max_replicas: int) -> int:
-    """The smallest count that holds everything, or `max_replicas` where that is too few."""
-    rate = pool.rate
-    low = max(1, ceil(rate / pool.most_rps)) - 1
-    if low >= max_replicas or not pool.failure(low + 1, rate):
-        return min(low + 1, max_replicas)
-    # From here on `low` fails and `high` holds, or is the most there may be.
-    low, step = low + 1, 1
-    high = min(low + step, max_replicas)
-    while high < max_replicas and pool.failure(high, rate):
-        low, step = high, 2 * step
-        high = min(low + step, max_replicas)
+def _fewest(failure: Callable[[int], str], least: int, most: int, start: int) -> int:
+    """The smallest count from `least` on that holds everything, or `most` where that is too few; found sooner where `start` is near."""
+    if least >= most:
+        return most
+    at, step = min(max(start, least), most), 1
+    # From here on `low` fails or is too few to try, and `high` holds or is the most there may be.
+    if failure(at):
+        low, high = at, min(at + step, most)
+        while high < most and failure(high):
+            step *= 2
+            low, high = high, min(high + step, most)
+    else:
+        low, high = max(at - step, least - 1), at
+        while low >= least and not failure(low):
+            step *= 2
+            low, high = max(low - step, least - 1), low
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if pool.failure(middle, rate) else (low, middle)
+        low, high = (middle, high) if failure(middle) else (low, middle)
     return high
 
 
@@ -218,10 +227,13 @@ def _largest_rate(pool: _Pool, replicas: int, low: float, high: float) -> float:
     return low
 
 
-def replicas_for(classes: tuple[Demanded, ...], engine: EngineProfile, *, efficiency: float = 1.0, max_replicas: int) -> Sizing:
+def replicas_for(
+    classes: tuple[Demanded, ...], engine: EngineProfile, *, efficiency: float = 1.0, max_replicas: int, start: int = 0
+) -> Sizing:
     """The smallest number of replicas, at most `max_replicas`, that holds every promise of every class, and what decided it.
 
-    `efficiency` says how evenly requests are shared out: 1 by a least-loaded router, 0 at random.
+    `efficiency` says how evenly requests are shared out: 1 by a least-loaded router, 0 at random. `start` is where to look first, such as
+    the last answer: what is found is the same from anywhere.
 
     Raises:
         Infeasible: one replica alone, idle, misses a promise already.
@@ -229,19 +241,15 @@ def replicas_for(classes: tuple[Demanded, ...], engine: EngineProfile, *, effici
     if not classes:
         return Sizing(1, FLOOR, 0.0, 0.0)
     pool = _pool(classes, engine, efficiency)
-    replicas, rate = _fewest(pool, max_replicas), pool.rate
-    failure = pool.failure(replicas, rate)
-    binding = failure or (pool.failure(replicas - 1, rate) if replicas > 1 else FLOOR)
-    state = pool.state(replicas, rate)
-    fits = rate if not failure else 0.0
-    beyond = replicas * pool.most_rps if failure or replicas == 1 else min(replicas * pool.most_rps, rate * replicas / (replicas - 1))
+    rate = pool.rate
+    failure = cache(lambda replicas: pool.failure(replicas, rate))
+    replicas = _fewest(failure, max(1, ceil(rate / pool.most_rps)), max_replicas, start)
     return Sizing(
         replicas=replicas,
-        binding=binding,
-        per_replica_rps=_largest_rate(pool, replicas, fits, beyond) / replicas,
-        utilisation=rate / replicas / service_rate(engine, pool.work),
-        tail_s=pool.expected(state),
-        capped=bool(failure),
+        binding=failure(replicas) or (failure(replicas - 1) if replicas > 1 else FLOOR),
+        each_rps=rate / replicas,
+        full_rps=service_rate(engine, pool.work),
+        capped=bool(failure(replicas)),
     )
 
 

@@ -102,9 +102,10 @@ def _in_use(snapshot: Snapshot) -> str:
 
 
 def _sizing(snapshot: Snapshot, wanted: tuple[Demanded, ...], choice: Choice) -> Sizing:
-    spec, router = snapshot.spec, snapshot.memory.router
-    efficiency = round(router.value, 1) if router else 1.0
-    return replicas_for(wanted, engine_profile(spec, choice[1]), efficiency=efficiency, max_replicas=spec.scaling.max_replicas)
+    spec, router, recent = snapshot.spec, snapshot.memory.router, snapshot.memory.recommendations
+    efficiency, start = round(router.value, 1) if router else 1.0, recent[-1].replicas if recent else 0
+    engine = engine_profile(spec, choice[1])
+    return replicas_for(wanted, engine, efficiency=efficiency, max_replicas=spec.scaling.max_replicas, start=start)
 
 
 def _unless_too_soon(snapshot: Snapshot, loads: list[ClassLoad], best: Choice, sizing: Sizing, used: Choice | None) -> Sized:
@@ -128,7 +129,8 @@ def _sized(
 ) -> Sized:
     name, scaling = choice_name(choice), snapshot.spec.scaling
     replicas = min(max(sizing.replicas, scaling.min_replicas), scaling.max_replicas)
-    why = f"{name}: {sizing.replicas} replicas by {sizing.binding}, one holds {sizing.per_replica_rps:.3g} requests/s"
+    each = f"each is asked for {sizing.each_rps:.3g} of the {sizing.full_rps:.3g} requests/s that it can finish"
+    why = f"{name}: {sizing.replicas} replicas by {sizing.binding}, {each}"
     if sizing.capped:
         message = f"{sizing.binding} needs more than maxReplicas {scaling.max_replicas} on {name}: raise scaling.maxReplicas"
         feasible = _verdict("False", Reason.MAX_REPLICAS, message)
