@@ -25,7 +25,6 @@ from forebay.simulation.laws.wva import Wva
 from forebay.simulation.run import Setup
 from forebay.simulation.score import Objective
 
-INPUTS, OUTPUTS = 4000.0, 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +36,28 @@ class Engine:
     cache_tokens: float
 
 
-def laws(engine: Engine, setup: Setup, objective: Objective) -> dict[str, Settings]:
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """A mean request, tokens, and how many of them in flight a replica is taken for full with: grids of concurrency are shares of it."""
+
+    inputs: float
+    outputs: float
+    full: float
+
+
+RAMP = Mean(4000.0, 1000.0, 100.0)
+
+
+def laws(engine: Engine, setup: Setup, objective: Objective, mean: Mean = RAMP) -> dict[str, Settings]:
     """Every law that answers to what it sees, by name."""
     return {
-        "forebay": _forebay(engine, setup, objective),
+        "forebay": _forebay(engine, setup, objective, mean),
         "llmd": _llmd(engine, objective),
-        "hpa": _hpa(),
-        "kpa": _kpa(),
+        "hpa": _hpa(mean),
+        "kpa": _kpa(mean),
         "wva": _wva(engine),
         "dynamo": _dynamo(engine, objective),
-        "sageserve": _sageserve(engine, objective),
+        "sageserve": _sageserve(engine, objective, mean),
         "static": {f"{n} replicas": _of(partial(Static, n)) for n in range(setup.max_replicas, setup.min_replicas - 1, -1)},
     }
 
@@ -65,23 +76,23 @@ def _clairvoyant(rps: float, start_s: float, workload: Workload) -> Law:
     return Clairvoyant([at for at, _, _ in workload], rps, start_s)
 
 
-def _forebay(engine: Engine, setup: Setup, objective: Objective) -> Settings:
+def _forebay(engine: Engine, setup: Setup, objective: Objective, mean: Mean) -> Settings:
     def law(quantile: float, stabilization_s: int) -> Law:
         scale_down = {"stabilization": f"{stabilization_s}s"}
         pool = pool_of(engine.profile, min_replicas=setup.min_replicas, max_replicas=setup.max_replicas, scaleDown=scale_down)
-        return Forebay(pool, promised(objective, quantile), setup.start_s)
+        return Forebay(pool, promised(objective, quantile, mean.outputs), setup.start_s)
 
     grid = [(0.95, 300), (0.95, 120), (0.95, 180), (0.95, 240), (0.99, 240)]
     return {f"p{100 * q:g}, stabilization {s} s": _of(partial(law, q, s)) for q, s in grid}
 
 
-def promised(objective: Objective, quantile: float) -> BatchClassSpec:
+def promised(objective: Objective, quantile: float, outputs: float = RAMP.outputs) -> BatchClassSpec:
     """The class that owes this objective.
 
     The benchmark's time per output token is a mean over an answer, while our objective between tokens is on every gap; the end of an
     answer of this length within as many times the mean says the same.
     """
-    end_s = objective.per_token_s * OUTPUTS
+    end_s = objective.per_token_s * outputs
     objectives = {
         "timeToFirstToken": {"quantile": quantile, "target": f"{objective.first_token_s:g}s"},
         "endToEnd": {"quantile": quantile, "target": f"{end_s:g}s"},
@@ -94,17 +105,19 @@ def _llmd(engine: Engine, objective: Objective) -> Settings:
     return {f"up {up:g}, down {down:g}": _of(partial(Llmd, objective, engine.profile, up_at=up, down_at=down)) for up, down in bands}
 
 
-def _hpa() -> Settings:
+def _hpa(mean: Mean) -> Settings:
     fast = Rule(120.0, ((1.0, 0, 15.0),))
+    shares = [mean.full * share for share in (0.4, 0.5, 0.6, 0.7, 0.8)]
     shipped: dict[str, Callable[[Workload], Law]] = {"5 waiting": _of(Hpa)}
     waiting = {f"{n:g} waiting": _of(partial(Hpa, n)) for n in (0.5, 1.0, 2.0)}
-    in_flight = {f"5 waiting or {n:g} in flight": _of(partial(Hpa, 5.0, n)) for n in (40.0, 50.0, 60.0, 70.0, 80.0)}
-    quick = {f"5 waiting or {n:g} in flight, down after 120 s": _of(partial(Hpa, 5.0, n, down=fast)) for n in (40.0, 50.0, 60.0, 70.0)}
+    in_flight = {f"5 waiting or {n:g} in flight": _of(partial(Hpa, 5.0, n)) for n in shares}
+    quick = {f"5 waiting or {n:g} in flight, down after 120 s": _of(partial(Hpa, 5.0, n, down=fast)) for n in shares[:4]}
     return shipped | waiting | in_flight | quick
 
 
-def _kpa() -> Settings:
-    grid = [(100.0, 60.0), *product((50.0, 65.0, 80.0, 90.0), (60.0, 180.0, 300.0)), (100.0, 180.0)]
+def _kpa(mean: Mean) -> Settings:
+    targets = [mean.full * share for share in (0.5, 0.65, 0.8, 0.9)]
+    grid = [(100.0, 60.0), *product(targets, (60.0, 180.0, 300.0)), (100.0, 180.0)]
     return {f"target {t:g}, window {s:g} s": _of(partial(Kpa, t, stable_s=s)) for t, s in grid}
 
 
@@ -129,8 +142,8 @@ def _dynamo(engine: Engine, objective: Objective) -> Settings:
     return {f"{'constant' if c else 'Kalman'}, every {s:g} s, {x:g} of the objective": _of(partial(law, c, s, x)) for c, s, x in grid}
 
 
-def _sageserve(engine: Engine, objective: Objective) -> Settings:
-    replica_rps = most_rps(engine.profile, INPUTS, OUTPUTS, objective)
+def _sageserve(engine: Engine, objective: Objective, mean: Mean) -> Settings:
+    replica_rps = most_rps(engine.profile, mean.inputs, mean.outputs, objective)
     grid = [
         (0.5, 0.25, 155.0),
         *product((0.4, 0.5), (0.15, 0.25, 0.35), (30.0, 100.0)),

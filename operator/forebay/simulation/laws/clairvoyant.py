@@ -9,24 +9,32 @@ with, not a proof.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import repeat
 from math import ceil
 
 from forebay.simulation.law import Observation
 
 
 class Clairvoyant:
-    """`arrivals` are times, seconds from the start of the run."""
+    """`arrivals` are times, seconds from the start of the run. With `works` a replica takes so much work per second instead of requests."""
 
     def __init__(
-        self, arrivals: Iterable[float], replica_rps: float, start_s: float, *, bin_s: float = 60.0, interval_s: float = 5.0
+        self,
+        arrivals: Iterable[float],
+        replica_rps: float,
+        start_s: float,
+        *,
+        bin_s: float = 60.0,
+        interval_s: float = 5.0,
+        works: Iterable[float] = repeat(1.0),
     ) -> None:
         self.interval_s = interval_s
         self._bin_s, self._start_s = bin_s, start_s
-        counts: list[int] = []
-        for at in arrivals:
+        counts: list[float] = []
+        for at, work in zip(arrivals, works, strict=False):
             bin_ = int(at / bin_s)
-            counts.extend([0] * (bin_ + 1 - len(counts)))
-            counts[bin_] += 1
+            counts.extend([0.0] * (bin_ + 1 - len(counts)))
+            counts[bin_] += work
         self._needs = [ceil(count / bin_s / replica_rps - 1e-9) for count in counts]
 
     def decide(self, seen: Observation) -> int:
