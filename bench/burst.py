@@ -35,6 +35,8 @@ NAME = "burst"
 HELP = "recorded bursts in the simulator: the tail of the first token at the cost of a queue-driven HPA, by law"
 
 START_S, MOST_REPLICAS = 110.0, 10
+FIRST_REPLICAS = 5
+"""At the start of the first half, so that it is tuned on bursts and not on a cold start."""
 TARGET = 0.99
 TUNING_SEEDS = (201, 202)
 FIRST_SEED = 101
@@ -101,7 +103,7 @@ def _settings(known: Recorded) -> dict[str, Settings]:
 
 
 def _setup() -> Setup:
-    return Setup(_engine().profile, START_S, 1, MOST_REPLICAS, first_replicas=1)
+    return Setup(_engine().profile, START_S, 1, MOST_REPLICAS, first_replicas=FIRST_REPLICAS)
 
 
 def scores(job: Job) -> list[Score]:

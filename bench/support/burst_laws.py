@@ -7,7 +7,8 @@ from functools import partial
 from itertools import product
 
 from bench.support.comparison import Settings, Workload
-from bench.support.ramp_laws import Engine, Mean, laws, promised
+from bench.support.ramp_laws import Engine, Mean, laws
+from forebay.api.batch_class import BatchClassSpec
 from forebay.planning.work import EngineProfile, Load, work_of
 from forebay.simulation.law import Law
 from forebay.simulation.laws.behavior import Rule
@@ -30,7 +31,7 @@ def burst_laws(engine: Engine, setup: Setup, objective: Objective, mean: Mean) -
     known = laws(engine, setup, objective, mean)
     queue = {name: make for name, make in known["hpa"].items() if "in flight" not in name} | _queue()
     return {
-        "forebay": _forebay(engine, setup, objective, mean),
+        "forebay": _forebay(engine, setup, objective),
         "hpa": known["hpa"] | queue | _in_flight(mean),
         QUEUE_ONLY: queue,
         "kpa": known["kpa"] | {f"target {t:g}, window {s:g} s": _of(partial(Kpa, t, stable_s=s)) for t, s in _kpa(mean)},
@@ -63,14 +64,23 @@ def _of(make: Callable[[], Law]) -> Callable[[Workload], Law]:
     return lambda _: make()
 
 
-def _forebay(engine: Engine, setup: Setup, objective: Objective, mean: Mean) -> Settings:
+def _forebay(engine: Engine, setup: Setup, objective: Objective) -> Settings:
     def law(quantile: float, stabilization_s: int) -> Law:
         scale_down = {"stabilization": f"{stabilization_s}s"}
         pool = pool_of(engine.profile, min_replicas=setup.min_replicas, max_replicas=setup.max_replicas, scaleDown=scale_down)
-        return Forebay(pool, promised(objective, quantile, mean.outputs), setup.start_s)
+        return Forebay(pool, _promised(objective, quantile), setup.start_s)
 
     grid = [(0.95, 300), (0.95, 120), (0.95, 600), (0.95, 900), (0.99, 300), (0.99, 600), (0.99, 900), (0.9, 300), (0.9, 120)]
     return {f"p{100 * q:g}, stabilization {s} s": _of(partial(law, q, s)) for q, s in grid}
+
+
+def _promised(objective: Objective, quantile: float) -> BatchClassSpec:
+    """The class that owes this objective, of requests of any length."""
+    objectives = {
+        "timeToFirstToken": {"quantile": quantile, "target": f"{objective.first_token_s:g}s"},
+        "interTokenLatency": {"quantile": quantile, "target": f"{objective.per_token_s:g}s"},
+    }
+    return BatchClassSpec.model_validate({"tier": "Interactive", "objectives": objectives, "queue": {"maxWait": "10m"}})
 
 
 def _queue() -> Settings:
