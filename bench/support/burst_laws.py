@@ -35,7 +35,8 @@ def burst_laws(engine: Engine, setup: Setup, objective: Objective, mean: Mean) -
         "hpa": known["hpa"] | queue | _in_flight(mean),
         QUEUE_ONLY: queue,
         "kpa": known["kpa"] | {f"target {t:g}, window {s:g} s": _of(partial(Kpa, t, stable_s=s)) for t, s in _kpa(mean)},
-        "llmd": known["llmd"] | {f"up {u:g}, down {d:g}": _of(partial(Llmd, objective, engine.profile, up_at=u, down_at=d)) for u, d in _BANDS},
+        "llmd": known["llmd"]
+        | {f"up {u:g}, down {d:g}": _of(partial(Llmd, objective, engine.profile, up_at=u, down_at=d)) for u, d in _BANDS},
         "wva": known["wva"] | _wva(engine),
         "dynamo": known["dynamo"],
         "sageserve": known["sageserve"] | _sageserve(engine, mean),

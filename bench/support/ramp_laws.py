@@ -26,7 +26,6 @@ from forebay.simulation.run import Setup
 from forebay.simulation.score import Objective
 
 
-
 @dataclass(frozen=True, slots=True)
 class Engine:
     """A replica: its profile, GPUs, and what its cache holds, tokens."""

@@ -16,7 +16,7 @@ from forebay.simulation.operator import SimulatedOperator
 from forebay.simulation.request import Request
 from forebay.simulation.run import Run, Setup
 from forebay.simulation.score import Objective
-from forebay.simulation.study import Asked, Document, objectives, starts, usd_of, watched
+from forebay.simulation.study import Asked, Document, objectives, replicas_of, starts, usd_of, watched
 
 
 def compared(
@@ -36,7 +36,7 @@ def compared(
         law = shipped(name, Known(engine, _objective(operator.classes(), means[1]), *means))
         bounds = operator.spec.scaling
         first = law.replicas if isinstance(law, Static) else bounds.min_replicas
-        fleet = Fleet({"": engine}, starts(asked), {"": first})
+        fleet = Fleet({"": engine}, starts(asked), {"": first}, replicas_of(operator))
         setup = Setup(engine, asked.start_s, bounds.min_replicas, max(first, bounds.max_replicas), first)
         outcome = Run(setup, law, fleet).through(watched(workload, operator, progress))
         hours = outcome.replica_s / 3600.0

@@ -16,10 +16,17 @@ class Fleet:
     """Replicas of some variants, each by the profile of its own. A pool of one variant calls it "".
 
     `start_s` says how long the next replica of a variant takes from being asked for to being ready; inf for one that never comes.
+    `made` makes a replica.
     """
 
-    def __init__(self, profiles: Mapping[str, EngineProfile], start_s: Callable[[str], float], first: Mapping[str, int]) -> None:
-        self.profiles, self._start_s = profiles, start_s
+    def __init__(
+        self,
+        profiles: Mapping[str, EngineProfile],
+        start_s: Callable[[str], float],
+        first: Mapping[str, int],
+        made: Callable[..., Replica] = Replica,
+    ) -> None:
+        self.profiles, self._start_s, self._replica = profiles, start_s, made
         self._made = 0
         self.serving: list[Replica] = []
         self.starting: list[Replica] = []
@@ -54,7 +61,7 @@ class Fleet:
 
     def _make(self, variant: str, now: float, after_s: float) -> Replica:
         self._made += 1
-        replica = Replica(self._made, self.profiles[variant], now, now + after_s, variant)
+        replica = self._replica(self._made, self.profiles[variant], now, now + after_s, variant)
         (self.starting if after_s > 0 else self.serving).append(replica)
         return replica
 

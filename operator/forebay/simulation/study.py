@@ -6,19 +6,23 @@ import random
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from math import inf
 from typing import Any
 
 from forebay.adapters.cluster import Object
 from forebay.api.batch_class import BatchClassSpec
+from forebay.api.inference_pool import Task
 from forebay.planning.limits import replicas_per_node
 from forebay.planning.target import promises
 from forebay.planning.variants import engine_profile
 from forebay.planning.work import Metric
 from forebay.runtime.errors import ForebayError
+from forebay.simulation.batches import BatchingReplica
 from forebay.simulation.fleet import Fleet
 from forebay.simulation.operator import SimulatedOperator
+from forebay.simulation.replica import Replica
 from forebay.simulation.request import Request
 from forebay.simulation.run import Outcome, Run, Setup
 from forebay.simulation.score import quantile
@@ -53,7 +57,7 @@ def study(asked: Asked, workload: Iterable[Request], progress: Callable[[float, 
         profiles = {name: engine_profile(operator.spec, v.profile) for name, v in operator.variants().items() if v.profile}
         if not profiles:
             raise ForebayError(f"pool {asked.namespace}/{asked.pool} has no profile of a listed accelerator: there is no speed to simulate")
-        fleet = Fleet(profiles, starts(asked), operator.counts())
+        fleet = Fleet(profiles, starts(asked), operator.counts(), replicas_of(operator))
         operator.attach(fleet)
         bounds = operator.spec.scaling
         first = next(iter(profiles.values()))
@@ -62,6 +66,13 @@ def study(asked: Asked, workload: Iterable[Request], progress: Callable[[float, 
         return _document(asked, operator, outcome)
     finally:
         operator.close()
+
+
+def replicas_of(operator: SimulatedOperator) -> Callable[..., Replica]:
+    """What makes the pool's replicas: for embeddings the sidecar forms batches, a language model's server batches by itself."""
+    if operator.spec.model.task is not Task.EMBEDDINGS:
+        return Replica
+    return partial(BatchingReplica, batching={name: spec.batching for name, spec in operator.classes().items()})
 
 
 def starts(asked: Asked) -> Callable[[str], float]:
