@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.planning.builders import NOW, a_class, a_snapshot, a_spec, demand
 
-from forebay.planning.demand import ClassLoad, lead_time_s, loads, remembered, trend_per_s
+from forebay.planning.demand import ClassLoad, loads, remembered, trend_per_s
 from forebay.planning.snapshot import DemandPoint, Memory, Shape, Snapshot
 
 
@@ -123,9 +123,3 @@ def test_history_spans_its_window_however_often_one_looks() -> None:
 def test_the_same_moment_is_one_point() -> None:
     history, _ = remembered(Memory(history={"interactive": points(1, 2)}), demand(rps=5), ["interactive"])
     assert [p.requests_per_s for p in history["interactive"]] == [1, 5]
-
-
-def test_lead_time_is_that_of_the_slow_ones() -> None:
-    assert lead_time_s(Memory()) == 60
-    assert lead_time_s(Memory(start_times_s=tuple(float(t) for t in range(1, 11)))) == 10
-    assert lead_time_s(Memory(start_times_s=(*(10.0,) * 19, 500.0))) == 10

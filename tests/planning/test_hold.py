@@ -36,7 +36,7 @@ def test_the_most_of_the_window_is_kept() -> None:
 
 
 def test_the_window_covers_the_measured_start_time() -> None:
-    slow = Memory(target=4, observed_since=NOW - 400, start_times_s=(500.0,))
+    slow = Memory(target=4, observed_since=NOW - 400, starts={"h100-on-demand": {"ready": (500.0,)}}, start_times_s=(500.0,))
     assert plan(idle(slow)).replicas == 4
     assert plan(idle(slow.model_copy(update={"observed_since": NOW - 501}))).replicas == 1
 

@@ -47,6 +47,22 @@ def test_a_ready_replica() -> None:
     assert view.ready_at is not None and view.ready_at - view.created_at == 30
 
 
+def test_the_times_of_a_start() -> None:
+    pod = a_pod()
+    pod["spec"]["containers"] = [{"name": "server", "startupProbe": {"httpGet": {"path": "/health"}}}]
+    pod["status"]["conditions"][0]["lastTransitionTime"] = "2026-01-01T00:00:05Z"
+    running = {"running": {"startedAt": "2026-01-01T00:00:12Z"}}
+    server = {"name": "server", "restartCount": 0, "started": True, "state": running}
+    pod["status"]["containerStatuses"] = [{"name": "other", "restartCount": 0, "state": {}}, server]
+    view = pod_view(pod)
+    assert view.scheduled_at is not None and view.running_at is not None
+    assert (view.scheduled_at - view.created_at, view.running_at - view.created_at, view.loaded) == (5, 12, True)
+    pod["status"]["containerStatuses"] = [{**server, "restartCount": 1, "started": False}]
+    assert (pod_view(pod).running_at, pod_view(pod).loaded) == (None, False)
+    del pod["spec"]["containers"][0]["startupProbe"]
+    assert pod_view(pod).loaded is None, "there is no probe to pass"
+
+
 def test_a_replica_that_is_not_there_yet() -> None:
     bare = {"metadata": {"name": "p", "labels": {}, "creationTimestamp": T0}, "spec": {}}
     view = pod_view(bare)

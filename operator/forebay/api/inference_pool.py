@@ -21,7 +21,15 @@ from forebay.api.pool_capacity import (
     PartitioningMode,
     Requirement,
 )
-from forebay.api.pool_status import DemandStatus, DesiredStatus, InferencePoolStatus, ObjectiveStatus, RateStatus, VariantStatus
+from forebay.api.pool_status import (
+    DemandStatus,
+    DesiredStatus,
+    InferencePoolStatus,
+    ObjectiveStatus,
+    RateStatus,
+    StageStatus,
+    VariantStatus,
+)
 
 
 class Mode(StrEnum):
@@ -282,5 +290,6 @@ __all__ = [
     "PartitioningMode",
     "RateStatus",
     "Requirement",
+    "StageStatus",
     "VariantStatus",
 ]

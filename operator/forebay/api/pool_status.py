@@ -19,6 +19,21 @@ class DesiredStatus(K8sModel):
     partitions: Annotated[dict[str, int], Field(description="Replicas by partition: `full` or a MIG profile.")] = {}
 
 
+class StageStatus(K8sModel):
+    """How long one stage of a replica's start was seen to take."""
+
+    stage: Annotated[
+        str,
+        Field(
+            description="`node` until it has one, `image` until the server's process runs, `load` until it is ready, of which `weights` and"
+            " `warmUp` before and after its startup probe is passed; `ready` is the whole."
+        ),
+    ]
+    p50: Annotated[str, Field(description="Half of the starts took no longer.")]
+    p90: Annotated[str, Field(description="Nine in ten took no longer; of `ready` it is how far ahead the pool is planned.")]
+    samples: Annotated[int, Field(description="Starts that it was measured on, the last ones.")]
+
+
 class VariantStatus(K8sModel):
     """Replicas of one kind: one Deployment."""
 
@@ -30,6 +45,10 @@ class VariantStatus(K8sModel):
     ready: Annotated[int, Field(description="Replicas that answer.")] = 0
     pending: Annotated[int, Field(description="Replicas that do not answer yet.")] = 0
     usd_per_hour: Annotated[float | None, Field(description="Dollars per hour for its replicas; absent where the price is unknown.")] = None
+    lead: Annotated[
+        list[StageStatus],
+        Field(default_factory=list, max_length=8, description="Learned start times, by stage.", json_schema_extra=listmap("stage")),
+    ]
 
 
 class TokensForecast(K8sModel):

@@ -16,12 +16,12 @@ from forebay.planning.outlook import Outlook, outlook
 from forebay.planning.queueing import Load
 from forebay.planning.series import ARRIVALS, QUEUE_DEPTH, TOKENS, TOKENS_SQUARED
 from forebay.planning.snapshot import ClassDemand, Demand, DemandPoint, Memory, Shape, Snapshot
+from forebay.planning.starts import lead_of
 
 TREND_WINDOW_S = 180.0
 MAX_TREND = 2.0
 MIN_POINTS = 4
 MIN_SPACING_S = TREND_WINDOW_S / 60
-DEFAULT_LEAD_S = 60.0
 MIN_DRAIN_S = 10.0
 SPREAD_REQUESTS = 500.0
 """The spread of request lengths is an average over about so many requests."""
@@ -38,12 +38,6 @@ class ClassLoad:
     load: Load
     why: str
     expected: Outlook | None = None
-
-
-def lead_time_s(memory: Memory) -> float:
-    """How long a replica takes from being asked for to being ready: the slowest of nine in ten, or a guess until one was seen."""
-    times = sorted(memory.start_times_s)
-    return times[min(len(times) - 1, int(0.9 * len(times)))] if times else DEFAULT_LEAD_S
 
 
 def remembered(memory: Memory, demand: Demand, classes: Collection[str]) -> tuple[dict[str, tuple[DemandPoint, ...]], dict[str, Shape]]:
@@ -138,7 +132,7 @@ def _class_load(
 
 def outlook_of(snapshot: Snapshot, name: str, shape: Shape) -> Outlook | None:
     """What is expected of a class when a replica that is asked for at the next decision could answer."""
-    ahead_s = lead_time_s(snapshot.memory) + snapshot.settings.interval_s
+    ahead_s = lead_of(snapshot) + snapshot.settings.interval_s
     mode = snapshot.spec.scaling.forecast.mode
     return outlook(snapshot.memory.forecasts.get(name), shape, mode, coverage(snapshot, name, shape), snapshot.now, ahead_s)
 
@@ -152,7 +146,7 @@ def _load(rate: float, shape: Shape, dispersion: float = 1.0) -> Load:
 def loads(snapshot: Snapshot, history: dict[str, tuple[DemandPoint, ...]], shapes: dict[str, Shape]) -> list[ClassLoad]:
     """The load of every class that the pool serves and that is known, in the pool's order; none of it while nothing was measured."""
     demand = snapshot.demand
-    lead_s = lead_time_s(snapshot.memory)
+    lead_s = lead_of(snapshot)
     first = FIRST_SHAPE if snapshot.spec.model.task == Task.CHAT else Shape(input_tokens=FIRST_SHAPE.input_tokens, output_tokens=0)
     result = []
     for name in snapshot.spec.classes:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from forebay.api.meta import format_duration
-from forebay.planning.demand import lead_time_s
 from forebay.planning.snapshot import Memory, Recommendation, Snapshot
+from forebay.planning.starts import lead_of
 
 MAX_RECOMMENDATIONS = 128
 
@@ -26,8 +26,7 @@ class Held:
 
 def window_s(snapshot: Snapshot) -> float:
     """How long less must have been enough."""
-    memory = snapshot.memory
-    return max(snapshot.spec.scaling.scale_down.stabilization, lead_time_s(memory) if memory.start_times_s else 0.0)
+    return max(snapshot.spec.scaling.scale_down.stabilization, lead_of(snapshot) if snapshot.memory.start_times_s else 0.0)
 
 
 def hold(snapshot: Snapshot, wanted: int, current: int) -> Held:

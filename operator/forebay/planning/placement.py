@@ -13,11 +13,11 @@ from typing import Literal
 
 from forebay.api.conditions import Reason, Type
 from forebay.planning.decision import Verdict
-from forebay.planning.demand import lead_time_s
 from forebay.planning.interruption import interruption
 from forebay.planning.limits import NOTHING, Bill, bill, replicas_per_node
 from forebay.planning.room import blocked
 from forebay.planning.snapshot import ON_DEMAND, SPOT, CapacityType, DeploymentView, Snapshot
+from forebay.planning.starts import lead_of
 from forebay.planning.variants import Variant, existing_variant
 from forebay.planning.workload import MAX_SURGE
 
@@ -67,7 +67,7 @@ class Supply:
 
 def patience_s(snapshot: Snapshot) -> float:
     """How long a spot replica may be without a node before on-demand stands in."""
-    return max(MIN_PATIENCE_S, 2 * lead_time_s(snapshot.memory)) if snapshot.memory.start_times_s else 2 * MIN_PATIENCE_S
+    return max(MIN_PATIENCE_S, 2 * lead_of(snapshot)) if snapshot.memory.start_times_s else 2 * MIN_PATIENCE_S
 
 
 def supply(snapshot: Snapshot, variants: tuple[Variant, ...]) -> Supply:

@@ -21,14 +21,11 @@ from forebay.planning.router import routed
 from forebay.planning.saturation import floored, observed_share, saturation
 from forebay.planning.sidecar_config import compile_sidecar
 from forebay.planning.snapshot import DeploymentView, Memory, Partitioning, PodView, Snapshot, Spread
+from forebay.planning.starts import learn_starts
 from forebay.planning.status import Facts, report
 from forebay.planning.target import Sized, choice_name, size, unloaded
 from forebay.planning.variants import LABEL_ROUTED, Variant, wanted_variants
 
-MAX_START_TIMES = 20
-MAX_START_S = 1800.0
-"""A replica that was ready later than this after it was made has not started slowly: it was ready before, and became so again."""
-MAX_STARTED_PODS = 1000
 MAX_WHY = 64
 
 
@@ -73,19 +70,13 @@ def plan(snapshot: Snapshot) -> Plan:
 
 def _observed(snapshot: Snapshot) -> Memory:
     """The memory with what this snapshot adds: a demand point, request shapes, start times of replicas that became ready."""
-    memory, existing = snapshot.memory, {p.name for p in snapshot.pods}
-    known = tuple(name for name in memory.started_pods if name in existing)
-    new = [p for p in snapshot.pods if p.ready and p.ready_at is not None and p.name not in known][: MAX_STARTED_PODS - len(known)]
-    times = (round(p.ready_at - p.created_at, 1) for p in new if p.ready_at is not None)
-    update: dict[str, object] = {
-        "started_pods": (*known, *(p.name for p in new)),
-        "start_times_s": (*memory.start_times_s, *(t for t in times if 0 <= t <= MAX_START_S))[-MAX_START_TIMES:],
-    }
+    memory = snapshot.memory
+    update = learn_starts(snapshot)
     if snapshot.demand is not None and snapshot.fresh:
-        update["history"], shapes = history, shapes = remembered(memory, snapshot.demand, snapshot.spec.classes)
+        history, shapes = remembered(memory, snapshot.demand, snapshot.spec.classes)
         window_s = snapshot.demand.window_s
         update["dispersion"] = {name: dispersed(memory.dispersion.get(name), points, window_s) for name, points in history.items()}
-        update["shapes"] = shapes
+        update |= {"history": history, "shapes": shapes}
         learns = snapshot.spec.scaling.forecast.mode != ForecastMode.DISABLED
         update["saturation"] = saturation(snapshot)
         update["forecasts"] = learn(memory.forecasts, snapshot.demand, shapes, tuple(snapshot.spec.classes)) if learns else {}

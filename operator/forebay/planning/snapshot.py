@@ -13,6 +13,7 @@ from forebay.api.meta import K8sModel
 from forebay.planning.forecast.state import ForecastState
 
 CapacityType = Literal["on-demand", "spot"]
+Stage = Literal["node", "image", "load", "weights", "warmUp", "ready"]
 ON_DEMAND: CapacityType = "on-demand"
 SPOT: CapacityType = "spot"
 
@@ -45,7 +46,10 @@ class DeploymentView(K8sModel):
 
 
 class PodView(K8sModel):
-    """A replica."""
+    """A replica: when it was made, given a node, had its server's process started, and was ready.
+
+    `loaded` says whether the server has passed its startup probe, None where it has none.
+    """
 
     name: str
     variant: str
@@ -55,6 +59,9 @@ class PodView(K8sModel):
     deleting: bool = False
     routed: bool = True
     created_at: float
+    scheduled_at: float | None = None
+    running_at: float | None = None
+    loaded: bool | None = None
     ready_at: float | None = None
 
 
@@ -182,7 +189,8 @@ class Memory(K8sModel):
     """What the planner carries from one decision to the next; persisted over restarts.
 
     `target` is the count that was decided, `placed` what the limits let through of it. `dispersion` is that of each class's arrivals,
-    `router` how evenly requests are shared out (planning/burstiness.py).
+    `router` how evenly requests are shared out (planning/burstiness.py). `starts` holds seconds by variant and stage, `start_times_s` those
+    of all variants together.
     """
 
     history: dict[str, tuple[DemandPoint, ...]] = {}
@@ -195,7 +203,9 @@ class Memory(K8sModel):
     recommendations: tuple[Recommendation, ...] = ()
     observed_since: float | None = None
     start_times_s: tuple[float, ...] = ()
+    starts: dict[str, dict[Stage, tuple[float, ...]]] = {}
     started_pods: tuple[str, ...] = ()
+    loaded_at: dict[str, float] = {}
     spot_hold_until: float = 0.0
     target: int = 0
     placed: int = 0

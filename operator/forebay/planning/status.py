@@ -14,6 +14,7 @@ from forebay.api.inference_pool import (
     Mode,
     ObjectiveStatus,
     RateStatus,
+    StageStatus,
     VariantStatus,
 )
 from forebay.api.meta import format_duration
@@ -22,7 +23,8 @@ from forebay.planning.demand import ClassLoad
 from forebay.planning.forecast_status import forecast_status, forecast_verdict
 from forebay.planning.hold import Held
 from forebay.planning.placement import Placed, doomed, named
-from forebay.planning.snapshot import SPOT, ClassDemand, Snapshot
+from forebay.planning.snapshot import SPOT, ClassDemand, Memory, Snapshot
+from forebay.planning.starts import SLOWEST, quantile
 from forebay.planning.target import Sized
 from forebay.planning.variants import LABEL_POOL, Variant
 
@@ -81,7 +83,21 @@ def _variant(facts: Facts, name: str, variant: Variant, replicas: int) -> Varian
         ready=ready,
         pending=len(pods) - ready,
         usd_per_hour=variant.usd_per_node_hour,
+        lead=_lead(facts.snapshot.memory, variant.name),
     )
+
+
+def _lead(memory: Memory, variant: str) -> list[StageStatus]:
+    """How long its replicas took to start."""
+    return [
+        StageStatus(
+            stage=stage,
+            p50=format_duration(quantile(times, 0.5)),
+            p90=format_duration(quantile(times, SLOWEST)),
+            samples=len(times),
+        )
+        for stage, times in memory.starts.get(variant, {}).items()
+    ]
 
 
 def _leaving(facts: Facts) -> list[VariantStatus]:
@@ -96,6 +112,7 @@ def _leaving(facts: Facts) -> list[VariantStatus]:
             desired=facts.placed.old[d.name],
             ready=d.ready,
             pending=max(0, d.replicas - d.ready),
+            lead=_lead(facts.snapshot.memory, d.variant),
         )
         for d in old[:MAX_LEAVING]
     ]

@@ -145,6 +145,22 @@ def _ready_at(pod: Object) -> float | None:
     return epoch_s(_condition(pod, "Ready").get("lastTransitionTime")) if is_ready(pod) else None
 
 
+def _server(pod: Object) -> dict[str, Any]:
+    """Status of the model server's container, the first of the template."""
+    name = (pod["spec"].get("containers") or [{}])[0].get("name")
+    return next((c for c in pod.get("status", {}).get("containerStatuses") or [] if c.get("name") == name), {})
+
+
+def _scheduled_at(pod: Object) -> float | None:
+    condition = _condition(pod, "PodScheduled")
+    return epoch_s(condition.get("lastTransitionTime")) if condition.get("status") == "True" else None
+
+
+def _running_at(server: dict[str, Any]) -> float | None:
+    """When the server's process was started; of one that was started again the first time is not known any more."""
+    return None if server.get("restartCount") else epoch_s((server.get("state", {}).get("running") or {}).get("startedAt"))
+
+
 def _capacity_type(labels: dict[str, str]) -> CapacityType:
     return SPOT if labels.get(LABEL_CAPACITY_TYPE) == SPOT else ON_DEMAND
 
@@ -173,7 +189,8 @@ def _yields(spec: Object) -> bool:
 
 def pod_view(obj: Object) -> PodView:
     meta, labels = obj["metadata"], obj["metadata"]["labels"]
-    ready_at = _ready_at(obj)
+    ready_at, server = _ready_at(obj), _server(obj)
+    probed = "startupProbe" in (obj["spec"].get("containers") or [{}])[0]
     return PodView(
         name=meta["name"],
         variant=labels.get(LABEL_VARIANT, ""),
@@ -183,6 +200,9 @@ def pod_view(obj: Object) -> PodView:
         deleting="deletionTimestamp" in meta,
         routed=labels.get(LABEL_ROUTED) == "true",
         created_at=epoch_s(meta["creationTimestamp"]) or 0.0,
+        scheduled_at=_scheduled_at(obj),
+        running_at=_running_at(server),
+        loaded=bool(server.get("started")) if probed else None,
         ready_at=ready_at,
     )
 

@@ -40,6 +40,10 @@ NODE_S = 45.0
 """A node is there after so much of a replica's start, or after half of it; the rest is images, weights and warming up."""
 
 
+def _true(condition: str, at: str) -> Object:
+    return {"type": condition, "status": "True", "lastTransitionTime": at}
+
+
 class VirtualClock:
     """Time as the simulation sets it."""
 
@@ -161,9 +165,8 @@ class SimulatedOperator:
         for number, replica in replicas.items():
             if number not in self._pods:
                 await self._add(replica)
-            node_s = min(NODE_S, 0.5 * (replica.ready_at - replica.created_at))
-            if number not in self._placed and self._clock.elapsed >= replica.created_at + node_s:
-                await self._place(number)
+            if number not in self._placed and self._clock.elapsed >= self._asked_at(replica) + self._node_s(replica):
+                await self._place(replica)
             if number in serving and number not in self._ready:
                 await self._make_ready(replica)
         for deployment in self._deployments():
@@ -175,9 +178,7 @@ class SimulatedOperator:
         name = f"{deployment['metadata']['name']}-{replica.number}"
         meta = {"name": name, "namespace": self._key.namespace, "labels": template["metadata"]["labels"]}
         made = await self.cluster.create({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": template["spec"]})
-        # Made when it was asked for, which is a round ago; those of the beginning started before it.
-        before_s = self._started_in_s if replica.ready_at == replica.created_at else 0.0
-        made["metadata"]["creationTimestamp"] = timestamp(int(EPOCH_S + replica.created_at - before_s))
+        made["metadata"]["creationTimestamp"] = timestamp(int(EPOCH_S + self._asked_at(replica)))
         self._view.put(kinds.PODS, made)
         self._pods[replica.number] = name
 
@@ -186,18 +187,30 @@ class SimulatedOperator:
         assert found is not None
         return found
 
-    async def _place(self, number: int) -> None:
-        """Its node has come, and loads what it needs."""
+    def _asked_at(self, replica: Replica) -> float:
+        """When it was asked for, which is a round ago; those of the beginning started before it."""
+        return replica.created_at - (self._started_in_s if replica.ready_at == replica.created_at else 0.0)
+
+    def _node_s(self, replica: Replica) -> float:
+        return min(NODE_S, 0.5 * (replica.ready_at - self._asked_at(replica)))
+
+    async def _place(self, replica: Replica) -> None:
+        """Its node has come, and the server's process loads what it needs."""
+        number = replica.number
         pod = self._pod(number)
         node = await self.cluster.create(self._node(f"node-{number}", pod["metadata"]["labels"].get(LABEL_CAPACITY_TYPE, "")))
         self._view.put(kinds.NODES, node)
-        self._view.put(kinds.PODS, {**pod, "spec": {**pod["spec"], "nodeName": f"node-{number}"}})
+        at = timestamp(int(EPOCH_S + self._asked_at(replica) + self._node_s(replica)))
+        server = {"name": pod["spec"]["containers"][0]["name"], "restartCount": 0, "state": {"running": {"startedAt": at}}}
+        status = {"conditions": [_true("PodScheduled", at)], "containerStatuses": [server]}
+        self._view.put(kinds.PODS, {**pod, "spec": {**pod["spec"], "nodeName": f"node-{number}"}, "status": status})
         self._placed.add(number)
 
     async def _make_ready(self, replica: Replica) -> None:
         at = timestamp(int(EPOCH_S + replica.ready_at))
-        ready = {"type": "Ready", "status": "True", "lastTransitionTime": at}
-        self._view.put(kinds.PODS, {**self._pod(replica.number), "status": {"phase": "Running", "conditions": [ready]}})
+        pod = self._pod(replica.number)
+        status = {**pod["status"], "phase": "Running", "conditions": [*pod["status"]["conditions"], _true("Ready", at)]}
+        self._view.put(kinds.PODS, {**pod, "status": status})
         self._ready.add(replica.number)
 
     def _node(self, name: str, capacity_type: str) -> Object:
