@@ -12,6 +12,7 @@ from forebay.adapters import cluster as kinds
 from forebay.adapters.clock import ManualClock, timestamp
 from forebay.adapters.cluster import Cluster, Kind, Object
 from forebay.adapters.decisions import DecisionsInMemory
+from forebay.adapters.held import HeldInMemory
 from forebay.adapters.loaded import LoadedInMemory
 from forebay.adapters.memory import MemoryCluster
 from forebay.adapters.metrics import MetricsInMemory
@@ -78,6 +79,7 @@ class Operator:
     clock: ManualClock
     metrics: MetricsInMemory
     loaded: LoadedInMemory
+    held: HeldInMemory = field(default_factory=HeldInMemory)
     decisions: DecisionsInMemory = field(default_factory=DecisionsInMemory)
     backend_installed: bool = True
 
@@ -88,6 +90,7 @@ class Operator:
             view=view,
             metrics=self.metrics,
             loaded=self.loaded,
+            held=self.held,
             clock=self.clock,
             decisions=self.decisions,
             recorder=Recorder(self.cluster, self.clock, "test"),
@@ -116,14 +119,14 @@ class Lab:
     def __init__(self, *, karpenter: bool = True) -> None:
         self.clock = ManualClock()
         self.cluster = MemoryCluster(self.clock, without=() if karpenter else (kinds.NODE_POOLS, kinds.NODE_CLAIMS))
-        self.metrics, self.loaded = MetricsInMemory(), LoadedInMemory()
+        self.metrics, self.loaded, self.held = MetricsInMemory(), LoadedInMemory(), HeldInMemory()
         self.karpenter = karpenter
 
     @asynccontextmanager
     async def operator(self, through: Cluster | None = None) -> AsyncIterator[Operator]:
         """An operator that runs while the block does; `through` is how it sees the cluster."""
         cluster = through or self.cluster
-        operator = Operator(cluster, self.clock, self.metrics, self.loaded, backend_installed=self.karpenter)
+        operator = Operator(cluster, self.clock, self.metrics, self.loaded, self.held, backend_installed=self.karpenter)
         following = asyncio.create_task(follow(operator.loop, cluster))
         try:
             await asyncio.sleep(0)

@@ -46,6 +46,7 @@ class Reason(StrEnum):
     REPLICAS_READY = "ReplicasReady"
     REPLICAS_PENDING = "ReplicasPending"
     NO_REPLICAS = "NoReplicas"
+    ASLEEP = "Asleep"
     RECOMMEND_ONLY = "RecommendOnly"
     PAUSED = "Paused"
     NOT_PAUSED = "NotPaused"
@@ -56,6 +57,8 @@ class Reason(StrEnum):
     FRESH = "Fresh"
     STALE = "Stale"
     NO_SAMPLES = "NoSamples"
+    NO_GATEWAY = "NoGateway"
+    GATEWAYS_SILENT = "GatewaysSilent"
     FORECAST_CALIBRATED = "Calibrated"
     FORECAST_LEARNING = "Learning"
     FORECAST_DRIFTED = "Drifted"
@@ -78,11 +81,11 @@ class Reason(StrEnum):
 CONDITIONS: dict[Type, str] = {
     Type.ACCEPTED: "the object can be worked with; False says which other object or field stands against it",
     Type.RESOLVED_REFS: "every class and pool it names exists and may be used; for a BatchClass: some pool serves it",
-    Type.READY: "as many replicas answer as are wanted: the one to wait for",
+    Type.READY: "as many replicas answer as are wanted: the one to wait for. Asleep: none is, until somebody asks",
     Type.PROGRAMMED: "every gateway replica has loaded the configuration that holds this policy",
     Type.CAPACITY_PROVISIONED: "every replica has a node; False also where Karpenter is asked for and not installed",
     Type.SLO_FEASIBLE: "every objective can be met; False says the best figure that can be reached, or that maxReplicas are too few",
-    Type.METRICS_FRESH: "demand was measured within the last three intervals; otherwise the pool is held and never shrunk",
+    Type.METRICS_FRESH: "demand was measured within the last three intervals, by gateways where no replica is; else the pool is held",
     Type.FORECAST_CALIBRATED: "forecasts size the pool; False where their bounds did not hold for a day: then what is measured does",
     Type.BUDGET_RESPECTED: "nodes.limits hold; reason Limited says that more replicas are wanted than they allow",
     Type.PARTITIONED: "every node of the pool's own shows the MIG layout; False names the node that is changing, failed or stuck",

@@ -177,7 +177,13 @@ class Scaling(K8sModel):
     )
 
     min_replicas: Annotated[
-        int, Field(ge=1, le=10000, description="Fewest replicas, also when nothing is asked. `kubectl scale` moves it.")
+        int,
+        Field(
+            ge=0,
+            le=10000,
+            description="Fewest replicas, also when nothing is asked. `kubectl scale` moves it. At 0 the pool sleeps when it is not asked"
+            " for long enough, and its gateways hold requests until its first replica is ready again.",
+        ),
     ] = 1
     max_replicas: Annotated[int, Field(ge=1, le=10000, description="Most replicas, whatever is asked.")] = 10
     paused: Annotated[bool, Field(description="Hold everything as it is; status goes on being reported.")] = False

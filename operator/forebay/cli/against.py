@@ -85,6 +85,7 @@ async def _world(cluster: Cluster) -> Any:
     """As much of the operator's world as reading takes."""
     from forebay.adapters.clock import SystemClock
     from forebay.adapters.decisions import DecisionsInMemory
+    from forebay.adapters.held import HeldInMemory
     from forebay.adapters.loaded import LoadedInMemory
     from forebay.adapters.metrics import MetricsInMemory
     from forebay.reconcile.events import Recorder
@@ -102,6 +103,7 @@ async def _world(cluster: Cluster) -> Any:
         view=view,
         metrics=MetricsInMemory(),
         loaded=LoadedInMemory(),
+        held=HeldInMemory(),
         clock=clock,
         decisions=DecisionsInMemory(),
         recorder=Recorder(cluster, clock, "forebay-plan"),

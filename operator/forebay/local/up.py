@@ -18,6 +18,7 @@ from typing import Any
 from forebay.adapters.clock import SystemClock
 from forebay.adapters.cluster import NODE_CLAIMS, NODE_POOLS, Object
 from forebay.adapters.decisions import DecisionLog
+from forebay.adapters.held import HeldByScrape
 from forebay.adapters.loaded import LoadedByScrape
 from forebay.adapters.memory import MemoryCluster
 from forebay.adapters.scrape import ScrapedMetrics
@@ -145,6 +146,7 @@ def _operator(cluster: MemoryCluster, client: Client, api: str, options: Options
         # Three intervals, as in a cluster: demand that is averaged for longer than it takes to change comes too late.
         metrics=ScrapedMetrics(client, max(_LEAST_WINDOW_S, 3 * options.interval_s)),
         loaded=LoadedByScrape(client),
+        held=HeldByScrape(client),
         clock=clock,
         decisions=options.decisions,
         recorder=Recorder(cluster, clock, "forebay-up"),

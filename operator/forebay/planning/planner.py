@@ -20,6 +20,7 @@ from forebay.planning.room import blocked, makes_nodes
 from forebay.planning.router import routed
 from forebay.planning.saturation import floored, observed_share, saturation
 from forebay.planning.sidecar_config import compile_sidecar
+from forebay.planning.sleep import rest, with_gateways
 from forebay.planning.snapshot import DeploymentView, Memory, Partitioning, PodView, Snapshot, Spread
 from forebay.planning.starts import learn_starts
 from forebay.planning.status import Facts, report
@@ -48,6 +49,7 @@ class Chosen:
 
 def plan(snapshot: Snapshot) -> Plan:
     """Decides what one pool should look like now."""
+    snapshot = with_gateways(snapshot)
     snapshot = snapshot.model_copy(update={"memory": _observed(snapshot)})
     chosen = _choose(snapshot)
     moves = mig.repartition(snapshot)
@@ -111,7 +113,7 @@ def _choose(snapshot: Snapshot) -> Chosen:
     sized = size(snapshot, known if snapshot.fresh else unloaded(known))
     shares = observed_share(snapshot, known, sized.profile)
     sized = floored(snapshot, known, sized, shares) if snapshot.fresh else sized
-    held = hold(snapshot, sized.replicas, current)
+    held = rest(snapshot, hold(snapshot, sized.replicas, current), current, known)
     variants = wanted_variants(snapshot.spec, sized.profile)
     placed = place(snapshot, held.replicas, variants, _rolling(snapshot, variants))
     targets = {workload.deployment_name(snapshot.pool.name, v): (v, placed.split.of(v.capacity_type)) for v in variants}

@@ -15,7 +15,9 @@ from forebay.api.inference_pool import From, InferencePoolSpec
 from forebay.api.meta import K8sModel
 from forebay.api.routing_policy import AnyIn, Cache, RoutingPolicySpec, Rule
 from forebay.planning.decision import Action, Verdict, apply
+from forebay.planning.demand import DEFAULT_LEAD_S
 from forebay.planning.gateway_workload import gateway_objects, revoked, routed_namespaces
+from forebay.planning.sleep import hold
 from forebay.planning.snapshot import Settings
 from forebay.planning.workload import service_name
 
@@ -34,12 +36,13 @@ class PolicyView(K8sModel):
 
 
 class PoolView(K8sModel):
-    """A pool that may be routed to."""
+    """A pool that may be routed to, and how long a replica of it takes to start."""
 
     namespace: str
     name: str
     uid: str = ""
     spec: InferencePoolSpec
+    start_s: float = DEFAULT_LEAD_S
 
 
 class GatewayReplica(K8sModel):
@@ -152,13 +155,16 @@ def _document(snapshot: GatewaySnapshot, served: list[PolicyView]) -> dict[str, 
 
 
 def _pool(pool: PoolView, snapshot: GatewaySnapshot) -> dict[str, Any]:
+    known = {name: snapshot.classes[name] for name in pool.spec.classes if name in snapshot.classes}
+    held = {"hold": hold(pool.start_s, known)} if pool.spec.scaling.min_replicas == 0 else {}
     return {
         "namespace": pool.namespace,
         "name": pool.name,
         "service": service_name(pool.name),
         "model": pool.spec.model.name,
         "task": pool.spec.model.task.value,
-        "classes": [c for c in pool.spec.classes if c in snapshot.classes],
+        "classes": list(known),
+        **held,
     }
 
 

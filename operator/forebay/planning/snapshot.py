@@ -131,6 +131,18 @@ class Demand(K8sModel):
     config_hashes: dict[str, int] = {}
 
 
+class AtGateways(K8sModel):
+    """What the gateway replicas that route to the pool say: how many were asked and answered, and the requests they hold for it, by class.
+
+    `passed_over` says that other pools of a rule answer in this one's turn, for it has no replica.
+    """
+
+    asked: int = 0
+    answered: int = 0
+    held: dict[str, int] = {}
+    passed_over: bool = False
+
+
 class DemandPoint(K8sModel):
     """One measured moment, kept for the trend."""
 
@@ -185,6 +197,13 @@ class Partitioning(K8sModel):
     since: float
 
 
+class Rest(K8sModel):
+    """Since when nobody asks (None while somebody does, or it is not known), and how long earlier pauses were, seconds."""
+
+    idle_since: float | None = None
+    pauses_s: tuple[float, ...] = ()
+
+
 class Memory(K8sModel):
     """What the planner carries from one decision to the next; persisted over restarts.
 
@@ -212,6 +231,7 @@ class Memory(K8sModel):
     profile: str = ""
     better_since: float | None = None
     partitioning: dict[str, Partitioning] = {}
+    rest: Rest | None = None
 
 
 class Settings(K8sModel):
@@ -240,6 +260,7 @@ class Snapshot(K8sModel):
     node_claims: tuple[NodeClaimView, ...] = ()
     backend_installed: bool = True
     demand: Demand | None = None
+    gateways: AtGateways | None = None
     memory: Memory = Memory()
     settings: Settings
 

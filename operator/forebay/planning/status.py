@@ -23,6 +23,7 @@ from forebay.planning.demand import ClassLoad
 from forebay.planning.forecast_status import forecast_status, forecast_verdict
 from forebay.planning.hold import Held
 from forebay.planning.placement import Placed, doomed, named
+from forebay.planning.sleep import asleep_verdict, heard_verdict
 from forebay.planning.snapshot import SPOT, ClassDemand, Memory, Snapshot
 from forebay.planning.starts import SLOWEST, quantile
 from forebay.planning.target import Sized
@@ -174,6 +175,8 @@ def _resolved(facts: Facts) -> Verdict:
 
 def _fresh(facts: Facts) -> Verdict:
     snapshot = facts.snapshot
+    if (heard := heard_verdict(snapshot)) is not None:
+        return heard
     if snapshot.demand is None:
         return _verdict(Type.METRICS_FRESH, None, Reason.NO_SAMPLES, "no sidecar has been measured yet; the pool is held as it is")
     age_s = snapshot.now - snapshot.demand.measured_at
@@ -228,6 +231,8 @@ def _ready(facts: Facts) -> Verdict:
         return _verdict(Type.READY, False, Reason.UNKNOWN_CLASS, "none of the pool's classes exists")
     if snapshot.spec.mode == Mode.RECOMMEND:
         return _verdict(Type.READY, True, Reason.RECOMMEND_ONLY, f"{wanted} replicas are recommended")
+    if not facts.held.replicas:
+        return asleep_verdict(snapshot)
     if ready >= wanted > 0:
         return _verdict(Type.READY, True, Reason.REPLICAS_READY, f"{ready} replicas answer")
     if ready:
@@ -249,7 +254,7 @@ def _notes(facts: Facts) -> tuple[Note, ...]:
         notes.append(Note(type="Warning", reason=resolved.reason, message=resolved.message))
     if after != before and not snapshot.spec.scaling.paused:
         direction = "Up" if after > before else "Down"
-        reasons = facts.sized.why if snapshot.fresh else facts.held.why
+        reasons = facts.sized.why if snapshot.fresh and before and after else facts.held.why
         why = next((w for w in reasons if "replicas" in w), reasons[0] if reasons else "")
         notes.append(Note(reason=f"{prefix}{direction}", message=f"{before} → {after} replicas: {why}"))
     for reason, names in _interrupted(snapshot).items():

@@ -80,7 +80,7 @@ def size(snapshot: Snapshot, loads: list[ClassLoad]) -> Sized:
     choices = preferred_profile(spec)
     if not choices:
         message = "the pool has no profile, so it stays at minReplicas: add profiles, one per accelerator"
-        return Sized(spec.scaling.min_replicas, None, _verdict("Unknown", Reason.NO_PROFILE, message), (message,))
+        return Sized(max(1, spec.scaling.min_replicas), None, _verdict("Unknown", Reason.NO_PROFILE, message), (message,))
     wanted = demanded(snapshot, loads)
     used = next((c for c in choices if choice_name(c) == _in_use(snapshot)), None)
     misses: list[tuple[Infeasible, Choice]] = []

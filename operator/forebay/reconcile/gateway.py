@@ -11,11 +11,12 @@ from forebay.adapters.cluster import Forbidden, Object
 from forebay.api.conditions import Type
 from forebay.api.inference_pool import InferencePoolSpec
 from forebay.api.routing_policy import RoutingPolicySpec
+from forebay.planning.demand import DEFAULT_LEAD_S, lead_time_s
 from forebay.planning.gateway_workload import ADMIN_PORT, ANNOTATION_ACCESS, gateway_name, revoked
 from forebay.planning.routing import GatewayReplica, GatewaySnapshot, PolicyReport, PolicyView, PoolView, plan_gateway
 from forebay.reconcile.apply import Outcome, apply, due, remember
 from forebay.reconcile.keys import Key
-from forebay.reconcile.observe import classes, is_ready
+from forebay.reconcile.observe import classes, identity, is_ready, known_memory
 from forebay.reconcile.pool import report_invalid
 from forebay.reconcile.report import conditions, refusal_notes, verdicts_after, write_status
 from forebay.reconcile.world import World
@@ -29,6 +30,7 @@ async def reconcile_gateway(world: World, key: Key) -> float | None:
         return None
     snapshot = await gateway_snapshot(world, key, policies)
     plan = plan_gateway(snapshot)
+    world.routes[key.namespace, key.name] = frozenset(plan.document["pools"])
     applied = world.gateways.setdefault((key.namespace, key.name), {})
     outcome = await apply(due(plan.actions, applied, world.view, snapshot.now), world.cluster)
     remember(outcome, applied, snapshot.now)
@@ -44,7 +46,8 @@ async def _take_back(world: World, key: Key) -> None:
     given = {place.split("/")[1] for place in applied if place.startswith("Role/")} | set(_access_in(world, key))
     outcome = await apply(revoked(key.name, key.namespace, given), world.cluster)
     outcome.raise_error()
-    world.gateways.pop((key.namespace, key.name), None)
+    for known in (world.gateways, world.routes, world.heard):
+        known.pop((key.namespace, key.name), None)
 
 
 def _access_in(world: World, key: Key) -> tuple[str, ...]:
@@ -79,7 +82,7 @@ async def gateway_snapshot(world: World, key: Key, policies: dict[str, Object]) 
         namespace=key.namespace,
         name=key.name,
         policies=tuple(views),
-        pools=_pools(world),
+        pools=await _pools(world),
         classes=classes(world),
         namespace_labels=await _namespace_labels(world, key.namespace),
         replicas=await _replicas(world, key),
@@ -88,14 +91,16 @@ async def gateway_snapshot(world: World, key: Key, policies: dict[str, Object]) 
     )
 
 
-def _pools(world: World) -> tuple[PoolView, ...]:
+async def _pools(world: World) -> tuple[PoolView, ...]:
     result = []
     for obj in world.view.all(kinds.INFERENCE_POOLS):
         try:
             spec = InferencePoolSpec.model_validate(obj["spec"])
         except ValidationError:
             continue  # its own reconcile says what is wrong with it
-        result.append(PoolView(namespace=obj["metadata"]["namespace"], name=obj["metadata"]["name"], uid=obj["metadata"]["uid"], spec=spec))
+        who = identity(obj)
+        start_s = lead_time_s(await known_memory(world, who)) if spec.scaling.min_replicas == 0 else DEFAULT_LEAD_S
+        result.append(PoolView(namespace=who.namespace, name=who.name, uid=who.uid, spec=spec, start_s=start_s))
     return tuple(sorted(result, key=lambda p: (p.namespace, p.name)))
 
 

@@ -25,6 +25,7 @@ class Key(NamedTuple):
 
 SWEEP = Key("chore", "", "sweep")
 MIG_CONFIG = Key("chore", "", "mig-config")
+WAKE = Key("chore", "", "wake")
 
 
 def pool_key(namespace: str, name: str) -> Key:

@@ -15,7 +15,8 @@ from forebay.reconcile import telemetry
 from forebay.reconcile.batch_class import reconcile_class
 from forebay.reconcile.chores import sweep, write_mig_config
 from forebay.reconcile.gateway import reconcile_gateway
-from forebay.reconcile.keys import MIG_CONFIG, SWEEP, Key, asked, chores, concerned
+from forebay.reconcile.held import woken
+from forebay.reconcile.keys import MIG_CONFIG, SWEEP, WAKE, Key, asked, chores, concerned
 from forebay.reconcile.observe import deployment_view, node_claim_view, node_view, pod_view
 from forebay.reconcile.pool import reconcile_pool
 from forebay.reconcile.queue import WorkQueue
@@ -121,6 +122,11 @@ class Loop:
                 return None
         if key == SWEEP:
             return await sweep(self.world)
+        if key == WAKE:
+            pools, after_s = await woken(self.world)
+            for pool in pools:
+                self.queue.add(pool)
+            return after_s
         if key == MIG_CONFIG:
             await write_mig_config(self.world)
             return None
@@ -129,6 +135,7 @@ class Loop:
     def start_chores(self) -> None:
         """What must be looked at once the view is whole, whether or not anything changes."""
         self.queue.add(SWEEP)
+        self.queue.add(WAKE)
         self.queue.add(MIG_CONFIG)
 
     async def run(self) -> None:

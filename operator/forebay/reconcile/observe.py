@@ -40,7 +40,8 @@ from forebay.planning.variants import (
     qualified,
 )
 from forebay.planning.workload import ANNOTATION_ACCELERATOR, ANNOTATION_PARTITION, ANNOTATION_TEMPLATE, SIDECAR_PORT
-from forebay.reconcile.keys import Key
+from forebay.reconcile.held import at_gateways
+from forebay.reconcile.keys import Key, pool_key
 from forebay.reconcile.world import PoolRecord, World
 
 MEMORY_KEY = "memory.json"
@@ -94,6 +95,7 @@ async def pool_snapshot(world: World, key: Key, obj: Object, spec: InferencePool
         node_claims=_node_claims(world, qualified(key.namespace, key.name)),
         backend_installed=world.backend_installed,
         demand=demand,
+        gateways=await at_gateways(world, key) if spec.scaling.min_replicas == 0 else None,
         memory=record.memory,
         settings=world.settings,
     )
@@ -110,6 +112,14 @@ async def pool_record(world: World, key: Key, uid: str, deployed: int) -> PoolRe
         resumed = saved.model_copy(update={"observed_since": None, "target": saved.target or deployed})
         world.pools[place] = PoolRecord(uid=uid, memory=resumed, saved=saved)
     return world.pools[place]
+
+
+async def known_memory(world: World, pool: PoolIdentity) -> Memory:
+    """What the pool's decisions rest on now; what was saved of it where none was made since the start."""
+    record = world.pools.get((pool.namespace, pool.name))
+    if record is not None and record.uid == pool.uid:
+        return record.memory
+    return await _saved_memory(world, pool_key(pool.namespace, pool.name), pool.uid)
 
 
 async def _saved_memory(world: World, key: Key, uid: str) -> Memory:

@@ -14,6 +14,7 @@ from forebay.adapters import cluster as kinds
 from forebay.adapters.clock import SystemClock
 from forebay.adapters.cluster import Cluster
 from forebay.adapters.decisions import DecisionLog, FileDecisions, StreamDecisions
+from forebay.adapters.held import HeldByScrape
 from forebay.adapters.kube import KubeCluster
 from forebay.adapters.lease import LeaderLease, LeaseLost
 from forebay.adapters.loaded import LoadedByScrape
@@ -130,6 +131,7 @@ async def _work(
         view=view,
         metrics=_metrics(options, client),
         loaded=LoadedByScrape(client),
+        held=HeldByScrape(client),
         clock=SystemClock(),
         decisions=decisions,
         recorder=Recorder(cluster, SystemClock(), identity),

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from forebay.adapters.clock import Clock
 from forebay.adapters.cluster import Cluster
 from forebay.adapters.decisions import DecisionLog
+from forebay.adapters.held import Held, HeldFor
 from forebay.adapters.loaded import Loaded
 from forebay.adapters.metrics import Metrics
 from forebay.planning.snapshot import Memory, Settings
 from forebay.reconcile.events import Recorder
+from forebay.reconcile.keys import Key
 from forebay.reconcile.view import View
 
 Applied = dict[str, tuple[str, float]]
@@ -32,6 +34,15 @@ class PoolRecord:
     applied: Applied = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the replicas of one gateway said: when, in seconds of the monotonic clock, how many were asked, and who answered."""
+
+    at: float
+    asked: int
+    answers: tuple[dict[str, HeldFor], ...]
+
+
 @dataclass
 class World:
     """The outside, as Protocols, and what is kept in between."""
@@ -40,6 +51,7 @@ class World:
     view: View
     metrics: Metrics
     loaded: Loaded
+    held: Held
     clock: Clock
     decisions: DecisionLog
     recorder: Recorder
@@ -48,3 +60,8 @@ class World:
     namespaces: tuple[str, ...] = ()
     gateways: dict[tuple[str, str], Applied] = field(default_factory=dict)
     pools: dict[tuple[str, str], PoolRecord] = field(default_factory=dict)
+    routes: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    """The pools that each gateway was given to route to, as `namespace/name`."""
+    heard: dict[tuple[str, str], Heard] = field(default_factory=dict)
+    knocking: set[Key] = field(default_factory=set)
+    """Pools for which something was held at the last look."""

@@ -7,6 +7,7 @@ is read off the Deployments that come of it. Only pods and nodes are made up fro
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,11 +15,13 @@ from forebay.adapters import cluster as kinds
 from forebay.adapters.clock import timestamp
 from forebay.adapters.cluster import Object
 from forebay.adapters.decisions import DecisionsInMemory
+from forebay.adapters.held import HeldFor, HeldInMemory
 from forebay.adapters.loaded import LoadedInMemory
 from forebay.adapters.memory import MemoryCluster
 from forebay.adapters.metrics import MetricsInMemory
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import InferencePoolSpec
+from forebay.planning.gateway_workload import LABEL_GATEWAY
 from forebay.planning.snapshot import ON_DEMAND, SPOT, Settings
 from forebay.planning.variants import LABEL_CAPACITY_TYPE, LABEL_POOL, LABEL_VARIANT, Variant, preferred_profile, qualified
 from forebay.reconcile.events import Recorder
@@ -38,6 +41,15 @@ _USER = "forebay-simulate"
 
 NODE_S = 45.0
 """A node is there after so much of a replica's start, or after half of it; the rest is images, weights and warming up."""
+
+
+_GATEWAY = "simulated"
+
+
+def _gateway(namespace: str) -> Object:
+    """The gateway that all requests come by: it has one replica, which answers."""
+    meta = {"name": _GATEWAY, "namespace": namespace, "labels": {LABEL_GATEWAY: _GATEWAY}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "status": {"phase": "Running", "podIP": _GATEWAY}}
 
 
 def _true(condition: str, at: str) -> Object:
@@ -67,6 +79,8 @@ class SimulatedOperator:
         self.interval_s, self._started_in_s = interval_s, started_in_s
         self._key: Key = pool_key(namespace, pool)
         self._clock, self._view, self._metrics = VirtualClock(), ObjectView(), MetricsInMemory()
+        self._held = HeldInMemory()
+        self._view.put(kinds.PODS, _gateway(namespace))
         self.cluster = MemoryCluster(self._clock)
         self.decisions = DecisionsInMemory()
         self._world = World(
@@ -74,6 +88,8 @@ class SimulatedOperator:
             view=self._view,
             metrics=self._metrics,
             loaded=LoadedInMemory(),
+            held=self._held,
+            routes={(namespace, _GATEWAY): frozenset((f"{namespace}/{pool}",))},
             clock=self._clock,
             decisions=self.decisions,
             recorder=Recorder(self.cluster, self._clock, _USER),
@@ -121,8 +137,14 @@ class SimulatedOperator:
         demand = demand_of(seen, self._clock.now(), 3 * self.interval_s)
         if demand is not None:
             self._metrics.answers[self._key.namespace, self._key.name] = demand
+        self._hold()
         self._runner.run(self._round())
         return self.counts()
+
+    def _hold(self) -> None:
+        """What the gateway holds while no replica is there."""
+        held = Counter(request.batch_class for request in self._fleet.held) if self._fleet else Counter[str]()
+        self._held.answers[_GATEWAY] = {f"{self._key.namespace}/{self._key.name}": HeldFor(dict(held))}
 
     async def _begin(self, objects: list[Object]) -> None:
         for obj in objects:

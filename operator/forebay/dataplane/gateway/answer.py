@@ -45,6 +45,7 @@ class Answer:
     endpoint: str = ""
     attempts: int = 0
     queue_ms: float | None = None
+    held_ms: float | None = None
     reasons: list[str] = field(default_factory=list)
     stored: bool = False
     turned_away: bool = False

@@ -31,7 +31,29 @@ class BatchClass:
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """How long a request may wait for a pool's first replica, and how many may at once."""
+
+    most_s: float
+    most_requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Of a pool that may sleep: how long a replica takes to start, and what its classes may wait. `other` is of any other class."""
+
+    start_s: float
+    classes: Mapping[str, Wait]
+    other: Wait
+
+    def of(self, batch_class: str) -> Wait:
+        return self.classes.get(batch_class, self.other)
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
+    """`hold` is None where a request for which no replica is there is turned away."""
+
     key: str
     namespace: str
     name: str
@@ -39,6 +61,7 @@ class Pool:
     model: str
     task: str
     classes: frozenset[str]
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +139,26 @@ def _pool(key: str, at: At, classes: Mapping[str, BatchClass]) -> Pool:
     served = frozenset(at.texts("classes"))
     if not served <= classes.keys():
         raise ConfigError(f"{at.where}.classes: unknown class {min(served - classes.keys())!r}")
-    return Pool(key, at.text("namespace"), _name(at, "name"), at.text("service"), _name(at, "model"), at.one_of("task", TASKS), served)
+    hold = at.optional("hold")
+    return Pool(
+        key,
+        at.text("namespace"),
+        _name(at, "name"),
+        at.text("service"),
+        _name(at, "model"),
+        at.one_of("task", TASKS),
+        served,
+        _hold(hold) if hold is not None else None,
+    )
+
+
+def _hold(at: At) -> Hold:
+    start_s = at.number("startSeconds", above=0)
+    classes = {
+        name: Wait(one.number("maxWaitSeconds", above=0), int(one.number("maxRequests", at_least=1, at_most=_MOST)))
+        for name, one in at.entries("classes")
+    }
+    return Hold(start_s, classes, Wait(start_s, 1))
 
 
 def _policy(at: At, pools: Mapping[str, Pool]) -> Policy:

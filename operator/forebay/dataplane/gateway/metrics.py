@@ -35,6 +35,13 @@ CACHE = Counter(
 CACHE_BYTES = Gauge("forebay_gateway_cache_bytes", "Memory held by cached answers.", registry=REGISTRY)
 RETRIES = Counter("forebay_gateway_retries_total", "Attempts beyond the first, by the failure before.", ("reason",), registry=REGISTRY)
 NO_ENDPOINT = Counter("forebay_gateway_no_endpoint_total", "Requests for which a pool had no replica.", ("pool",), registry=REGISTRY)
+HELD = Gauge("forebay_gateway_held", "Requests that wait for a pool's first replica.", ("pool",), registry=REGISTRY)
+HOLDS = Counter(
+    "forebay_gateway_holds_total",
+    "Requests that were to wait for a pool's first replica, by how that ended: released, timed_out, gone (the client), full, shutdown.",
+    ("pool", "result"),
+    registry=REGISTRY,
+)
 ENDPOINTS = Gauge("forebay_gateway_endpoints", "Ready replicas known, by pool.", ("pool",), registry=REGISTRY)
 DURATION = Histogram(
     "gen_ai_client_operation_duration_seconds",

@@ -14,6 +14,9 @@ CACHE_BYPASS: Final = "cache-bypass"
 CACHE_REFUSED_BY_CLIENT: Final = "cache-refused-by-client"
 POOL_FAILOVER: Final = "pool-failover"
 NO_ENDPOINT: Final = "no-endpoint"
+HELD: Final = "held"
+HOLD_TIMED_OUT: Final = "hold-timed-out"
+HOLD_FULL: Final = "hold-full"
 RETRY_CONNECT: Final = "retry-connect"
 RETRY_CLOSED: Final = "retry-closed"
 RETRY_STATUS: Final = "retry-status"
@@ -38,6 +41,9 @@ MEANING: Final[dict[str, str]] = {
     CACHE_REFUSED_BY_CLIENT: "the client sent Cache-Control no-store or no-cache",
     POOL_FAILOVER: "the pool whose turn it was had no usable replica, another pool of the rule answered",
     NO_ENDPOINT: "no pool of the rule has a replica",
+    HELD: "the pool sleeps or has just woken, and the request waited for its first replica",
+    HOLD_TIMED_OUT: "the first replica did not come within the time that the request may wait",
+    HOLD_FULL: "as many requests wait for the pool's first replica as may, of all or of the tenant",
     RETRY_CONNECT: "a replica could not be reached and another was tried",
     RETRY_CLOSED: "a replica hung up before its answer and another was tried",
     RETRY_STATUS: "a replica answered 502, 503, or 429 while draining, and another was tried",

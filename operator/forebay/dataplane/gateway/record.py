@@ -102,6 +102,7 @@ class Record:
                 "accepted": self.accepted,
                 "lost": self.lost,
                 "stream": self.stream,
+                "heldMs": answer.held_ms if answer is not None else None,
                 "queueMs": answer.queue_ms if answer is not None else None,
                 "ttftMs": None if self.first is None else round((self.first - self.begun) * 1000, 3),
                 "totalMs": round((time.perf_counter() - self.begun) * 1000, 3),

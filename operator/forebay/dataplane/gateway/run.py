@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from forebay.dataplane.config import ConfigError, Watched
 from forebay.dataplane.gateway import metrics
 from forebay.dataplane.gateway.cache import Cache
@@ -17,6 +19,7 @@ from forebay.dataplane.gateway.decisions import Decisions, open_sink
 from forebay.dataplane.gateway.endpoints import FleetWatch
 from forebay.dataplane.gateway.fleet import Fleet
 from forebay.dataplane.gateway.handler import Gateway
+from forebay.dataplane.gateway.holding import Holding
 from forebay.dataplane.gateway.keys import Keys
 from forebay.dataplane.gateway.kube import connect
 from forebay.dataplane.gateway.load import LoadPoller
@@ -24,6 +27,8 @@ from forebay.dataplane.gateway.routing import Router
 from forebay.dataplane.gateway.upstream import Upstream
 from forebay.dataplane.http.admin import admin
 from forebay.dataplane.http.client import Client
+from forebay.dataplane.http.errors import JSON
+from forebay.dataplane.http.message import Handler, Request, Response
 from forebay.dataplane.http.server import serve
 
 _log = logging.getLogger(__name__)
@@ -59,7 +64,8 @@ class Role:
         self.fleet = Fleet()
         self.keys = Keys(settings.keys)
         self._client = Client(max_idle_per_host=64)
-        self._upstream = Upstream(self._client, self.fleet)
+        self._holding = Holding(self.fleet)
+        self._upstream = Upstream(self._client, self.fleet, self._holding)
         self._decisions = Decisions(_sink(settings.decisions))
         self._gateway = Gateway(self.keys, self._upstream, Cache(settings.cache_bytes), self._decisions)
         self._config: Watched[GatewayConfig] = Watched(settings.config, parse)
@@ -72,14 +78,15 @@ class Role:
         """Serves until `stop`, then lets requests under way finish within the grace period."""
         settings = self._settings
         server = await serve(self._gateway.handle, settings.host, settings.port, beside=settings.beside)
-        admin_handler = admin(metrics.REGISTRY, self.not_ready)
+        admin_handler = with_held(admin(metrics.REGISTRY, self.not_ready), self._holding)
         admin_server = await serve(admin_handler, settings.host, settings.admin_port, beside=settings.beside)
         self.port, self.admin_port = server.port, admin_server.port
         _log.info("gateway listens", extra={"host": settings.host, "port": self.port, "adminPort": self.admin_port})
-        loops = [self._follow(), LoadPoller(self._client, self.fleet).run(), self._decisions.run()]
+        loops = [self._follow(), LoadPoller(self._client, self.fleet).run(), self._holding.run(), self._decisions.run()]
         tasks = [asyncio.get_running_loop().create_task(_guard(loop)) for loop in loops]
         await stop.wait()
         self._stopping = True
+        self._holding.close()
         # Callers learn of the readiness that is gone with a delay; until then they are still answered.
         lame_s = settings.grace_s / 10
         await asyncio.sleep(lame_s)
@@ -124,12 +131,25 @@ class Role:
 
     def _take(self, config: GatewayConfig) -> None:
         self.fleet.keep(config.pools)
+        self._holding.keep(config.pools)
         self._upstream.keep(config.policies)
         if self._watch is not None:
             self._watch.keep(config.pools)
         self._gateway.router = Router(config)
         metrics.CONFIG.clear()
         metrics.CONFIG.labels(config.hash).set(1)
+
+
+def with_held(others: Handler, holding: Holding) -> Handler:
+    """The admin paths, and /held: what waits for pools that sleep, which is how they are woken."""
+
+    async def answer(request: Request, response: Response) -> None:
+        if request.path == "/held" and request.method == "GET":
+            response.send(200, orjson.dumps(holding.told()), [JSON])
+        else:
+            await others(request, response)
+
+    return answer
 
 
 async def _guard(loop: Coroutine[Any, Any, None]) -> None:

@@ -3,7 +3,7 @@
 Nothing is given to the client before the first byte of a stream, or the whole of any other answer, is here: until then another replica
 can still answer. Retries are bounded twice, by the class (attempts) and by the policy (budget). A replica that turns a request away
 because it is going has cost nobody anything: asking the next one is no retry. When a pool shrinks by several at once, a request may meet
-more of them than its class has attempts.
+more of them than its class has attempts. Where it was the last one of a pool that goes to sleep, the request waits for the next.
 """
 
 from __future__ import annotations
@@ -16,19 +16,24 @@ from forebay.dataplane.gateway.attempt import Call, attempt
 from forebay.dataplane.gateway.budget import RetryBudget
 from forebay.dataplane.gateway.config import Policy, Pool
 from forebay.dataplane.gateway.fleet import Endpoint, Fleet
+from forebay.dataplane.gateway.holding import Holding
 from forebay.dataplane.gateway.routing import Route
+from forebay.dataplane.gateway.stay import Stay
 from forebay.dataplane.http.client import Client
 from forebay.dataplane.http.errors import error_body
 
 RETRY_AFTER_S = b"5"
 """Told to clients where no replica is there: about as long as a new one takes to be noticed."""
 
+_UNTOUCHED = frozenset((reasons.RETRY_DRAINING, reasons.RETRY_CONNECT))
+"""Failures after which no replica has done anything with the request."""
+
 
 class Upstream:
     """Sends calls to the fleet's replicas."""
 
-    def __init__(self, client: Client, fleet: Fleet) -> None:
-        self._client, self._fleet = client, fleet
+    def __init__(self, client: Client, fleet: Fleet, holding: Holding) -> None:
+        self._client, self._fleet, self._holding = client, fleet, holding
         self._budgets: dict[str, RetryBudget] = {}
 
     def keep(self, policies: tuple[Policy, ...]) -> None:
@@ -42,12 +47,20 @@ class Upstream:
         }
 
     def turn(self, route: Route) -> Pool | None:
-        """The pool whose turn it is among those with a usable replica; without any, the first that has at least a replica, or the first."""
-        pool = route.spread.pick(self._usable)
-        if pool is not None or not route.spread.pools:
+        """The pool whose turn it is among those with a usable replica.
+
+        Without any, the first that has at least a replica, or else that is woken by requests, or the first. One that sleeps is woken too
+        where others answer in its turn.
+        """
+        pool, pools = route.spread.pick(self._usable), [pool for pool, _ in route.spread.pools]
+        if pool is not None and len(pools) > 1:
+            for other in pools:
+                if other.hold is not None and not self._fleet.of(other).endpoints:
+                    self._holding.pass_over(other)
+        if pool is not None or not pools:
             return pool
-        pools = [pool for pool, _ in route.spread.pools]
-        return next((pool for pool in pools if self._fleet.of(pool).endpoints), pools[0])
+        woken = next((pool for pool in pools if pool.hold is not None), pools[0])
+        return next((pool for pool in pools if self._fleet.of(pool).endpoints), woken)
 
     def _usable(self, pool: Pool) -> bool:
         return self._fleet.of(pool).usable(())
@@ -56,20 +69,36 @@ class Upstream:
         """The answer, whatever it is: failures of replicas come back as 502, 503 and 504."""
         budget = self._budgets.get(call.route.policy.name) or RetryBudget(0)
         budget.deposit()
+        stay = Stay(self._holding, call)
+        answer = await stay.turn() or await self._ask(call, budget, stay)
+        if stay.seconds:
+            answer.held_ms = round(stay.seconds * 1000, 3)
+        return answer
+
+    async def _ask(self, call: Call, budget: RetryBudget, stay: Stay) -> Answer:
         chosen = self._choose(call, ())
         if chosen is None:
             return _nobody(call)
-        codes = [reasons.POOL_FAILOVER] if self._lame(call.route) else []
+        codes = [reasons.HELD] if stay.seconds else []
+        codes += [reasons.POOL_FAILOVER] if self._lame(call.route) else []
         tried: list[Endpoint] = []
-        attempts = 0
+        attempts = asked = 0
         while True:
             pool, endpoint = chosen
             tried.append(endpoint)
+            asked += 1
             answer, failure = await attempt(self._client, call, pool, endpoint)
+            self._holding.release(pool.key)
             if not failure:
                 break
             attempts += not answer.turned_away
             chosen = self._choose(call, tried) if attempts < call.route.batch_class.max_attempts else None
+            if chosen is None and stay.possible and failure in _UNTOUCHED and attempts < call.route.batch_class.max_attempts:
+                if (refused := await stay.another()) is not None:
+                    refused.reasons = codes + refused.reasons
+                    return refused
+                codes.append(reasons.HELD)
+                tried, chosen = [], self._choose(call, ())
             if chosen is None:
                 codes.append(reasons.ATTEMPTS_SPENT)
                 break
@@ -78,7 +107,7 @@ class Upstream:
                 break
             codes.append(failure)
             metrics.RETRIES.labels(failure).inc()
-        answer.attempts = len(tried)
+        answer.attempts = asked
         answer.reasons = codes + answer.reasons
         return answer
 
