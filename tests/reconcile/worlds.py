@@ -199,7 +199,7 @@ async def _run_pod(cluster: Cluster, clock: ManualClock, meta: Object, template:
     }
     made = await cluster.create(pod)
     ready = {"type": "Ready", "status": "True", "lastTransitionTime": timestamp(int(clock.now()))}
-    status = {"phase": "Running", "podIP": f"10.0.{abs(hash(meta['name'])) % 250}.{index + 1}", "conditions": [ready]}
+    status = {"phase": "Running", "podIP": f"10.0.{abs(hash((meta['namespace'], meta['name']))) % 250}.{index + 1}", "conditions": [ready]}
     where = {"name": made["metadata"]["name"], "namespace": meta["namespace"]}
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": where, "status": status}
     await cluster.apply(body, manager="kubelet", subresource="status", force=True)

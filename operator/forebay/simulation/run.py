@@ -19,7 +19,7 @@ from forebay.simulation.request import Request
 KEPT_S = 900.0
 """Samples are kept this long: no law looks back further."""
 
-_READY, _STEP, _SAMPLE, _DECIDE = range(4)
+_READY, _STEP, _SAMPLE, _DECIDE, _WAKE = range(5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class Setup:
     sample_s: float = 5.0
     until_s: float = inf
     by_class: bool = False
+    wake_s: float = inf
+    """What a gateway holds for a pool that sleeps is seen after so long, and waits in a queue only from its release on; inf: none does."""
 
 
 @dataclass(slots=True)
@@ -105,6 +107,8 @@ class Run:
         replica = self.fleet.route(request, self.now)
         if replica is not None:
             self._follow(replica)
+        elif self._setup.wake_s < inf and len(self.fleet.held) == 1 and not self.fleet.count:
+            self._push(self.now + self._setup.wake_s, _WAKE, None)
         return next(requests, None)
 
     def _next(self, due: Request) -> Request:
@@ -121,11 +125,17 @@ class Run:
             return
         self.now = at
         if kind == _READY and replica is not None:
+            if self._setup.wake_s < inf:
+                for request in self.fleet.held:
+                    request.gives_up_at += at - request.arrived
             self.fleet.became_ready(replica, at)
             self._follow(replica)
         elif kind == _SAMPLE:
             self._take_sample()
         elif kind == _DECIDE:
+            self._decide()
+            self._push(self.now + self._law.interval_s, _DECIDE, None)
+        elif kind == _WAKE:
             self._decide()
 
     def _finish(self, end: float) -> None:
@@ -211,4 +221,3 @@ class Run:
         for replica in self.fleet.scale_to(wanted, self.now):
             if isfinite(replica.ready_at):
                 self._push(replica.ready_at, _READY, replica)
-        self._push(self.now + self._law.interval_s, _DECIDE, None)

@@ -18,6 +18,7 @@ from forebay.planning.limits import replicas_per_node
 from forebay.planning.target import promises
 from forebay.planning.variants import engine_profile
 from forebay.planning.work import Metric
+from forebay.reconcile.held import EVERY_S
 from forebay.runtime.errors import ForebayError
 from forebay.simulation.batches import BatchingReplica
 from forebay.simulation.fleet import Fleet
@@ -61,7 +62,10 @@ def study(asked: Asked, workload: Iterable[Request], progress: Callable[[float, 
         operator.attach(fleet)
         bounds = operator.spec.scaling
         first = next(iter(profiles.values()))
-        setup = Setup(first, asked.start_s, bounds.min_replicas, bounds.max_replicas, 0, sample_s=min(5.0, asked.interval_s), by_class=True)
+        setup = Setup(
+            first, asked.start_s, bounds.min_replicas, bounds.max_replicas, 0,
+            sample_s=min(5.0, asked.interval_s), by_class=True, wake_s=inf if bounds.min_replicas else EVERY_S,
+        )  # fmt: skip
         outcome = Run(setup, operator, fleet).through(watched(workload, operator, progress))
         return _document(asked, operator, outcome)
     finally:

@@ -35,6 +35,12 @@ def a_pool(
     return {"namespace": "default", "name": name, "service": f"{name}-forebay", "model": model, "task": task, "classes": list(classes)}
 
 
+def sleepy(pool: dict[str, Any], *, start_s: float = 60.0, wait_s: float = 10.0, most: int = 8) -> dict[str, Any]:
+    """The pool as one that may sleep: its requests are held."""
+    wait = {"maxWaitSeconds": wait_s, "maxRequests": most}
+    return {**pool, "hold": {"startSeconds": start_s, "classes": dict.fromkeys(pool["classes"], wait)}}
+
+
 def a_document(*policies: dict[str, Any], pools: list[dict[str, Any]] | None = None, **changes: Any) -> dict[str, Any]:
     document = {
         "schemaVersion": 1,

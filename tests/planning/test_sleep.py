@@ -1,0 +1,234 @@
+"""A pool with minReplicas 0: when its last replica goes, and what wakes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.planning.builders import NOW, a_class, a_pod, a_snapshot, a_spec, actions, demand, learned, on_karpenter, running, said, verdict
+
+from forebay.planning.decision import Plan
+from forebay.planning.planner import plan
+from forebay.planning.sleep import hold
+from forebay.planning.snapshot import AtGateways, Memory, Rest, Snapshot
+
+ZERO = {"minReplicas": 0, "maxReplicas": 20}
+SILENT = AtGateways(asked=2, answered=2)
+ONE_HELD = AtGateways(asked=2, answered=2, held={"interactive": 1})
+
+
+def asleep(gateways: AtGateways | None = SILENT, **fields: Any) -> Snapshot:
+    """A pool without replicas, whose sidecars' last word is an hour old."""
+    given = {"spec": a_spec(scaling=ZERO), "demand": demand(age_s=3600), "gateways": gateways, **fields}
+    return a_snapshot(**given)
+
+
+def idle(
+    for_s: float, pauses_s: tuple[float, ...] = (), start_s: float = 100.0, gateways: AtGateways | None = SILENT, **fields: Any
+) -> Snapshot:
+    """A pool of one ready replica that nobody has asked for so long; it has a window of five minutes."""
+    memory = Memory(
+        target=1, placed=1, observed_since=NOW - 9999, start_times_s=(start_s,), started_pods=("llama-h100-on-demand-0",),
+        rest=Rest(idle_since=NOW - for_s, pauses_s=pauses_s),
+    )  # fmt: skip
+    given = {"spec": a_spec(scaling=ZERO), **running(1), "demand": demand(reporting=1), "gateways": gateways, "memory": memory, **fields}
+    return a_snapshot(**given)
+
+
+def told(decision: Plan) -> str:
+    return " ".join(decision.why)
+
+
+def test_a_pool_that_nobody_asks_stays_asleep_and_is_ready() -> None:
+    """`kubectl wait` and Argo CD must not hang on it, and its metrics are not stale: gateways know that nobody asks."""
+    decision = plan(asleep())
+    assert (decision.replicas, said(decision, "Ready"), said(decision, "MetricsFresh")) == (0, ("True", "Asleep"), ("True", "Fresh"))
+    assert decision.status.rate.usd_per_hour == "0.00"
+    assert not actions(decision, "scale") and not actions(decision, "apply", "Deployment")
+
+
+def test_the_first_request_wakes_it() -> None:
+    decision = plan(asleep(ONE_HELD))
+    assert decision.replicas == 1
+    assert "gateways hold 1 request: the pool wakes" in told(decision)
+    (note,) = decision.notes
+    assert (note.reason, "0 → 1 replicas: gateways hold 1 request" in note.message) == ("ScaledUp", True)
+
+
+def test_many_held_requests_wake_as_many_replicas_as_they_need() -> None:
+    decision = plan(asleep(AtGateways(asked=1, answered=1, held={"interactive": 4000})))
+    assert 1 < decision.replicas <= 20
+    assert decision.status.demand.queued == 4000
+
+
+def test_fallback_at_zero() -> None:
+    """KEDA #7239: with metrics missing at zero its fallback never lifts 0 to 1. One gateway that holds a request is enough."""
+    for known in (None, demand(age_s=3600)):
+        decision = plan(asleep(AtGateways(asked=3, answered=1, held={"interactive": 1}), demand=known))
+        assert decision.replicas == 1
+
+
+def test_a_request_of_a_class_that_the_pool_does_not_serve_wakes_it_too() -> None:
+    assert plan(asleep(AtGateways(asked=1, answered=1, held={"gone": 1}))).replicas == 1
+
+
+def test_a_pool_that_is_passed_over_in_its_turn_wakes() -> None:
+    assert plan(asleep(AtGateways(asked=1, answered=1, passed_over=True))).replicas == 1
+
+
+def test_gateways_that_do_not_answer_leave_it_asleep_and_it_says_so() -> None:
+    decision = plan(asleep(AtGateways(asked=2)))
+    assert (decision.replicas, said(decision, "MetricsFresh")) == (0, ("Unknown", "GatewaysSilent"))
+    assert "2 of 2 gateway replicas do not answer" in verdict(decision, "Ready").message
+
+
+def test_a_pool_that_no_gateway_routes_to_says_that_nobody_can_wake_it() -> None:
+    decision = plan(asleep(AtGateways()))
+    assert (decision.replicas, said(decision, "MetricsFresh")) == (0, ("Unknown", "NoGateway"))
+    assert "Add a RoutingPolicy" in verdict(decision, "Ready").message
+
+
+def test_it_does_not_sleep_where_nobody_could_wake_it() -> None:
+    for gateways in (AtGateways(), AtGateways(asked=2, answered=1), None):
+        decision = plan(idle(9000, gateways=gateways))
+        assert decision.replicas == 1
+        assert "nobody could wake the pool" in told(decision)
+
+
+def test_it_sleeps_after_the_window() -> None:
+    assert plan(idle(299)).replicas == 1
+    decision = plan(idle(300))
+    assert decision.replicas == 0
+    assert [a.body for a in actions(decision, "scale")] or actions(decision, "apply", "Deployment")
+    (note,) = [n for n in decision.notes if n.reason == "ScaledDown"]
+    assert "nobody has asked for 300 s" in note.message
+
+
+def test_ski_rental_a_replica_that_starts_slowly_is_kept_idle_for_as_long_as_a_start_takes() -> None:
+    assert plan(idle(899, start_s=900)).replicas == 1
+    assert plan(idle(900, start_s=900)).replicas == 0
+
+
+def test_pauses_that_end_soon_are_not_worth_sleeping_through() -> None:
+    """Every ten minutes somebody asks, and a start takes five: asleep after five it would have to start at once again."""
+    regular = (600.0,) * 6
+    awake = plan(idle(310, pauses_s=regular, start_s=300))
+    assert (awake.replicas, "half of the earlier pauses" in told(awake)) == (1, True)
+    assert plan(idle(310, pauses_s=(7200.0,) * 6, start_s=300)).replicas == 0
+    assert plan(idle(601, pauses_s=(*regular, 7200.0), start_s=300)).replicas == 0
+
+
+@given(st.lists(st.integers(300, 10**6), max_size=20), st.integers(1, 2000), st.integers(0, 10**5))
+def test_idle_is_never_paid_for_longer_than_two_starts_or_the_window(pauses: list[int], start_s: int, idle_s: int) -> None:
+    replicas = plan(idle(idle_s, pauses_s=tuple(pauses), start_s=start_s)).replicas
+    assert replicas == 1 or idle_s >= max(300, start_s)
+    assert replicas == 0 or idle_s < max(300, 2 * start_s)
+
+
+def test_a_pool_that_is_asked_stays_awake_and_remembers_the_pause() -> None:
+    decision = plan(idle(400, demand=demand(rps=0.1, reporting=1)))
+    assert decision.replicas == 1
+    assert decision.memory.rest == Rest(idle_since=None, pauses_s=(400.0,))
+
+
+def test_a_pause_too_short_to_sleep_through_is_not_remembered() -> None:
+    assert plan(idle(200, demand=demand(rps=0.1, reporting=1))).memory.rest == Rest()
+
+
+def test_held_requests_keep_it_awake() -> None:
+    assert plan(idle(9000, gateways=ONE_HELD)).replicas == 1
+
+
+def test_an_idle_replica_that_was_not_measured_is_kept() -> None:
+    """Two are ready and one is measured: the other may be busy."""
+    decision = plan(idle(9000, **running(2), demand=demand(reporting=1)))
+    assert decision.replicas >= 1
+    assert decision.memory.rest == Rest()
+
+
+def test_stale_metrics_never_put_it_to_sleep() -> None:
+    assert plan(idle(9000, demand=demand(age_s=100, reporting=1))).replicas == 1
+
+
+def test_restart_begins_the_window_anew() -> None:
+    memory = idle(9000).memory.model_copy(update={"observed_since": None})
+    assert plan(idle(9000, memory=memory)).replicas == 1
+
+
+def test_collapse_before_the_first_replica_was_ready() -> None:
+    """Knative #3153: what was woken is not given back while it starts, though whoever asked has gone, and however long it takes."""
+    memory = Memory(target=3, placed=3, observed_since=NOW - 9999, rest=Rest())
+    decision = plan(asleep(**running(0, pending=3, created_at=NOW - 3000), memory=memory))
+    assert decision.replicas == 3
+    assert "none of 3 replicas was ready yet" in told(decision)
+    ready = plan(asleep(**running(1), memory=memory, demand=demand(reporting=1)))
+    assert ready.replicas >= 1
+    assert ready.memory.rest == Rest(idle_since=NOW)
+
+
+def test_a_forecast_that_is_trusted_wakes_it_before_anybody_asks() -> None:
+    memory = learned([20.0 + minute % 3 for minute in range(70)])
+    assert plan(asleep(memory=memory)).replicas >= 1
+    assert "the forecast expects" in told(plan(asleep(memory=memory)))
+
+
+def test_no_class_no_replica() -> None:
+    assert plan(asleep(ONE_HELD, classes={})).replicas == 0
+
+
+def test_without_a_profile_it_wakes_to_one_replica() -> None:
+    spec = a_spec(scaling=ZERO, profiles=[])
+    assert (plan(asleep(spec=spec)).replicas, plan(asleep(ONE_HELD, spec=spec)).replicas) == (0, 1)
+
+
+def test_limits_hold_for_a_pool_that_wakes() -> None:
+    spec = a_spec(scaling=ZERO, capacity=on_karpenter(limits={"gpus": 0}))
+    decision = plan(asleep(ONE_HELD, spec=spec))
+    assert (decision.replicas, said(decision, "Ready")) == (0, ("False", "NoReplicas"))
+    assert said(decision, "BudgetRespected") == ("True", "Limited")
+
+
+def test_node_pools_of_a_pool_that_sleeps_allow_no_node() -> None:
+    spot = {"enabled": True, "maxShare": 0.5}
+    spec = a_spec(scaling=ZERO, capacity=on_karpenter(spot=spot, onDemand={"baseReplicas": 2}))
+    decision = plan(asleep(spec=spec))
+    assert [a.body["spec"]["limits"] for a in actions(decision, "apply", "NodePool")] == [{"nvidia.com/gpu": "0"}] * 2
+    woken = plan(asleep(ONE_HELD, spec=spec))
+    assert (woken.status.desired.on_demand, woken.status.desired.spot) == (1, 0)
+
+
+def test_recommend_says_that_it_would_sleep() -> None:
+    decision = plan(idle(9000, spec=a_spec(scaling=ZERO, mode="Recommend")))
+    assert (decision.replicas, decision.actions) == (0, ())
+    assert [n.reason for n in decision.notes] == ["RecommendedDown"]
+
+
+def test_a_pool_that_must_not_sleep_is_decided_as_before() -> None:
+    one = a_snapshot(gateways=None)
+    assert plan(one).memory.rest is None
+    assert plan(idle(9000, spec=a_spec())).replicas == 1
+
+
+def test_a_terminating_pod_does_not_interrupt_the_pause() -> None:
+    memory = idle(400).memory.model_copy(update={"target": 0})
+    going = a_pod("llama-h100-on-demand-0", deleting=True)
+    decision = plan(asleep(pods=(going,), memory=memory))
+    assert (decision.replicas, decision.memory.rest) == (0, Rest(idle_since=NOW - 400))
+
+
+def test_gateways_hold_for_as_long_as_a_class_may_wait_and_a_start_takes() -> None:
+    classes = {"interactive": a_class(queue={"maxDepth": 7, "maxWait": "10s"}), "none": a_class(queue={"maxDepth": 0, "maxWait": "0s"})}
+    assert hold(109.0, classes) == {
+        "startSeconds": 120.0,
+        "classes": {
+            "interactive": {"maxWaitSeconds": 130.0, "maxRequests": 7},
+            "none": {"maxWaitSeconds": 120.0, "maxRequests": 1},
+        },
+    }
+
+
+@given(st.floats(0, 1e5))
+def test_the_start_time_that_gateways_are_told_is_never_optimistic_within_bounds(start_s: float) -> None:
+    told_s = hold(start_s, {})["startSeconds"]
+    assert told_s >= min(start_s, 3200.0) and told_s <= max(0.1, 1.25 * start_s)
