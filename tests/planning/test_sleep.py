@@ -110,6 +110,16 @@ def test_ski_rental_a_replica_that_starts_slowly_is_kept_idle_for_as_long_as_a_s
     assert plan(idle(900, start_s=900)).replicas == 0
 
 
+def test_a_request_that_misses_by_waiting_is_part_of_what_a_start_costs() -> None:
+    """A miss of half a dollar is 261 s of an eighth of a node at $55 an hour."""
+    objectives = {"timeToFirstToken": {"target": "1s"}, "missUsdPer1k": 500}
+    priced = {"interactive": a_class(objectives=objectives)}
+    assert plan(idle(361, start_s=100, classes=priced)).replicas == 1
+    assert plan(idle(362, start_s=100, classes=priced)).replicas == 0
+    unpriced = a_spec(scaling=ZERO, capacity={"accelerators": [{"name": "h100", "gpusPerNode": 8}]})
+    assert plan(idle(300, start_s=100, classes=priced, spec=unpriced)).replicas == 0
+
+
 def test_pauses_that_end_soon_are_not_worth_sleeping_through() -> None:
     """Every ten minutes somebody asks, and a start takes five: asleep after five it would have to start at once again."""
     regular = (600.0,) * 6

@@ -4,7 +4,8 @@ Whether to keep an idle replica is the ski-rental problem. An idle second costs 
 for a replica that starts is paid like one that serves, so prices cancel out. Who sleeps only once the idle time has cost as much as a
 start never pays more than twice what one who knew the future would have paid. Earlier pauses say more than that: where half of those that
 lasted as long as this one ended within another start, sleeping would not have paid, and the pool stays awake for up to twice as long
-(Purohit, Svitkina and Kumar 2018, with λ = 1/2). What a start costs is the learned start time, `demand.lead_time_s`.
+(Purohit, Svitkina and Kumar 2018, with λ = 1/2). What a start costs is the learned start time, `demand.lead_time_s`, and that one request
+misses its objective for it, where a miss and a replica have a price.
 
 No sidecar is left to ask while a pool sleeps. The gateways that route to it hold its requests and count them: what they say is its demand.
 """
@@ -16,9 +17,11 @@ from typing import Any
 
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.conditions import Reason, Type
+from forebay.planning.coverage import next_replica
 from forebay.planning.decision import Verdict
 from forebay.planning.demand import ClassLoad, lead_time_s
 from forebay.planning.hold import Held, window_s
+from forebay.planning.limits import replicas_per_node
 from forebay.planning.snapshot import AtGateways, ClassDemand, Demand, Memory, Rest, Snapshot
 
 MAX_PAUSES = 20
@@ -97,7 +100,7 @@ def rest(snapshot: Snapshot, held: Held, current: int, loads: Sequence[ClassLoad
 
 def _asleep(snapshot: Snapshot, held: Held, loads: Sequence[ClassLoad]) -> tuple[int, str]:
     doors = snapshot.gateways or AtGateways()
-    if why := _asked(doors) or _expected(loads, lead_time_s(snapshot.memory)):
+    if why := _asked(doors) or _expected(loads, start_cost_s(snapshot)):
         replicas = max(1, held.replicas)
         return replicas, f"{why}: the pool wakes, 0 → {replicas} replicas"
     return 0, asleep(doors)
@@ -115,11 +118,21 @@ def _awake(snapshot: Snapshot, memory: Memory, held: Held, current: int, loads: 
         return 1, ""
     if not _all_heard(doors):
         return 1, f"{_silence(doors)}: nobody could wake the pool, so its last replica stays"
-    cost_s = lead_time_s(memory)
+    cost_s = start_cost_s(snapshot)
     if why := _expected(loads, cost_s):
         return 1, f"{why}: the last replica stays"
     idle_s = snapshot.now - max(memory.rest.idle_since, memory.observed_since or 0.0)
     return _tired(idle_s, window_s(snapshot), cost_s, memory.rest.pauses_s)
+
+
+def start_cost_s(snapshot: Snapshot) -> float:
+    """What a start costs, in seconds of an idle replica: its own time, and the price of the request that misses by waiting for it."""
+    start_s, replica = lead_time_s(snapshot.memory), next_replica(snapshot)
+    misses = [c.objectives.miss_usd_per_1k for c in snapshot.classes.values() if c.objectives and c.objectives.miss_usd_per_1k]
+    if not misses or replica is None or not replica.usd_per_node_hour:
+        return start_s
+    usd_per_s = replica.usd_per_node_hour / max(1, replicas_per_node(snapshot.spec, replica)) / 3600.0
+    return start_s + max(misses) / 1000.0 / usd_per_s
 
 
 def _tired(idle_s: float, window: float, cost_s: float, pauses_s: Sequence[float]) -> tuple[int, str]:
