@@ -1,4 +1,4 @@
--- Health of an InferencePool: Healthy when its replicas answer, Suspended while it is paused on purpose.
+-- Health of an InferencePool: Healthy when its replicas answer or none is wanted, Suspended while it is paused on purpose.
 local function condition(type)
   for _, c in ipairs((obj.status or {}).conditions or {}) do
     if c.type == type then return c end

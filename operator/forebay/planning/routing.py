@@ -15,10 +15,10 @@ from forebay.api.inference_pool import From, InferencePoolSpec
 from forebay.api.meta import K8sModel
 from forebay.api.routing_policy import AnyIn, Cache, RoutingPolicySpec, Rule
 from forebay.planning.decision import Action, Verdict, apply
-from forebay.planning.demand import DEFAULT_LEAD_S
 from forebay.planning.gateway_workload import gateway_objects, revoked, routed_namespaces
 from forebay.planning.sleep import hold
 from forebay.planning.snapshot import Settings
+from forebay.planning.starts import DEFAULT_LEAD_S
 from forebay.planning.workload import service_name
 
 SCHEMA_VERSION = 1

@@ -4,7 +4,7 @@ Whether to keep an idle replica is the ski-rental problem. An idle second costs 
 for a replica that starts is paid like one that serves, so prices cancel out. Who sleeps only once the idle time has cost as much as a
 start never pays more than twice what one who knew the future would have paid. Earlier pauses say more than that: where half of those that
 lasted as long as this one ended within another start, sleeping would not have paid, and the pool stays awake for up to twice as long
-(Purohit, Svitkina and Kumar 2018, with λ = 1/2). What a start costs is the learned start time, `demand.lead_time_s`, and that one request
+(Purohit, Svitkina and Kumar 2018, with λ = 1/2). What a start costs is the learned start time, `starts.lead_of`, and that one request
 misses its objective for it, where a miss and a replica have a price.
 
 No sidecar is left to ask while a pool sleeps. The gateways that route to it hold its requests and count them: what they say is its demand.
@@ -19,10 +19,11 @@ from forebay.api.batch_class import BatchClassSpec
 from forebay.api.conditions import Reason, Type
 from forebay.planning.coverage import next_replica
 from forebay.planning.decision import Verdict
-from forebay.planning.demand import ClassLoad, lead_time_s
+from forebay.planning.demand import ClassLoad
 from forebay.planning.hold import Held, window_s
 from forebay.planning.limits import replicas_per_node
 from forebay.planning.snapshot import AtGateways, ClassDemand, Demand, Memory, Rest, Snapshot
+from forebay.planning.starts import lead_of
 
 MAX_PAUSES = 20
 MIN_PAUSES = 4
@@ -127,7 +128,7 @@ def _awake(snapshot: Snapshot, memory: Memory, held: Held, current: int, loads: 
 
 def start_cost_s(snapshot: Snapshot) -> float:
     """What a start costs, in seconds of an idle replica: its own time, and the price of the request that misses by waiting for it."""
-    start_s, replica = lead_time_s(snapshot.memory), next_replica(snapshot)
+    start_s, replica = lead_of(snapshot), next_replica(snapshot)
     misses = [c.objectives.miss_usd_per_1k for c in snapshot.classes.values() if c.objectives and c.objectives.miss_usd_per_1k]
     if not misses or replica is None or not replica.usd_per_node_hour:
         return start_s

@@ -11,9 +11,9 @@ from forebay.adapters.cluster import Forbidden, Object
 from forebay.api.conditions import Type
 from forebay.api.inference_pool import InferencePoolSpec
 from forebay.api.routing_policy import RoutingPolicySpec
-from forebay.planning.demand import DEFAULT_LEAD_S, lead_time_s
 from forebay.planning.gateway_workload import ADMIN_PORT, ANNOTATION_ACCESS, gateway_name, revoked
 from forebay.planning.routing import GatewayReplica, GatewaySnapshot, PolicyReport, PolicyView, PoolView, plan_gateway
+from forebay.planning.starts import DEFAULT_LEAD_S, lead_time_s
 from forebay.reconcile.apply import Outcome, apply, due, remember
 from forebay.reconcile.keys import Key
 from forebay.reconcile.observe import classes, identity, is_ready, known_memory
