@@ -52,6 +52,7 @@ class Reason(StrEnum):
     NOT_PAUSED = "NotPaused"
     PROVISIONED = "Provisioned"
     PROVISIONING = "Provisioning"
+    VARIANT_UNAVAILABLE = "VariantUnavailable"
     BACKEND_MISSING = "BackendMissing"
     EXISTING_NODES = "ExistingNodes"
     FRESH = "Fresh"
@@ -101,6 +102,7 @@ EVENTS: dict[str, str] = {
     "RecommendedDown": "mode Recommend: it would have shrunk",
     "Interrupted": "a replica's node is about to go or gone; it is unrouted and replaced",
     "SpotUnavailable": "spot replicas did not come in time; on-demand stands in",
+    "VariantUnavailable": "replicas of a variant found no node for much longer than a start takes: another is tried for a while",
     "Limited": "nodes.limits allow fewer replicas than are wanted",
     "PriceUnknown": "limits.usdPerHour cannot be checked, so the pool does not grow",
     "ObjectiveBelowServiceTime": "no profile can meet an objective",

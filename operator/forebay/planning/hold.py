@@ -29,6 +29,15 @@ def window_s(snapshot: Snapshot) -> float:
     return max(snapshot.spec.scaling.scale_down.stabilization, lead_of(snapshot) if snapshot.memory.start_times_s else 0.0)
 
 
+def unbroken(snapshot: Snapshot) -> Memory:
+    """The memory, with every window begun anew where nobody looked for a while or the clock was set: what was between is not known."""
+    memory, now = snapshot.memory, snapshot.now
+    looked: dict[str, object] = {"looked_at": now, "looking_since": memory.looking_since if memory.looking_since is not None else now}
+    if memory.looked_at and not 0 <= now - memory.looked_at <= snapshot.settings.stale_after_s:
+        looked |= {"looking_since": now, "observed_since": None, "recommendations": (), "better_since": None}
+    return memory.model_copy(update=looked)
+
+
 def hold(snapshot: Snapshot, wanted: int, current: int) -> Held:
     """Up at once; down to the most that was wanted in the window, once the window is full."""
     memory, now = snapshot.memory, snapshot.now

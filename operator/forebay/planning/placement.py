@@ -18,6 +18,7 @@ from forebay.planning.limits import NOTHING, Bill, bill, replicas_per_node
 from forebay.planning.room import blocked
 from forebay.planning.snapshot import ON_DEMAND, SPOT, CapacityType, DeploymentView, Snapshot
 from forebay.planning.starts import lead_of
+from forebay.planning.supply import named, stuck
 from forebay.planning.variants import Variant, existing_variant
 from forebay.planning.workload import MAX_SURGE
 
@@ -177,7 +178,11 @@ class _Room:
 def place(snapshot: Snapshot, replicas: int, variants: tuple[Variant, ...], rolling: frozenset[str] = frozenset()) -> Placed:
     """The split for this many replicas, or for as many as the limits allow. `rolling` names variants whose template is being replaced."""
     there, names = supply(snapshot, variants), {v.name for v in variants}
-    room = _Room(snapshot, variants, there, tuple(d for d in snapshot.deployments if d.variant not in names))
+    late = stuck(snapshot)
+    leaving = (d for d in snapshot.deployments if d.variant not in names)
+    # Those that are not coming are released at once: nothing is lost with them.
+    released = (d.model_copy(update={"replicas": max(0, d.replicas - len(late.get(d.variant, ())))}) for d in leaving)
+    room = _Room(snapshot, variants, there, tuple(released))
     old = _to_keep(room, replicas, names)
     if room.bill(Split(1, int(len(variants) > 1))).unknown(snapshot.spec.capacity.nodes.limits):
         while old and not room.has_gpus(Split(0, 0), old):
@@ -212,7 +217,7 @@ def _beside(room: _Room, old: int) -> int:
 def _frozen(room: _Room, replicas: int, old: int) -> tuple[int, Split, Verdict]:
     """What cannot be held against a limit does not grow: neither the count nor what is there of it."""
     snapshot, accelerator = room.snapshot, room.variants[0].accelerator
-    existing = sum(d.replicas for d in snapshot.deployments if d not in room.leftovers)
+    existing = sum(d.replicas for d in snapshot.deployments if d.variant in {v.name for v in room.variants})
     name = accelerator.name if accelerator else "an accelerator: list it"
     message = f"nodes.limits cannot be checked: set usdPerHour of {name}. Until then the pool does not grow"
     verdict = _budget("Unknown", Reason.PRICE_UNKNOWN, message)
@@ -289,8 +294,3 @@ def _why(snapshot: Snapshot, there: Supply, replicas: int, result: Split) -> tup
     for name, reason in sorted(doomed(snapshot).items()):
         reasons.setdefault(reason, []).append(name)
     return (*why, *(f"replaced now: {named(names)}: {reason}" for reason, names in reasons.items()))
-
-
-def named(names: list[str], most: int = 3) -> str:
-    """The first few of many names."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -13,7 +13,7 @@ from forebay.planning import mig, nodes, workload
 from forebay.planning.burstiness import dispersed
 from forebay.planning.decision import Action, Plan, Ref, apply
 from forebay.planning.demand import ClassLoad, loads, remembered
-from forebay.planning.hold import Held, hold
+from forebay.planning.hold import Held, hold, unbroken
 from forebay.planning.outlook import learn
 from forebay.planning.placement import Placed, doomed, place
 from forebay.planning.room import blocked, makes_nodes
@@ -24,6 +24,7 @@ from forebay.planning.sleep import rest, with_gateways
 from forebay.planning.snapshot import DeploymentView, Memory, Partitioning, PodView, Snapshot, Spread
 from forebay.planning.starts import learn_starts
 from forebay.planning.status import Facts, report
+from forebay.planning.supply import marked, replacements, supply_why
 from forebay.planning.target import Sized, choice_name, size, unloaded
 from forebay.planning.variants import LABEL_ROUTED, Variant, wanted_variants
 
@@ -41,6 +42,7 @@ class Chosen:
     shares: dict[str, float]
     router: Spread | None
     targets: dict[str, tuple[Variant, int]]
+    supplied: tuple[str, ...] = ()
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -72,7 +74,7 @@ def plan(snapshot: Snapshot) -> Plan:
 
 def _observed(snapshot: Snapshot) -> Memory:
     """The memory with what this snapshot adds: a demand point, request shapes, start times of replicas that became ready."""
-    memory = snapshot.memory
+    memory = unbroken(snapshot)
     update = learn_starts(snapshot)
     if snapshot.demand is not None and snapshot.fresh:
         history, shapes = remembered(memory, snapshot.demand, snapshot.spec.classes)
@@ -82,7 +84,8 @@ def _observed(snapshot: Snapshot) -> Memory:
         learns = snapshot.spec.scaling.forecast.mode != ForecastMode.DISABLED
         update["saturation"] = saturation(snapshot)
         update["forecasts"] = learn(memory.forecasts, snapshot.demand, shapes, tuple(snapshot.spec.classes)) if learns else {}
-    return memory.model_copy(update=update)
+    seen = snapshot.model_copy(update={"memory": memory.model_copy(update=update)})
+    return seen.memory.model_copy(update={"unavailable": marked(seen)})
 
 
 def _remembered(snapshot: Snapshot, chosen: Chosen, partitioning: dict[str, Partitioning]) -> Memory:
@@ -104,7 +107,7 @@ def _why(snapshot: Snapshot, chosen: Chosen) -> tuple[str, ...]:
     """The sentences that lead to the decision. What the load would ask for is left out where there is no fresh load."""
     sized = chosen.sized.why if snapshot.fresh else ()
     verdict = chosen.placed.verdict
-    return (*sized, *chosen.held.why, *chosen.placed.why, f"{verdict.reason}: {verdict.message}")[:MAX_WHY]
+    return (*sized, *chosen.held.why, *chosen.supplied, *chosen.placed.why, f"{verdict.reason}: {verdict.message}")[:MAX_WHY]
 
 
 def _choose(snapshot: Snapshot) -> Chosen:
@@ -115,9 +118,12 @@ def _choose(snapshot: Snapshot) -> Chosen:
     sized = floored(snapshot, known, sized, shares) if snapshot.fresh else sized
     held = rest(snapshot, hold(snapshot, sized.replicas, current), current, known)
     variants = wanted_variants(snapshot.spec, sized.profile)
-    placed = place(snapshot, held.replicas, variants, _rolling(snapshot, variants))
+    late = replacements(snapshot, [v.name for v in variants], held.replicas)
+    beside = min(held.replicas + late.replicas, max(held.replicas, snapshot.spec.scaling.max_replicas))
+    placed = place(snapshot, beside, variants, _rolling(snapshot, variants))
     targets = {workload.deployment_name(snapshot.pool.name, v): (v, placed.split.of(v.capacity_type)) for v in variants}
-    return Chosen(sized, held, placed, known, shares, routed(snapshot, known, sized.profile), targets)
+    supplied = (*late.why, *supply_why(snapshot))
+    return Chosen(sized, held, placed, known, shares, routed(snapshot, known, sized.profile), targets, supplied)
 
 
 def _rolling(snapshot: Snapshot, variants: tuple[Variant, ...]) -> frozenset[str]:

@@ -189,6 +189,15 @@ class Recommendation(K8sModel):
     replicas: int
 
 
+class Unavailable(K8sModel):
+    """A variant whose nodes did not come, for so many times in a row: it is not asked for until then."""
+
+    since: float
+    until: float
+    times: int = 1
+    reason: str = ""
+
+
 class Partitioning(K8sModel):
     """Progress of one node's change of layout."""
 
@@ -209,7 +218,7 @@ class Memory(K8sModel):
 
     `target` is the count that was decided, `placed` what the limits let through of it. `dispersion` is that of each class's arrivals,
     `router` how evenly requests are shared out (planning/burstiness.py). `starts` holds seconds by variant and stage, `start_times_s` those
-    of all variants together.
+    of all variants together. It was looked at the pool without a break since `looking_since`, at `looked_at` last.
     """
 
     history: dict[str, tuple[DemandPoint, ...]] = {}
@@ -225,6 +234,9 @@ class Memory(K8sModel):
     starts: dict[str, dict[Stage, tuple[float, ...]]] = {}
     started_pods: tuple[str, ...] = ()
     loaded_at: dict[str, float] = {}
+    unavailable: dict[str, Unavailable] = {}
+    looked_at: float = 0.0
+    looking_since: float | None = None
     spot_hold_until: float = 0.0
     target: int = 0
     placed: int = 0

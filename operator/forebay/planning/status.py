@@ -22,10 +22,11 @@ from forebay.planning.decision import Note, Verdict
 from forebay.planning.demand import ClassLoad
 from forebay.planning.forecast_status import forecast_status, forecast_verdict
 from forebay.planning.hold import Held
-from forebay.planning.placement import Placed, doomed, named
+from forebay.planning.placement import Placed, doomed
 from forebay.planning.sleep import asleep_verdict, heard_verdict
 from forebay.planning.snapshot import SPOT, ClassDemand, Memory, Snapshot
 from forebay.planning.starts import SLOWEST, quantile
+from forebay.planning.supply import named, unavailable_variants
 from forebay.planning.target import Sized
 from forebay.planning.variants import LABEL_POOL, Variant
 
@@ -198,6 +199,10 @@ def _provisioned(facts: Facts) -> Verdict:
         )
         return _verdict(Type.CAPACITY_PROVISIONED, False, Reason.BACKEND_MISSING, message)
     waiting = [p.name for p in snapshot.pods if not p.deleting and not p.node]
+    away = unavailable_variants(snapshot)
+    if waiting and away:
+        told = "; ".join(f"{variant}: {reason}" for variant, reason in away.items())
+        return _verdict(Type.CAPACITY_PROVISIONED, False, Reason.VARIANT_UNAVAILABLE, told)
     if waiting:
         unasked = snapshot.spec.capacity.nodes.backend == Backend.KARPENTER and not snapshot.spec.capacity.accelerators
         hint = "; Karpenter is asked for none, for capacity.accelerators is empty" if unasked else ""
@@ -262,6 +267,9 @@ def _notes(facts: Facts) -> tuple[Note, ...]:
     if snapshot.memory.spot_hold_until <= snapshot.now < facts.placed.spot_hold_until:
         pending = sum(p.capacity_type == SPOT and not p.node and not p.deleting for p in snapshot.pods)
         notes.append(Note(type="Warning", reason="SpotUnavailable", message=f"{pending} spot replicas did not come: on-demand stands in"))
+    for variant, known in snapshot.memory.unavailable.items():
+        if known.since == snapshot.now:
+            notes.append(Note(type="Warning", reason=Reason.VARIANT_UNAVAILABLE, message=f"{variant}: {known.reason}"))
     if facts.sized.feasible.status == "False":
         notes.append(Note(type="Warning", reason=facts.sized.feasible.reason, message=facts.sized.feasible.message))
     if facts.placed.verdict.reason in (Reason.LIMITED, Reason.PRICE_UNKNOWN):

@@ -19,6 +19,7 @@ from forebay.planning.hold import window_s
 from forebay.planning.queueing import Metric, Promise
 from forebay.planning.sizing import Demanded, Infeasible, Sizing, replicas_for
 from forebay.planning.snapshot import Snapshot
+from forebay.planning.supply import gone
 from forebay.planning.variants import engine_profile, preferred_profile
 
 Choice = tuple[Accelerator, Profile]
@@ -84,6 +85,10 @@ def size(snapshot: Snapshot, loads: list[ClassLoad]) -> Sized:
     wanted = demanded(snapshot, loads)
     used = next((c for c in choices if choice_name(c) == _in_use(snapshot)), None)
     misses: list[tuple[Infeasible, Choice]] = []
+    without = gone(snapshot)
+    used = None if used in without else used
+    # What cannot be had comes last.
+    choices.sort(key=without.__contains__)
     for best in choices:
         try:
             sizing = _sizing(snapshot, wanted, best)
