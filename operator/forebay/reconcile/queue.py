@@ -29,7 +29,7 @@ class WorkQueue(Generic[Key]):
         self._queued: set[Key] = set()
         self._running: set[Key] = set()
         self._again: set[Key] = set()
-        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._timers: dict[Key, tuple[float, asyncio.Handle]] = {}
         self._failures: dict[Key, int] = {}
 
     def __len__(self) -> int:
@@ -42,7 +42,7 @@ class WorkQueue(Generic[Key]):
     def add(self, key: Key) -> None:
         """Work on the key soon."""
         if (timer := self._timers.pop(key, None)) is not None:
-            timer.cancel()
+            timer[1].cancel()
         if key in self._running:
             self._again.add(key)
         elif key not in self._queued:
@@ -54,10 +54,11 @@ class WorkQueue(Generic[Key]):
         loop = asyncio.get_running_loop()
         due = loop.time() + seconds
         if (timer := self._timers.get(key)) is not None:
-            if timer.when() <= due:
+            # Not the handle's own `when`: for a time so near that it is now, uvloop's has none.
+            if timer[0] <= due:
                 return
-            timer.cancel()
-        self._timers[key] = loop.call_at(due, self._due, key)
+            timer[1].cancel()
+        self._timers[key] = due, loop.call_at(due, self._due, key)
 
     def _due(self, key: Key) -> None:
         self._timers.pop(key, None)
@@ -70,7 +71,7 @@ class WorkQueue(Generic[Key]):
                 for _ in range(workers):
                     group.create_task(self._worker())
         finally:
-            for timer in self._timers.values():
+            for _, timer in self._timers.values():
                 timer.cancel()
             self._timers.clear()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.dataplane.sidecar.sidecar_world import World, a_class, a_document, a_world, p95, run, vector
@@ -72,6 +73,19 @@ def test_requests_that_wait_together_are_one_call_and_each_gets_its_own(tmp_path
             assert world.metric("gen_ai_server_time_to_first_token_seconds_count", batch_class="interactive") == 5
 
     run(main)
+
+
+def test_a_window_that_is_over_at_once_fails_nobody_on_uvloop(tmp_path: Path) -> None:
+    """For a time that is less than half a millisecond away uvloop gives a handle that does not know its own time."""
+
+    async def main() -> None:
+        async with a_world(a_batching(windowSeconds=0.0004), tmp_path) as world:
+            for _ in range(20):
+                answers = await soon(asyncio.gather(*(ask(world, f"text {n}") for n in range(8))))
+                assert [status for status, _ in answers] == [200] * 8
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
 
 
 def test_a_lone_request_does_not_wait_and_is_not_rewritten(tmp_path: Path) -> None:

@@ -25,7 +25,20 @@ class UpstreamError(Exception):
 class Received:
     """An answer as far as it has arrived. It outlives its connection, which goes back to the pool with the last byte."""
 
-    __slots__ = ("_buffer", "_deadline_at", "_error", "_loop", "_size", "_timer", "_upstream", "_waiter", "complete", "headers", "status")
+    __slots__ = (
+        "_buffer",
+        "_deadline_at",
+        "_error",
+        "_looks_at",
+        "_loop",
+        "_size",
+        "_timer",
+        "_upstream",
+        "_waiter",
+        "complete",
+        "headers",
+        "status",
+    )
 
     def __init__(self, upstream: Upstream, loop: asyncio.AbstractEventLoop) -> None:
         self.status = 0
@@ -37,7 +50,9 @@ class Received:
         self._upstream = upstream
         self._loop = loop
         self._waiter: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        # Kept here: for a time so near that it is now, uvloop's handle does not know it.
+        self._looks_at = 0.0
         self._deadline_at = 0.0
 
     async def head(self, timeout_s: float) -> None:
@@ -93,9 +108,9 @@ class Received:
             raise self._error
         self._deadline_at = self._loop.time() + timeout_s
         # One timer that looks again when it fires, instead of one armed and cancelled for every chunk of a stream.
-        if self._timer is None or self._timer.when() > self._deadline_at:
+        if self._timer is None or self._looks_at > self._deadline_at:
             self._stop_timer()
-            self._timer = self._loop.call_at(self._deadline_at, self._look, what, timeout_s)
+            self._look_later(what, timeout_s)
         self._waiter = self._loop.create_future()
         try:
             await self._waiter
@@ -112,7 +127,11 @@ class Received:
             self.fail(UpstreamError("timeout", f"{what} within {timeout_s:g} s"))
             self._upstream.abort()
         else:
-            self._timer = self._loop.call_at(self._deadline_at, self._look, what, timeout_s)
+            self._look_later(what, timeout_s)
+
+    def _look_later(self, what: str, timeout_s: float) -> None:
+        self._looks_at = self._deadline_at
+        self._timer = self._loop.call_at(self._deadline_at, self._look, what, timeout_s)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -42,7 +42,8 @@ class Batcher:
         self._begun: deque[Job] = deque()
         self._out: set[Batch] = set()
         self._inputs_waiting = 0
-        self._timer: asyncio.TimerHandle | None = None
+        # When to look again is kept here: for a time so near that it is now, uvloop's handle does not know it.
+        self._timer: tuple[float, asyncio.Handle] | None = None
         self._gap_s = 60.0
         self._last_arrival = loop.time()
 
@@ -101,10 +102,11 @@ class Batcher:
 
     def _look_again(self, at: float) -> None:
         if self._timer is not None:
-            if self._timer.when() <= at:
+            when, timer = self._timer
+            if when <= at:
                 return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(at, self._timed)
+            timer.cancel()
+        self._timer = at, self._loop.call_at(at, self._timed)
 
     def _timed(self) -> None:
         self._timer = None
