@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import exp
 
 from forebay.planning.queueing import Occupancy
-from forebay.planning.tails import FEW, NEGLIGIBLE, count_points, gamma_points, gamma_tail
+from forebay.planning.tails import FEW, NEGLIGIBLE, count_points, cube_root, gamma_points, gamma_tail, gamma_tail_of_either
 from forebay.planning.work import Metric, Work, among_clump
 
 STEADY = 0.85
@@ -102,12 +102,12 @@ def _in_step(state: Occupancy, own: Work, step_s: float, mean_s: float, slack_s:
             if late_s > 0.0:
                 missed += weight * (late_s / range_s if late_s < range_s else 1.0)
         return missed
-    near_s, far_s = (slack_s - least_s - place * range_s for place in _PLACES)
+    near, far = cube_root(slack_s - least_s - _PLACES[0] * range_s), cube_root(slack_s - least_s - _PLACES[1] * range_s)
     own2, each2 = own.prompt_s**2 * own.prompt_cv2, each_s * each_s * work.prompt_cv2
     for count, weight in count_points(company, 1.0):
         mean = own.prompt_s + count * each_s
         cv2 = (own2 + count * each2) / (mean * mean)
-        missed += weight * 0.5 * (gamma_tail(near_s, mean, cv2) + gamma_tail(far_s, mean, cv2))
+        missed += weight * gamma_tail_of_either(near, far, mean, cv2)
     return missed
 
 
