@@ -8,8 +8,8 @@ from array import array
 
 from forebay.planning.forecast import ForecastState, fresh, observe
 from forebay.planning.forecast.codes import MISSING, code_of
-from forebay.planning.forecast.interval import LEVELS
-from forebay.planning.forecast.working import HINTS, pack, unpack
+from forebay.planning.forecast.packing import pack, unpack
+from forebay.planning.forecast.working import AHEAD, HINTS
 
 PHASES = 3
 """Noons that there are."""
@@ -44,10 +44,9 @@ def scaled(state: ForecastState, factor: float) -> ForecastState:
     work.offset, work.mean, work.peak = work.offset * factor, work.mean * factor, work.peak * factor
     work.levels.means = [mean + moved for mean in work.levels.means]
     work.levels.trends = [value if i % 2 else value + moved for i, value in enumerate(work.levels.trends)]
-    width = 4 + HINTS + len(LEVELS)
-    levels = {1, 2, *range(4 + HINTS, width)}
+    levels = {1, 2, *range(4 + HINTS, AHEAD)}
     for horizon in work.horizons:
-        horizon.ahead = [value + moved if i % width in levels else value for i, value in enumerate(horizon.ahead)]
+        horizon.ahead = [value + moved if i % AHEAD in levels else value for i, value in enumerate(horizon.ahead)]
     return state.model_copy(update={**pack(work), "total": state.total * factor})
 
 

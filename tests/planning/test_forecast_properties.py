@@ -87,7 +87,7 @@ def test_steps_that_do_not_fit_a_day_are_refused(step_s: int) -> None:
 def test_a_state_that_was_damaged_starts_anew() -> None:
     state = after(noisy(a_day_curve, every(TEN_MINUTES, 1.0)))
     for damage in ({"model": "AAAA"}, {"model": "not base64!"}, {"yesterday": ""}, {"scores": ""}, {"version": 99}):
-        broken = state.model_copy(update=damage)
+        broken = ForecastState.model_validate(state.model_dump() | damage)
         assert predict(broken, 600, 0.9) is None
         again = after(noisy(a_day_curve, every(TEN_MINUTES, 0.2, MONDAY + 86400)), broken)
         assert predict(again, 600, 0.9) is not None

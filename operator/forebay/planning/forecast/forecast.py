@@ -13,9 +13,10 @@ from typing import Literal
 
 from forebay.planning.forecast.codes import MAX_VALUE
 from forebay.planning.forecast.interval import LEVELS
+from forebay.planning.forecast.packing import Glimpse, glimpse, pack, unpack
 from forebay.planning.forecast.seasons import DAY_S
 from forebay.planning.forecast.state import VERSION, ForecastState, fresh
-from forebay.planning.forecast.working import Horizon, Working, pack, unpack
+from forebay.planning.forecast.working import value_of
 
 LATE_BEFORE_CLOCK_STEP = 10
 DRIFT = 0.05
@@ -82,15 +83,10 @@ def _next(state: ForecastState, step: int, opened: dict[str, float]) -> Forecast
         work = unpack(state)
     except ValueError:
         return fresh(state.step_s).model_copy(update={"since": step, **opened})
-    gap = max(0, state.step - _last(work, state) - 1)
+    newest = work.horizons[0].newest(state.step)
+    gap = max(0, state.step - newest.target + work.horizons[0].steps - 1) if newest is not None else 0
     work.close(state.step, gap, state.step - state.since, state.total / state.count)
     return state.model_copy(update={**pack(work), **opened})
-
-
-def _last(work: Working, state: ForecastState) -> int:
-    """The step that was closed last: the one from which the newest forecasts were made."""
-    newest = work.horizons[0].newest(state.step)
-    return state.step - 1 if newest is None else newest.target - work.horizons[0].steps
 
 
 def predict(state: ForecastState, horizon_s: float, coverage: float) -> Forecast | None:
@@ -103,21 +99,20 @@ def predict(state: ForecastState, horizon_s: float, coverage: float) -> Forecast
     """
     if not (horizon_s >= 0 and 0 < coverage < 1):
         raise ValueError(f"no forecast at {horizon_s} s with coverage {coverage}")
-    work = _unpacked(state)
-    if work is None or not work.horizons[0].ahead:
+    horizons = _learned(state)
+    if not horizons or horizons[0].target is None:
         return None
-    steps = horizon_s / state.step_s + (state.step - 1 - _last(work, state))
-    near, far, share = _around(work.horizons, steps)
-    bounds = [newest.bounds for horizon in (near, far) if (newest := horizon.newest(state.step)) is not None]
-    middle = [work.value_of(_between(by_level, 0.5)) for by_level in bounds]
-    upper = [work.value_of(_between(by_level, coverage)) for by_level in bounds]
+    unseen = state.step - 1 - (horizons[0].target - horizons[0].steps)
+    near, far, share = _around(horizons, horizon_s / state.step_s + unseen)
+    middle = [value_of(_between(horizon.bounds, 0.5), horizon.offset) for horizon in (near, far)]
+    upper = [value_of(_between(horizon.bounds, coverage), horizon.offset) for horizon in (near, far)]
     p50 = middle[0] + share * (middle[1] - middle[0])
     closest = near if share < 0.5 else far
     return Forecast(
         p50=p50,
         upper=max(p50, upper[0] + share * (upper[1] - upper[0])),
-        observed_coverage=_between(closest.interval.covered, coverage) if closest.interval.seen else None,
-        judged=int(closest.interval.seen),
+        observed_coverage=_between(closest.covered, coverage) if closest.seen else None,
+        judged=int(closest.seen),
         model=_model(state),
         history_s=float((state.step - state.since) * state.step_s),
     )
@@ -128,26 +123,27 @@ def drifted(state: ForecastState, horizon_s: float, coverage: float) -> bool:
 
     Not before a day of forecasts came due, nor by less than two standard errors of so many: forecasts that overlap count once.
     """
-    work = _unpacked(state)
-    if work is None:
+    horizons = _learned(state)
+    if not horizons:
         return False
-    near, far, share = _around(work.horizons, horizon_s / state.step_s)
+    near, far, share = _around(horizons, horizon_s / state.step_s)
     horizon = near if share < 0.5 else far
     day_steps = DAY_S // state.step_s
-    if horizon.interval.seen < day_steps:
+    if horizon.seen < day_steps:
         return False
     error = 2 * sqrt(coverage * (1 - coverage) * horizon.steps / day_steps)
-    return abs(_between(horizon.interval.covered, coverage) - coverage) > max(DRIFT, error)
+    return abs(_between(horizon.covered, coverage) - coverage) > max(DRIFT, error)
 
 
-def _unpacked(state: ForecastState) -> Working | None:
+def _learned(state: ForecastState) -> list[Glimpse]:
+    """By horizon; nothing where nothing was learned yet, or the state cannot be read."""
     try:
-        return unpack(state) if state.version == VERSION and state.model else None
+        return glimpse(state) if state.version == VERSION and state.model else []
     except ValueError:
-        return None
+        return []
 
 
-def _around(horizons: list[Horizon], steps: float) -> tuple[Horizon, Horizon, float]:
+def _around(horizons: list[Glimpse], steps: float) -> tuple[Glimpse, Glimpse, float]:
     """The learned horizons before and after, and how far between them."""
     for near, far in pairwise(horizons):
         if steps <= far.steps:

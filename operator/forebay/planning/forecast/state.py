@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from forebay.api.meta import K8sModel
+from forebay.planning.forecast.codes import Packed
 
 VERSION = 1
 LONG_STEP_S = 600
@@ -12,7 +13,7 @@ class ForecastState(K8sModel):
     """A series in steps of `step_s` seconds since the epoch; `horizons`, in steps, are those that are learned.
 
     `step` is the one being filled (-1 before the first), with the sum and number of its observations; `since` the first that was.
-    `late` counts observations in a row that were older than `step`. The rest is packed: see `working`.
+    `late` counts observations in a row that were older than `step`. The rest is packed: see `packing`.
     """
 
     version: int = VERSION
@@ -23,11 +24,11 @@ class ForecastState(K8sModel):
     total: float = 0.0
     count: int = 0
     late: int = 0
-    yesterday: str = ""
-    day: str = ""
-    week: str = ""
-    model: str = ""
-    scores: str = ""
+    yesterday: Packed = b""
+    day: Packed = b""
+    week: Packed = b""
+    model: Packed = b""
+    scores: Packed = b""
 
 
 def fresh(step_s: int = 60) -> ForecastState:

@@ -1,22 +1,20 @@
-"""A forecaster while it works: the state unpacked, one step taken, and packed again.
+"""A forecaster while it works: a step that ended is learned from, and new forecasts are made.
 
 Model and symbols: docs/planning/forecast.md.
 """
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log
 from operator import mul
 
 from forebay.planning.forecast.blend import Blend
-from forebay.planning.forecast.codes import MAX_VALUE, MISSING, packed, unpacked
-from forebay.planning.forecast.interval import BINS, LEVELS, Interval
-from forebay.planning.forecast.levels import AVERAGES, TRENDS, Levels
-from forebay.planning.forecast.seasons import DAY_S, WEEK_S, Seasons, slot_s
-from forebay.planning.forecast.state import ForecastState
+from forebay.planning.forecast.codes import MAX_VALUE
+from forebay.planning.forecast.interval import LEVELS, Interval
+from forebay.planning.forecast.levels import Levels
+from forebay.planning.forecast.seasons import DAY_S, Seasons
 
 FIRST_WEIGHTS = (0.3, 0.2, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """Of the newest value, the fast and the slow average, two trends, the day's change and level, the week's, yesterday's peculiarity."""
@@ -39,11 +37,8 @@ FORGOTTEN_STEPS = 30
 SURPRISE = 5.0
 LARGEST_LEVEL = 1.0
 """A season further away, in logarithms, is of another time."""
-_SCALARS = 9
-_NUMBERS = _SCALARS + len(AVERAGES) + 2 * len(TRENDS)
-_BLEND = HINTS + HINTS * HINTS + 3 + len(FIRST_ERRORS)
-_SCORES = 2 * len(LEVELS) + BINS + 1
-_AHEAD = 4 + HINTS + len(LEVELS)
+AHEAD = 4 + HINTS + len(LEVELS)
+"""Numbers of a forecast that is under way."""
 ERA = 1 << 24
 """Targets are kept as a float of so many steps, which is exact; 32 years of minutes."""
 
@@ -75,14 +70,14 @@ class Horizon:
 
     def newest(self, step: int) -> Ahead | None:
         """The forecast that was made last; `step` is one of these years."""
-        return _read(self.ahead, len(self.ahead) - _AHEAD, step) if self.ahead else None
+        return _read(self.ahead, len(self.ahead) - AHEAD, step) if self.ahead else None
 
     def due(self, step: int) -> Ahead | None:
         """The forecast for this step, if one was made; it and all before it are under way no longer."""
         passed = 0
-        while passed < len(self.ahead) and _target(self.ahead[passed], step) <= step:
-            passed += _AHEAD
-        found = _read(self.ahead, passed - _AHEAD, step) if passed else None
+        while passed < len(self.ahead) and target_of(self.ahead[passed], step) <= step:
+            passed += AHEAD
+        found = _read(self.ahead, passed - AHEAD, step) if passed else None
         self.ahead = self.ahead[passed:]
         return found if found is not None and found.target == step else None
 
@@ -124,9 +119,6 @@ class Working:
 
     def x_of(self, value: float) -> float:
         return log(value + self.offset)
-
-    def value_of(self, x: float) -> float:
-        return min(MAX_VALUE, max(0.0, exp(min(x, 700.0)) - self.offset))
 
     def close(self, step: int, gap: int, age: int, value: float) -> None:
         """A step that ended with this mean, `gap` unseen ones after the last; `age` is its distance from the first."""
@@ -221,7 +213,12 @@ class Working:
         return [float((step + horizon.steps) % ERA), base, middle, size, *hints, *bounds]
 
 
-def _target(kept: float, step: int) -> int:
+def value_of(x: float, offset: float) -> float:
+    """The load of a logarithm that was taken with this offset."""
+    return min(MAX_VALUE, max(0.0, exp(min(x, 700.0)) - offset))
+
+
+def target_of(kept: float, step: int) -> int:
     """The step that was kept as a rest of an era: the one nearest to this step."""
     return step + (int(kept) - step + ERA // 2) % ERA - ERA // 2
 
@@ -229,89 +226,8 @@ def _target(kept: float, step: int) -> int:
 def _read(ahead: list[float], at: int, step: int) -> Ahead:
     kept, base, middle, size = ahead[at : at + 4]
     hints_end = at + 4 + HINTS
-    return Ahead(_target(kept, step), base, middle, size, ahead[at + 4 : hints_end], ahead[hints_end : at + _AHEAD])
+    return Ahead(target_of(kept, step), base, middle, size, ahead[at + 4 : hints_end], ahead[hints_end : at + AHEAD])
 
 
 def _near(level: float) -> float:
     return max(-LARGEST_LEVEL, min(LARGEST_LEVEL, level))
-
-
-def unpack(state: ForecastState) -> Working:
-    """The state at work. Raises ValueError where it is not one that `pack` wrote."""
-    if not state.model:
-        return _new(state)
-    yesterday, day, week = (unpacked(text, "H") for text in (state.yesterday, state.day, state.week))
-    numbers = unpacked(state.model, "d").tolist()
-    scores = unpacked(state.scores, "f").tolist()
-    if (len(yesterday), len(day), len(week)) != _lengths(state.step_s):
-        raise ValueError("history of another length than its steps have")
-    if len(numbers) != _NUMBERS + len(state.horizons) * _BLEND:
-        raise ValueError("a model of another make")
-    offset, mean, peak, change, closed, surprise, slot, total, count = numbers[:_SCALARS]
-    seasons = Seasons(state.step_s, yesterday, day, week, int(slot), total, int(count))  # type: ignore[arg-type]
-    end = _SCALARS + len(AVERAGES)
-    levels = Levels(numbers[_SCALARS:end], numbers[end:_NUMBERS])
-    horizons, at = [], 0
-    for i, steps in enumerate(state.horizons):
-        start = _NUMBERS + i * _BLEND
-        horizon, at = _horizon(steps, numbers[start : start + _BLEND], scores, at)
-        horizons.append(horizon)
-    return Working(seasons, levels, horizons, offset, mean, peak, change, int(closed), surprise)
-
-
-def _lengths(step_s: int) -> tuple[int, int, int]:
-    """Of yesterday, the mean day and the mean week."""
-    slot = slot_s(step_s)
-    return DAY_S // step_s, DAY_S // slot, WEEK_S // slot
-
-
-def _new(state: ForecastState) -> Working:
-    def empty(length: int) -> array[int]:
-        return array("H", [MISSING]) * length
-
-    yesterday, day, week = map(empty, _lengths(state.step_s))
-    seasons = Seasons(state.step_s, yesterday, day, week)
-    horizons = [Horizon(steps, Blend.fresh(FIRST_WEIGHTS), Interval.fresh(), [], list(FIRST_ERRORS)) for steps in state.horizons]
-    return Working(seasons, Levels([], []), horizons)
-
-
-def _horizon(steps: int, numbers: list[float], scores: list[float], at: int) -> tuple[Horizon, int]:
-    place = HINTS + HINTS * HINTS
-    rows = [numbers[start : start + HINTS] for start in range(HINTS, place, HINTS)]
-    levels = len(LEVELS)
-    if at + _SCORES > len(scores):
-        raise ValueError("fewer scores than levels")
-    misses, covered = scores[at : at + levels], scores[at + levels : at + 2 * levels]
-    at += 2 * levels
-    fast, slow, seen = numbers[place : place + 3]
-    interval = Interval(fast, slow, seen, misses, covered, scores[at : at + BINS])
-    count = int(scores[at + BINS])
-    at += BINS + 1
-    if count < 0 or at + count * _AHEAD > len(scores):
-        raise ValueError("fewer forecasts than are under way")
-    ahead = scores[at : at + count * _AHEAD]
-    at += count * _AHEAD
-    return Horizon(steps, Blend(numbers[:HINTS], rows), interval, ahead, numbers[place + 3 :]), at
-
-
-def pack(work: Working) -> dict[str, str]:
-    """The packed fields of a state."""
-    seasons = work.seasons
-    numbers = [work.offset, work.mean, work.peak, work.change, work.closed, work.surprise]
-    numbers += [seasons.slot, seasons.total, seasons.count]
-    numbers += [*work.levels.means, *work.levels.trends]
-    scores: list[float] = []
-    for horizon in work.horizons:
-        interval = horizon.interval
-        numbers += horizon.blend.weights
-        for row in horizon.blend.covariance:
-            numbers += row
-        numbers += [interval.fast, interval.slow, interval.seen, *horizon.errors]
-        scores += [*interval.misses, *interval.covered, *interval.counts, len(horizon.ahead) // _AHEAD, *horizon.ahead]
-    return {
-        "yesterday": packed(seasons.yesterday, "H"),
-        "day": packed(seasons.day, "H"),
-        "week": packed(seasons.week, "H"),
-        "model": packed(numbers, "d"),
-        "scores": packed(scores, "f"),
-    }
