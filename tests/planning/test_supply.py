@@ -146,14 +146,13 @@ def test_the_first_accelerator_is_tried_again() -> None:
 
 
 def test_a_variant_that_fails_again_and_again_is_tried_less_and_less() -> None:
-    away, times, now = FIRST_AWAY_S, 0, NOW
+    away, now = FIRST_AWAY_S, NOW
     memory = watched(2)
-    for _ in range(6):
+    for times in range(1, 7):
         snapshot = waiting(1, 1, 5000, spec=BOTH).model_copy(update={"now": now})
         snapshot = snapshot.model_copy(update={"memory": memory.model_copy(update={"looked_at": now - 15})})
         memory = plan(snapshot).memory
         known = memory.unavailable["h100-on-demand"]
-        times += 1
         assert (known.times, known.until - now) == (times, min(away, MAX_AWAY_S))
         away, now = 2 * away, known.until + 1
 

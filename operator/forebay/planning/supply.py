@@ -77,7 +77,8 @@ def replacements(snapshot: Snapshot, names: Collection[str], wanted: int) -> Rep
     if not count:
         return Replacements(0)
     expected = len(late) - missing
-    why = f"{named(late)} should be ready by now: {expected:.2g} of {len(late)} are expected within {within_s:.0f} s, {count} asked for beside"
+    hoped = f"{expected:.2g} of {len(late)} are expected within {within_s:.0f} s"
+    why = f"{named(late)} should be ready by now: {hoped}, {count} asked for beside"
     return Replacements(count, (why,))
 
 
