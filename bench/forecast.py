@@ -19,7 +19,7 @@ from bench.support.forecast_baselines import LEVELS, Floats, damped_holt, of_the
 from bench.support.load_series import KINDS, Series, generated, recorded
 from bench.support.table import digits
 from forebay.planning.forecast import fresh, observe
-from forebay.planning.forecast.working import unpack
+from forebay.planning.forecast.packing import unpack
 
 NAME = "forecast"
 HELP = "coverage and pinball loss of load forecasts, against seasonal-naive and damped Holt"

@@ -42,7 +42,7 @@ from forebay.planning.variants import (
 from forebay.planning.workload import ANNOTATION_ACCELERATOR, ANNOTATION_PARTITION, ANNOTATION_TEMPLATE, SIDECAR_PORT
 from forebay.reconcile.held import at_gateways
 from forebay.reconcile.keys import Key, pool_key
-from forebay.reconcile.world import PoolRecord, World
+from forebay.reconcile.world import PoolRecord, World, urgent
 
 MEMORY_KEY = "memory.json"
 
@@ -110,7 +110,7 @@ async def pool_record(world: World, key: Key, uid: str, deployed: int) -> PoolRe
     if place not in world.pools or world.pools[place].uid != uid:
         saved = await _saved_memory(world, key, uid)
         resumed = saved.model_copy(update={"observed_since": None, "target": saved.target or deployed})
-        world.pools[place] = PoolRecord(uid=uid, memory=resumed, saved=saved)
+        world.pools[place] = PoolRecord(uid=uid, memory=resumed, saved=urgent(saved))
     return world.pools[place]
 
 

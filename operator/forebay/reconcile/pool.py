@@ -14,7 +14,7 @@ from forebay.reconcile.apply import apply, due, remember
 from forebay.reconcile.keys import Key
 from forebay.reconcile.observe import pool_snapshot
 from forebay.reconcile.report import conditions, memory_writes, report_pool, write_status
-from forebay.reconcile.world import World
+from forebay.reconcile.world import World, urgent
 
 
 async def reconcile_pool(world: World, key: Key) -> float | None:
@@ -40,7 +40,7 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
     await report_pool(world, key, obj, snapshot, decision, outcome)
     outcome.raise_error()
     if saving and saving[-1] in outcome.done:
-        record.saved, record.saved_at = decision.memory, snapshot.now
+        record.saved, record.saved_at = urgent(decision.memory), snapshot.now
     return decision.requeue_after_s
 
 

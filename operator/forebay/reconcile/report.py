@@ -18,12 +18,11 @@ from forebay.planning.workload import metadata
 from forebay.reconcile.apply import Outcome
 from forebay.reconcile.keys import Key
 from forebay.reconcile.observe import MEMORY_KEY, memory_name
-from forebay.reconcile.world import PoolRecord, World
+from forebay.reconcile.world import PoolRecord, World, urgent
 
 STATUS_MANAGER = "forebay-status"
 MEMORY_EVERY_S = 60.0
 RECORD_EVERY_S = 300.0
-_URGENT = ("target", "profile", "better_since", "spot_hold_until", "partitioning", "observed_since")
 
 _log = logging.getLogger(__name__)
 
@@ -137,8 +136,7 @@ def _record(world: World, key: Key, record: PoolRecord, snapshot: Snapshot, plan
 
 def memory_writes(record: PoolRecord, snapshot: Snapshot, plan: Plan) -> tuple[Action, ...]:
     """Keeps the memory in the pool's namespace: at once when a decision rests on it, else now and then. A dry run touches nothing."""
-    urgent = any(getattr(plan.memory, name) != getattr(record.saved, name) for name in _URGENT)
-    if plan.dry or (not urgent and snapshot.now - record.saved_at < MEMORY_EVERY_S):
+    if plan.dry or (urgent(plan.memory) == record.saved and snapshot.now - record.saved_at < MEMORY_EVERY_S):
         return ()
     body = {
         "apiVersion": kinds.CONFIG_MAPS.api_version,

@@ -19,13 +19,21 @@ Applied = dict[str, tuple[str, float]]
 """What was applied last: path of an object to the hash of what was intended, and when."""
 
 
+_URGENT = ("target", "profile", "better_since", "spot_hold_until", "partitioning", "observed_since")
+
+
+def urgent(memory: Memory) -> tuple[object, ...]:
+    """The part of a memory that is saved at once when it changes: the next decisions rest on it."""
+    return tuple(getattr(memory, name) for name in _URGENT)
+
+
 @dataclass
 class PoolRecord:
-    """What the process keeps of one pool between two reconciles."""
+    """What the process keeps of one pool between two reconciles. `saved` is what was urgent of the memory that was saved last."""
 
     uid: str
     memory: Memory
-    saved: Memory
+    saved: tuple[object, ...]
     saved_at: float = 0.0
     decided: str = ""
     decided_at: str = ""
