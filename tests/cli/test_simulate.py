@@ -29,7 +29,7 @@ def simulate(*args: str) -> int:
 def test_an_easy_workload_meets_its_objective(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert simulate("--workload", a_workload(tmp_path), "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["requests"] == {"answered": 2400, "refused": 0, "lost": 0}
+    assert found["requests"] == {"answered": 2400, "refused": 0, "lost": 0, "retried": 0}
     (objective,) = found["objectives"]
     assert objective["class"] == "interactive" and objective["met"] and objective["attainment"] > 0.99
     assert found["pool"] == "default/chat" and found["workload"] == "work.csv" and found["usd"] > 0
@@ -61,7 +61,13 @@ def test_the_report_is_one_page_that_names_what_happened(tmp_path: Path, capsys:
     simulate("--workload", a_workload(tmp_path, every_s=0.2), "--report", str(page))
     text = page.read_text()
     drawn = [ET.fromstring(part.split("</svg>")[0] + "</svg>") for part in text.split("<svg")[1:] for part in ["<svg" + part]]
-    assert len(drawn) == 3 and all(any(e.tag == "path" for e in d) for d in drawn)
+    assert len(drawn) == 4 and all(any(e.tag == "path" for e in d) for d in drawn)
+    assert [d.get("aria-label") for d in drawn] == [
+        "Replicas against demand",
+        "Time to first token of interactive, seconds",
+        "Dollars per hour",
+        "Requests per second",
+    ]
     assert "default/chat under work.csv" in text and "forebay_sidecar_arrivals_total" in unescape(text)
     assert "<script" not in text and "http" not in text
     assert json.loads(page.with_suffix(".json").read_text())["pool"] == "default/chat"

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from forebay.simulation.arrivals import renewal, stages
-from forebay.simulation.workload import WorkloadError, read, read_rates
+from forebay.simulation.files import WorkloadError
+from forebay.simulation.workload import read, read_rates
 
 OURS = "arrival_time_s,input_tokens,output_tokens,class,tenant\n"
 
@@ -58,7 +59,7 @@ def test_public_formats_load_as_they_are(tmp_path: Path, name: str, text: str, p
             "when,what\n1,2\n",
             "line 1: no column for arrival_time_s and input_tokens and output_tokens: there is when, what",
         ),
-        ("a.csv", OURS + "2,1,1,,\n1,1,1,,\n", "a.csv, line 3: arrives 1 s before the line above; sort it by time"),
+        ("a.csv", OURS + "2,1,1,,\n1,1,1,,\n", "a.csv, line 3: arrives 1 s before a line above; sort it by time"),
         ("a.csv", OURS + "soon,1,1,,\n", "a.csv, line 2: arrival_time_s is 'soon': neither a number nor a date and time"),
         ("a.csv", OURS + "nan,1,1,,\n", "a.csv, line 2: arrival_time_s is 'nan'"),
         ("a.csv", OURS + "1,-5,1,,\n", "a.csv, line 2: input_tokens is '-5': not a count from 0 to 10,000,000"),

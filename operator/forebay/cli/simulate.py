@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import takewhile
+from math import inf
 from pathlib import Path
 from typing import Any
 
-from forebay.cli.values import number, some_time, whole
-from forebay.runtime.columns import columns
+from forebay.cli.simulated import Progress, lines
+from forebay.cli.values import duration, number, some_time, whole
 from forebay.runtime.errors import ForebayError, UsageError
 
 HELP_WORKLOAD = (
@@ -32,10 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start-spread", type=number(0, 5), default=0.0, metavar="CV", help=unequal)
     parser.add_argument("--interval", type=some_time, default=15.0, metavar="TIME", help="time between decisions (default: 15s)")
     parser.add_argument("--seed", type=whole(0, 2**31), default=1, metavar="N", help="seed of all that is drawn (default: 1)")
+    many = "run so many seeds, from --seed on, and tell how much figures vary (default: 1)"
+    parser.add_argument("--seeds", type=whole(1, 100), default=1, metavar="N", help=many)
+    late = "lines may come so much later than they should (default: not at all)"
+    parser.add_argument("--disorder", type=duration, default=0.0, metavar="TIME", help=late)
+    gap = "longest time without a request that is no error in the file (default: 24h)"
+    parser.add_argument("--max-gap", type=some_time, default=86_400.0, metavar="TIME", help=gap)
     rates = parser.add_argument_group("where the workload is rates")
     rates.add_argument("--rps", type=number(0.001, 1e6), metavar="R", help="rescale them to this mean, requests/s")
     rates.add_argument("--input-tokens", type=whole(1, 1_000_000), default=512, metavar="N", help="tokens of every request (default: 512)")
     rates.add_argument("--output-tokens", type=whole(1, 1_000_000), default=128, metavar="N", help="tokens of every answer (default: 128)")
+    rates.add_argument("--lengths", type=Path, metavar="FILE", help="CSV of input_tokens and output_tokens, or Vidur's, to draw both from")
+    _add_misfortune(parser)
     parser.add_argument(
         "--compare", metavar="LAW,LAW", help="other laws of scaling beside it, as shipped: hpa, kpa, llmd, wva, dynamo, sageserve, static:N"
     )
@@ -43,9 +51,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the JSON document instead of a table")
 
 
+def _add_misfortune(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what befalls replicas")
+    events = "what spot nodes did: time_s,available or time_s,lost, or Parcae's traces as they are"
+    group.add_argument("--spot-events", type=Path, metavar="FILE", help=events)
+    group.add_argument("--spot-mean-life", type=some_time, metavar="TIME", help="a spot node's mean life, exponential, such as 2h")
+    group.add_argument("--spot-notice", type=duration, default=120.0, metavar="TIME", help="told before a spot node goes (default: 120s)")
+    zones = "spread spot nodes over so many zones; all of a zone go together (default: each alone)"
+    group.add_argument("--spot-zones", type=whole(1, 100), metavar="N", help=zones)
+    stuck = "share of starts that never end, half of them without a node (default: 0)"
+    group.add_argument("--stuck-share", type=number(0, 1), default=0.0, metavar="SHARE", help=stuck)
+
+
 def run(args: argparse.Namespace) -> int:
     """Exit code 2 when an objective was missed."""
     from forebay.local.folder import read_folder
+    from forebay.simulation.seeds import over_seeds
     from forebay.simulation.study import Asked, study
 
     _laws(args)
@@ -54,12 +75,20 @@ def run(args: argparse.Namespace) -> int:
     pool = _chosen(pools, args.pool)
     meta = pool["metadata"]
     default = args.batch_class or next(iter(pool["spec"].get("classes") or ["default"]))
-    asked = Asked(tuple(folder.objects.values()), meta["namespace"], meta["name"], args.start, args.start_spread, args.interval, args.seed)
+
+    def asked(seed: int) -> Asked:
+        objects = tuple(folder.objects.values())
+        return Asked(objects, meta["namespace"], meta["name"], args.start, args.start_spread, args.interval, seed, _fortune(args, seed))
+
+    def once(seed: int) -> dict[str, Any]:
+        workload, share = _workload(args, default, seed)
+        with Progress(f"seed {seed}: " if args.seeds > 1 else "", share) as tell:
+            return study(asked(seed), workload, tell)
+
     began = time.monotonic()
-    with _progress() as tell:
-        document = study(asked, _workload(args, default), tell)
+    document = over_seeds(once, range(args.seed, args.seed + args.seeds))
     document["workload"] = args.workload.name
-    document["comparison"] = _compared(args, asked, default, document)
+    document["comparison"] = _compared(args, asked(args.seed), default, document)
     if args.report:
         _write(args.report, document)
     if args.json:
@@ -74,9 +103,20 @@ def _compared(args: argparse.Namespace, asked: Any, default: str, document: dict
 
     means, rows = document["meanTokens"], []
     for name in _laws(args):
-        with _progress(f"{name}: ") as tell:
-            rows.append(compared(asked, name, _workload(args, default), (means["input"], means["output"]), tell))
+        workload, share = _workload(args, default, args.seed)
+        with Progress(f"{name}: ", share) as tell:
+            rows.append(compared(asked, name, workload, (means["input"], means["output"]), tell))
     return rows
+
+
+def _fortune(args: argparse.Namespace, seed: int) -> Any:
+    from forebay.simulation.fortune import Fortune
+    from forebay.simulation.spot_events import read_spot
+
+    if args.spot_zones and args.spot_mean_life is None:
+        raise UsageError("--spot-zones says which nodes go together: say --spot-mean-life too")
+    changes = read_spot(args.spot_events, seed) if args.spot_events else ()
+    return Fortune(changes, args.spot_mean_life or inf, args.spot_notice, args.spot_zones or 0, args.stuck_share)
 
 
 def _laws(args: argparse.Namespace) -> list[str]:
@@ -95,80 +135,26 @@ def _chosen(pools: list[dict[str, Any]], name: str | None) -> dict[str, Any]:
     raise UsageError(f"there is {'no' if not found else 'more than one'} pool {name!r}: there are {', '.join(names)}")
 
 
-def _workload(args: argparse.Namespace, default_class: str) -> Iterator[Any]:
+def _workload(args: argparse.Namespace, default_class: str, seed: int) -> tuple[Iterator[Any], Callable[[float], float]]:
+    """The requests, and how much of them has come at a time of the virtual clock, 0 to 1."""
+    from forebay.simulation.files import Position
+    from forebay.simulation.lengths import alike, read_lengths
     from forebay.simulation.workload import from_rates, has_rates, read, read_rates
 
+    position, ends_s = Position(), args.until
     if has_rates(args.workload):
         rates = read_rates(args.workload)
         rates = rates.scaled_to(args.rps) if args.rps else rates
-        requests = from_rates(rates, args.seed, args.input_tokens, args.output_tokens, default_class)
-    elif args.rps:
-        raise UsageError("--rps rescales a workload of rates; this one has requests")
+        lengths = read_lengths(args.lengths, seed) if args.lengths else alike(args.input_tokens, args.output_tokens)
+        requests, span_s = from_rates(rates, seed, lengths, default_class), rates.knots[-1][0]
+        ends_s = min(span_s, args.until or span_s)
+    elif args.rps or args.lengths:
+        flag = "--rps rescales" if args.rps else "--lengths belongs to"
+        raise UsageError(f"{flag} a workload of rates; this one has requests")
     else:
-        requests = read(args.workload, default_class)
-    return requests if args.until is None else takewhile(lambda request: request.arrived < args.until, requests)
-
-
-class _progress:
-    """Says on a terminal's standard error how far the virtual clock is; elsewhere nothing."""
-
-    def __init__(self, what: str = "") -> None:
-        self._what = what
-
-    def __enter__(self) -> Callable[[float, int], None]:
-        self._shown = 0.0
-        return self._tell
-
-    def _tell(self, at_s: float, requests: int) -> None:
-        now = time.monotonic()
-        if sys.stderr.isatty() and now - self._shown > 0.2:
-            self._shown = now
-            print(f"\r{self._what}{_span(at_s)} simulated, {requests:,} requests", end="\x1b[K", file=sys.stderr, flush=True)
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def _span(seconds: float) -> str:
-    minutes = int(seconds // 60)
-    return f"{minutes // 60}h {minutes % 60:02}m"
-
-
-def lines(document: dict[str, Any], took_s: float) -> list[str]:
-    """The figures that matter, for a terminal."""
-    requests, replicas = document["requests"], document["replicas"]
-    usd = document["usd"]
-    head = [
-        f"{document['pool']}: {_span(document['seconds'])} of {document['workload']} in {took_s:.1f} s",
-        f"requests  {requests['answered']:,} answered, {requests['refused']:,} refused, {requests['lost']:,} lost",
-        f"replicas  {replicas['mean']:.2f} on average, {replicas['most']} at most, {sum(replicas['hours'].values()):.2f} hours in all",
-        f"cost      {'unknown: not every accelerator has a price' if usd is None else f'${usd:,.2f}'}",
-    ]
-    rows = [("CLASS", "OBJECTIVE", "TARGET", "WITHIN", "P50", "P99", "")]
-    for row in document["objectives"]:
-        seconds = row["seconds"]
-        target = f"p{100 * row['quantile']:g} < {row['targetSeconds']:g}s"
-        within = f"{100 * row['attainment']:.2f} %"
-        met = "" if row["met"] else "missed"
-        rows.append((row["class"], row["objective"], target, within, f"{seconds['p50']:.3g}s", f"{seconds['p99']:.3g}s", met))
-    table = columns(rows, left=3) if len(rows) > 1 else ["no class promises a latency"]
-    return [*head, *table, *_comparison(document)]
-
-
-def _comparison(document: dict[str, Any]) -> list[str]:
-    """Our own figures first, then those of each law; what every objective was met by."""
-    if not document["comparison"]:
-        return []
-    hours = sum(document["replicas"]["hours"].values())
-    ours = {**document, "law": "forebay", "replicas": {"mean": document["replicas"]["mean"], "hours": hours}}
-    rows = [("LAW", "REPLICAS", "HOURS", "$", "REFUSED", *(f"{o['class']}/{o['objective']}" for o in document["objectives"]))]
-    for row in (ours, *document["comparison"]):
-        cost = "unknown" if row["usd"] is None else f"{row['usd']:,.2f}"
-        within = (f"{100 * o['attainment']:.2f} %" for o in row["objectives"])
-        counts = (f"{row['replicas']['mean']:.2f}", f"{row['replicas']['hours']:.2f}")
-        rows.append((row["law"], *counts, cost, f"{row['requests']['refused']:,}", *within))
-    return ["", "peers are re-implementations, as shipped, on on-demand replicas alone", *columns(rows)]
+        requests = read(args.workload, default_class, disorder_s=args.disorder, max_gap_s=args.max_gap, position=position)
+    bounded = requests if args.until is None else takewhile(lambda request: request.arrived < args.until, requests)
+    return bounded, lambda at_s: min(1.0, at_s / ends_s) if ends_s else position.share
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

@@ -10,13 +10,14 @@ from forebay.planning.snapshot import ON_DEMAND
 from forebay.planning.target import promises
 from forebay.planning.variants import engine_profile
 from forebay.simulation.fleet import Fleet
+from forebay.simulation.fortune import befall
 from forebay.simulation.laws.registry import Known, shipped
 from forebay.simulation.laws.static import Static
 from forebay.simulation.operator import SimulatedOperator
 from forebay.simulation.request import Request
 from forebay.simulation.run import Run, Setup
 from forebay.simulation.score import Objective
-from forebay.simulation.study import Asked, Document, objectives, replicas_of, starts, usd_of, watched
+from forebay.simulation.study import Asked, Document, objectives, replicas_of, requests_of, rules, starts, usd_of, watched
 
 
 def compared(
@@ -36,14 +37,16 @@ def compared(
         law = shipped(name, Known(engine, _objective(operator.classes(), means[1]), *means))
         bounds = operator.spec.scaling
         first = law.replicas if isinstance(law, Static) else bounds.min_replicas
-        fleet = Fleet({"": engine}, starts(asked), {"": first}, replicas_of(operator))
+        fleet = Fleet({"": engine}, starts(asked), {"": first}, replicas_of(operator), rules(operator.classes()))
         setup = Setup(engine, asked.start_s, bounds.min_replicas, max(first, bounds.max_replicas), first)
-        outcome = Run(setup, law, fleet).through(watched(workload, operator, progress))
+        run = Run(setup, law, fleet)
+        befall(run, asked.fortune, (), asked.seed)
+        outcome = run.through(watched(workload, operator, progress))
         hours = outcome.replica_s / 3600.0
         dollars = usd_of(operator, variant.name, hours)
         return {
             "law": name,
-            "requests": {"answered": len(outcome.arrived), "refused": outcome.refused, "lost": outcome.lost},
+            "requests": requests_of(outcome),
             "objectives": [row for known, spec in sorted(operator.classes().items()) for row in objectives(known, spec, outcome)],
             "replicas": {"mean": round(outcome.replicas_mean, 4), "hours": round(hours, 4)},
             "usd": None if dollars is None else round(dollars, 4),

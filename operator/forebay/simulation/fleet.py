@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from forebay.planning.work import EngineProfile
+from forebay.simulation.queues import Rule
 from forebay.simulation.replica import Replica
 from forebay.simulation.request import Request
 
@@ -16,7 +17,8 @@ class Fleet:
     """Replicas of some variants, each by the profile of its own. A pool of one variant calls it "".
 
     `start_s` says how long the next replica of a variant takes from being asked for to being ready; inf for one that never comes.
-    `made` makes a replica.
+    `made` makes a replica, `fate` may change when it gets its node and when it is ready. `rules` are those of the replicas' queues, by
+    class.
     """
 
     def __init__(
@@ -25,10 +27,14 @@ class Fleet:
         start_s: Callable[[str], float],
         first: Mapping[str, int],
         made: Callable[..., Replica] = Replica,
+        rules: Mapping[str, Rule] | None = None,
     ) -> None:
-        self.profiles, self._start_s, self._replica = profiles, start_s, made
+        self.profiles, self._start_s, self._replica, self.rules = profiles, start_s, made, rules or {}
+        self.fate: Callable[[Replica], None] = lambda replica: None
         self._made = 0
         self.serving: list[Replica] = []
+        self.unrouted: list[Replica] = []
+        """Those that answer still, and are sent nothing more."""
         self.starting: list[Replica] = []
         self.draining: list[Replica] = []
         self.held: list[Request] = []
@@ -41,28 +47,39 @@ class Fleet:
 
     @property
     def all(self) -> list[Replica]:
-        return [*self.serving, *self.starting, *self.draining]
+        return [*self.serving, *self.unrouted, *self.starting, *self.draining]
+
+    @property
+    def busy(self) -> list[Replica]:
+        """Those that may have requests."""
+        return [*self.serving, *self.unrouted, *self.draining]
+
+    @property
+    def ready(self) -> int:
+        """Those that are ready, and are to stay as far as their law knows."""
+        return len(self.serving) + len(self.unrouted)
 
     @property
     def count(self) -> int:
         """Those that there are and that are to stay."""
-        return len(self.serving) + len(self.starting)
+        return self.ready + len(self.starting)
 
     def count_of(self, variant: str) -> int:
         """Of one variant, those that there are and that are to stay."""
-        return sum(r.variant == variant for group in (self.serving, self.starting) for r in group)
+        return sum(r.variant == variant for group in (self.serving, self.unrouted, self.starting) for r in group)
 
     def paid_until(self, now: float) -> dict[str, float]:
-        """Replica-seconds up to now by variant, each replica's from being asked for to being gone."""
+        """Replica-seconds up to now by variant, each replica's from being asked for, or being granted a node, to being gone."""
         paid = dict(self.paid_s)
         for replica in self.all:
-            paid[replica.variant] = paid.get(replica.variant, 0.0) + now - replica.created_at
+            paid[replica.variant] = paid.get(replica.variant, 0.0) + max(0.0, now - replica.billed_at)
         return paid
 
     def _make(self, variant: str, now: float, after_s: float) -> Replica:
         self._made += 1
-        replica = self._replica(self._made, self.profiles[variant], now, now + after_s, variant)
-        (self.starting if after_s > 0 else self.serving).append(replica)
+        replica = self._replica(self._made, self.profiles[variant], now, now + after_s, variant, self.rules)
+        self.fate(replica)
+        (self.starting if replica.ready_at > now else self.serving).append(replica)
         return replica
 
     def scale_to(self, wanted: Mapping[str, int], now: float) -> list[Replica]:
@@ -78,22 +95,37 @@ class Fleet:
     def _give_up(self, variant: str, now: float) -> None:
         starting = [r for r in self.starting if r.variant == variant]
         if starting:
-            # The one that would have taken longest.
-            replica = max(starting, key=lambda r: (r.ready_at, r.number))
-            self.starting.remove(replica)
-            self._end(replica, now)
+            # One without a node, or else the one that would have taken longest.
+            self.give_up(max(starting, key=lambda r: (r.node_at, r.ready_at, r.number)), now)
             return
-        replica = min((r for r in self.serving if r.variant == variant), key=lambda r: (r.in_flight, -r.number))
-        self.serving.remove(replica)
-        replica.draining = True
-        if replica.in_flight:
-            self.draining.append(replica)
-        else:
-            self._end(replica, now)
+        self.give_up(min((r for r in (*self.serving, *self.unrouted) if r.variant == variant), key=lambda r: (r.in_flight, -r.number)), now)
+
+    def give_up(self, replica: Replica, now: float) -> None:
+        """One that there is, and is to stay no longer: gone at once, or when it has answered what it has."""
+        for group in (self.serving, self.unrouted, self.starting):
+            if replica in group:
+                group.remove(replica)
+                replica.draining = True
+                if replica.in_flight:
+                    self.draining.append(replica)
+                else:
+                    self._end(replica, now)
+
+    def unroute(self, replica: Replica) -> None:
+        """Nothing more is sent to it."""
+        if replica in self.serving:
+            self.serving.remove(replica)
+            self.unrouted.append(replica)
+
+    def reroute(self, replica: Replica) -> None:
+        """It is sent requests again."""
+        if replica in self.unrouted:
+            self.unrouted.remove(replica)
+            self.serving.append(replica)
 
     def _end(self, replica: Replica, now: float) -> None:
         replica.gone_at = now
-        self.paid_s[replica.variant] = self.paid_s.get(replica.variant, 0.0) + now - replica.created_at
+        self.paid_s[replica.variant] = self.paid_s.get(replica.variant, 0.0) + max(0.0, now - replica.billed_at)
 
     def became_ready(self, replica: Replica, now: float) -> None:
         """A replica's start is over, unless it was given up meanwhile; what was held goes to it."""
@@ -112,7 +144,7 @@ class Fleet:
 
     def lose(self, replica: Replica, now: float) -> list[Request]:
         """A replica is gone at once; answers the requests that were lost with it."""
-        for group in (self.serving, self.starting, self.draining):
+        for group in (self.serving, self.unrouted, self.starting, self.draining):
             if replica in group:
                 group.remove(replica)
                 self._end(replica, now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from math import inf
 from typing import Any
 
 from forebay.adapters import cluster as kinds
@@ -22,25 +23,24 @@ from forebay.adapters.metrics import MetricsInMemory
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import InferencePoolSpec
 from forebay.planning.gateway_workload import LABEL_GATEWAY
+from forebay.planning.interruption import SIGNALS
 from forebay.planning.snapshot import ON_DEMAND, SPOT, Settings
-from forebay.planning.variants import LABEL_CAPACITY_TYPE, LABEL_POOL, LABEL_VARIANT, Variant, preferred_profile, qualified
+from forebay.planning.variants import LABEL_CAPACITY_TYPE, LABEL_POOL, LABEL_ROUTED, LABEL_VARIANT, Variant, preferred_profile, qualified
 from forebay.reconcile.events import Recorder
 from forebay.reconcile.keys import Key, pool_key
 from forebay.reconcile.pool import reconcile_pool
 from forebay.reconcile.view import OURS, ObjectView
 from forebay.reconcile.world import World
+from forebay.simulation.course import Course
 from forebay.simulation.demand import demand_of
 from forebay.simulation.fleet import Fleet
 from forebay.simulation.law import Observation
-from forebay.simulation.replica import Replica
+from forebay.simulation.replica import NODE_S, Replica
 
 EPOCH_S = 1_767_225_600.0
 """The virtual clock's zero: midnight UTC of a Thursday, so that days begin where they do."""
 
 _USER = "forebay-simulate"
-
-NODE_S = 45.0
-"""A node is there after so much of a replica's start, or after half of it; the rest is images, weights and warming up."""
 
 
 _GATEWAY = "simulated"
@@ -101,6 +101,9 @@ class SimulatedOperator:
         self._pods: dict[int, str] = {}
         self._ready: set[int] = set()
         self._placed: set[int] = set()
+        self._interrupted: set[int] = set()
+        self.course = Course()
+        """What it saw and decided, round by round."""
         self._runner.run(self._begin(list(objects)))
         self.spec = InferencePoolSpec.model_validate(self._pool()["spec"])
 
@@ -139,6 +142,7 @@ class SimulatedOperator:
             self._metrics.answers[self._key.namespace, self._key.name] = demand
         self._hold()
         self._runner.run(self._round())
+        self.course.note(seen.now, self.status(), self.decisions.records)
         return self.counts()
 
     def _hold(self) -> None:
@@ -156,6 +160,7 @@ class SimulatedOperator:
     async def _round(self) -> None:
         await self._mirror()
         await reconcile_pool(self._world, self._key)
+        await self._obey()
         for kind in (kinds.INFERENCE_POOLS, kinds.DEPLOYMENTS, kinds.NODE_POOLS):
             await self._look(kind)
 
@@ -180,19 +185,49 @@ class SimulatedOperator:
 
     async def _mirror(self) -> None:
         """Pods, nodes and the Deployments' status as the fleet has them."""
-        replicas = {r.number: r for r in self._fleet.all if not r.draining} if self._fleet else {}
+        replicas = self._replicas()
         for number in [n for n in self._pods if n not in replicas]:
             await self._remove(number)
-        serving = {r.number for r in self._fleet.serving} if self._fleet else set()
+        serving = {r.number for r in (*self._fleet.serving, *self._fleet.unrouted)} if self._fleet else set()
         for number, replica in replicas.items():
             if number not in self._pods:
                 await self._add(replica)
-            if number not in self._placed and self._clock.elapsed >= self._asked_at(replica) + self._node_s(replica):
+            if number not in self._placed and self._clock.elapsed >= self._node_at(replica):
                 await self._place(replica)
+            if number in self._placed and replica.goes_at < inf and number not in self._interrupted:
+                self._interrupt(number)
             if number in serving and number not in self._ready:
                 await self._make_ready(replica)
         for deployment in self._deployments():
             await self._count(deployment, replicas, serving)
+
+    def _replicas(self) -> dict[int, Replica]:
+        return {r.number: r for r in self._fleet.all if not r.draining} if self._fleet else {}
+
+    async def _obey(self) -> None:
+        """What was done to pods themselves: those that were deleted go, and requests go to those that are in the Service."""
+        if self._fleet is None:
+            return
+        there = {pod["metadata"]["name"]: pod for pod in await self.cluster.list(kinds.PODS, labels=OURS)}
+        for number, replica in self._replicas().items():
+            pod = there.get(self._pods.get(number, ""))
+            if number in self._pods and (pod is None or "deletionTimestamp" in pod["metadata"]):
+                self._fleet.give_up(replica, self._clock.elapsed)
+            elif pod is not None:
+                self._follow_labels(number, pod)
+                (self._fleet.reroute if LABEL_ROUTED in pod["metadata"]["labels"] else self._fleet.unroute)(replica)
+
+    def _follow_labels(self, number: int, pod: Object) -> None:
+        seen, labels = self._pod(number), pod["metadata"]["labels"]
+        if seen["metadata"]["labels"] != labels:
+            self._view.put(kinds.PODS, {**seen, "metadata": {**seen["metadata"], "labels": labels}})
+
+    def _interrupt(self, number: int) -> None:
+        """Its node carries the mark of an interruption, as Karpenter leaves it."""
+        node = self._view.get(kinds.NODES, None, f"node-{number}")
+        assert node is not None
+        self._view.put(kinds.NODES, {**node, "spec": {"taints": [{"key": SIGNALS[0].key, "effect": "NoSchedule"}]}})
+        self._interrupted.add(number)
 
     async def _add(self, replica: Replica) -> None:
         deployment = next(d for d in self._deployments() if d["metadata"]["labels"][LABEL_VARIANT] == replica.variant)
@@ -213,8 +248,11 @@ class SimulatedOperator:
         """When it was asked for, which is a round ago; those of the beginning started before it."""
         return replica.created_at - (self._started_in_s if replica.ready_at == replica.created_at else 0.0)
 
-    def _node_s(self, replica: Replica) -> float:
-        return min(NODE_S, 0.5 * (replica.ready_at - self._asked_at(replica)))
+    def _node_at(self, replica: Replica) -> float:
+        """When it gets its node; those of the beginning had theirs before it."""
+        if replica.ready_at > replica.created_at:
+            return replica.node_at
+        return self._asked_at(replica) + min(NODE_S, 0.5 * self._started_in_s)
 
     async def _place(self, replica: Replica) -> None:
         """Its node has come, and the server's process loads what it needs."""
@@ -222,7 +260,7 @@ class SimulatedOperator:
         pod = self._pod(number)
         node = await self.cluster.create(self._node(f"node-{number}", pod["metadata"]["labels"].get(LABEL_CAPACITY_TYPE, "")))
         self._view.put(kinds.NODES, node)
-        at = timestamp(int(EPOCH_S + self._asked_at(replica) + self._node_s(replica)))
+        at = timestamp(int(EPOCH_S + self._node_at(replica)))
         server = {"name": pod["spec"]["containers"][0]["name"], "restartCount": 0, "state": {"running": {"startedAt": at}}}
         status = {"conditions": [_true("PodScheduled", at)], "containerStatuses": [server]}
         self._view.put(kinds.PODS, {**pod, "spec": {**pod["spec"], "nodeName": f"node-{number}"}, "status": status})
@@ -245,6 +283,7 @@ class SimulatedOperator:
         await self.cluster.delete(kinds.PODS, self._key.namespace, name, grace_s=0)
         self._view.remove(kinds.PODS, {"metadata": {"namespace": self._key.namespace, "name": name}})
         self._ready.discard(number)
+        self._interrupted.discard(number)
         if number in self._placed:
             self._placed.discard(number)
             await self.cluster.delete(kinds.NODES, None, f"node-{number}")

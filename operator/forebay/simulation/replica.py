@@ -8,12 +8,15 @@ request's end nothing changes but the context, which grows by one token each; su
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import ceil, inf, sqrt
 
 from forebay.planning.work import EngineProfile
+from forebay.simulation.queues import Lines, Rule
 from forebay.simulation.request import Request
+
+NODE_S = 45.0
+"""A node is there after so much of a replica's start, or after half of it; the rest is images, weights and warming up."""
 
 _INSTANT_S = 1e-9
 _NEAR = 1e-9
@@ -24,15 +27,27 @@ class Replica:
 
     __slots__ = (
         "_began", "_chain", "_context", "_leaving", "_order", "_profile", "_step_s", "_steps", "_taken", "_waiting",
-        "created_at", "draining", "gone_at", "next_at", "number", "prompt_tokens", "ready_at", "refused", "running",
-        "spot", "started", "variant",
+        "billed_at", "created_at", "draining", "goes_at", "gone_at", "next_at", "node_at", "number", "prompt_tokens", "ready_at", "refused",
+        "running", "started", "variant",
     )  # fmt: skip
 
     def __init__(
-        self, number: int, profile: EngineProfile, created_at: float, ready_at: float, variant: str = "", spot: bool = False
+        self,
+        number: int,
+        profile: EngineProfile,
+        created_at: float,
+        ready_at: float,
+        variant: str = "",
+        rules: Mapping[str, Rule] | None = None,
     ) -> None:
         self.number, self._profile, self.created_at, self.ready_at = number, profile, created_at, ready_at
-        self.variant, self.spot = variant, spot
+        self.variant = variant
+        self.node_at = created_at + min(NODE_S, 0.5 * (ready_at - created_at))
+        """When it gets its node; inf where there is none for it."""
+        self.billed_at = created_at
+        """It costs from here on; inf while it has no node to pay for."""
+        self.goes_at = inf
+        """When its node is taken away, once that was announced."""
         self.gone_at = inf
         self.draining = False
         self.next_at = inf
@@ -41,12 +56,12 @@ class Replica:
         """Tokens of prompts that wait or are being computed."""
         self.started: list[Request] = []
         """Those that got their first token in the last advance."""
-        self._waiting: deque[Request] = deque()
+        self._waiting = Lines(rules or {})
         self._taken: list[Request] = []
         self._leaving: list[tuple[int, int, Request]] = []
         self._order = 0
         self.refused: list[Request] = []
-        """Those who waited for too long, until somebody takes note of them and empties the list."""
+        """Those who found the line full or waited for too long, until somebody takes note of them and empties the list."""
         self._steps = 0
         self._context = 0
         self._began = 0.0
@@ -54,13 +69,18 @@ class Replica:
         self._chain = 0
 
     @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.variant}-{self.number}" if self.variant else f"replica-{self.number}"
+
+    @property
     def in_flight(self) -> int:
         """Requests it has, waiting ones included."""
-        return len(self._waiting) + len(self._taken) + self.running
+        return self._waiting.count + len(self._taken) + self.running
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        return self._waiting.count
 
     @property
     def those_waiting(self) -> Iterable[Request]:
@@ -81,7 +101,9 @@ class Replica:
 
     def take(self, request: Request, now: float) -> None:
         """A request arrives."""
-        self._waiting.append(request)
+        if not self._waiting.join(request, self._profile.max_concurrency - self.running - len(self._taken)):
+            self.refused.append(request)
+            return
         self.prompt_tokens += request.input_tokens
         if self.next_at == inf:
             self._begin(now)
@@ -138,11 +160,11 @@ class Replica:
         profile, waiting = self._profile, self._waiting
         room = profile.max_concurrency - self.running
         self._began = now
-        while waiting and waiting[0].gives_up_at < now:
-            self.prompt_tokens -= waiting[0].input_tokens
-            self.refused.append(waiting.popleft())
-        if waiting and room > 0:
-            self._taken = [waiting.popleft() for _ in range(min(room, len(waiting)))]
+        if waiting.count and (late := waiting.give_up(now)):
+            self.prompt_tokens -= sum(r.input_tokens for r in late)
+            self.refused += late
+        if waiting.count and room > 0:
+            self._taken = waiting.take(room)
             prompts = sum(r.input_tokens for r in self._taken)
             step_s = profile.base_s + profile.per_token_s * (prompts + self.running) + profile.per_kv_token_s * (prompts + self._context)
             self.next_at = now + max(step_s, _INSTANT_S)

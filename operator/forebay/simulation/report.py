@@ -1,17 +1,18 @@
-"""A study as one page of HTML: plots drawn as SVG, no script, nothing loaded from elsewhere."""
+"""A study as one page of HTML: its plots and tables, with the figures of the document and nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
-from math import floor, log10
 from typing import Any
 
-Document = dict[str, Any]
-Series = tuple[str, str, Sequence[float | None]]
-"""Name, colour and values; None leaves a gap."""
+from forebay.simulation.plot import Band, Line, Mark, Plot, drawn, stacked
 
-_WIDTH, _HEIGHT, _LEFT, _BELOW = 960, 220, 64, 24
+Document = dict[str, Any]
+
+_BLUE, _GREEN, _RED, _YELLOW, _GREY, _PURPLE = "#3b6fb5", "#2e7d4f", "#b3261e", "#c9a227", "#5b6875", "#7a4fa3"
+_MARKS = {"lost": ("lost with its node", _RED), "stuck": ("start that never ends", _PURPLE)}
+_KINDS = {"on-demand": _BLUE, "spot": _GREEN}
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #1c2733 }
@@ -25,87 +26,140 @@ svg { width: 100%; height: auto } svg text { font-size: 11px; fill: #5b6875 } .m
 
 def html(document: Document) -> str:
     """The page of a study's document."""
-    line = document["timeline"]
-    hours = document["seconds"] / 3600.0
-
-    def of(name: str) -> list[float | None]:
-        return [row[name] for row in line]
-
-    plots = [
-        _plot("Requests per second", hours, [("arrived", "#3b6fb5", of("requestsPerSecond"))]),
-        _plot("Replicas", hours, [("asked for", "#c9a227", of("replicas")), ("ready", "#2e7d4f", of("ready"))]),
-        _plot("Time to first token, seconds", hours, [("p99", "#b3261e", of("p99Seconds")), ("p50", "#3b6fb5", of("p50Seconds"))]),
-    ]
     title = f"{escape(document['pool'])} under {escape(str(document.get('workload', 'a workload')))}"
-    body = [f"<h1>{title}</h1>", _figures(document), _objectives(document), *plots, _decisions(document)]
+    plots = [drawn(plot) for plot in (_replicas(document), *_latencies(document), _cost(document), _requests(document))]
+    tables = [_figures(document), _objectives(document), _classes(document), _comparison(document), _spread(document)]
+    body = [f"<h1>{title}</h1>", *tables, *plots, _befell(document), _decisions(document)]
     head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>'
     return f"{head}<body>{''.join(body)}</body></html>\n"
 
 
+def _hours(document: Document) -> float:
+    return float(document["seconds"]) / 3600.0
+
+
+def _column(document: Document, name: str) -> list[float | None]:
+    return [row[name] for row in document["timeline"]]
+
+
+def _marks(document: Document) -> list[Mark]:
+    known = [(_MARKS[e["what"]], e["at"]) for e in document["events"]["listed"] if e["what"] in _MARKS]
+    return [Mark(*what, min(1.0, at / max(1.0, document["seconds"]))) for what, at in known]
+
+
+def _replicas(document: Document) -> Plot:
+    expected, upper = _column(document, "forecast"), _column(document, "forecastUpper")
+    lines = [
+        Line("asked for", _YELLOW, _column(document, "replicas")),
+        Line("ready", _GREEN, _column(document, "ready")),
+        Line("demand, by what one replica holds", _GREY, _column(document, "demand"), dashed=True),
+        Line("expected at that time", _BLUE, expected),
+    ]
+    band = Band("up to the forecast's bound", _BLUE, expected, upper)
+    return Plot("Replicas against demand", _hours(document), lines, [band], _marks(document))
+
+
+def _latencies(document: Document) -> list[Plot]:
+    """One for each class, with its target where it is promised a first token."""
+    targets = {o["class"]: o["targetSeconds"] for o in document["objectives"] if o["objective"] == "timeToFirstToken"}
+    plots = []
+    for name in sorted({name for row in document["timeline"] for name in row["classes"]}):
+        lines = [
+            Line(quantile, colour, [row["classes"].get(name, {}).get(f"{quantile}Seconds") for row in document["timeline"]])
+            for quantile, colour in (("p99", _RED), ("p50", _BLUE))
+        ]
+        if name in targets:
+            lines.append(Line("target", _GREY, [targets[name]] * len(document["timeline"]), dashed=True))
+        plots.append(Plot(f"Time to first token of {name}, seconds", _hours(document), lines, (), _marks(document)))
+    return plots
+
+
+def _cost(document: Document) -> Plot:
+    kinds = sorted({kind for row in document["timeline"] for kind in row["usdPerHour"]})
+    parts = [(kind, _KINDS.get(kind, _GREY), [row["usdPerHour"].get(kind) for row in document["timeline"]]) for kind in kinds]
+    return Plot("Dollars per hour", _hours(document), (), stacked(parts))
+
+
+def _requests(document: Document) -> Plot:
+    return Plot("Requests per second", _hours(document), [Line("arrived", _BLUE, _column(document, "requestsPerSecond"))])
+
+
+def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Cells are HTML already."""
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<h2>{title}</h2><table><tr>{''.join(f'<th>{name}</th>' for name in head)}</tr>{body}</table>"
+
+
+def _dollars(usd: float | None) -> str:
+    return "unknown: not every accelerator has a price" if usd is None else f"${usd:,.2f}"
+
+
 def _figures(document: Document) -> str:
-    requests, replicas, usd = document["requests"], document["replicas"], document["usd"]
+    requests, replicas, events = document["requests"], document["replicas"], document["events"]
+    counts = f"{requests['answered']:,} answered, {requests['refused']:,} refused, {requests['lost']:,} lost"
+    befell = f"{events['interrupted']} interrupted, {events['lost']} lost with their nodes, {events['stuck']} starts stuck"
     rows = [
-        ("Simulated", f"{document['seconds'] / 3600:.2f} hours, replicas start in {document['startSeconds']:g} s, seed {document['seed']}"),
-        ("Requests", f"{requests['answered']:,} answered, {requests['refused']:,} refused, {requests['lost']:,} lost"),
+        ("Simulated", f"{_hours(document):.2f} hours, replicas start in {document['startSeconds']:g} s, seed {document['seed']}"),
+        ("Requests", f"{counts}, {requests['retried']:,} tried again"),
         ("Replicas", f"{replicas['mean']:.2f} on average, {replicas['most']} at most"),
         ("Replica hours", ", ".join(f"{escape(name)} {hours:.2f}" for name, hours in replicas["hours"].items())),
-        ("Cost", "unknown: not every accelerator has a price" if usd is None else f"${usd:,.2f}"),
+        ("What befell them", befell),
+        ("Cost", _dollars(document["usd"])),
     ]
     return f"<table>{''.join(f'<tr><th>{name}</th><td>{value}</td></tr>' for name, value in rows)}</table>"
 
 
 def _objectives(document: Document) -> str:
-    rows = ["<tr><th>Class</th><th>Objective</th><th>Target</th><th>Within</th><th>Quantiles</th><th></th></tr>"]
+    rows = []
     for row in document["objectives"]:
         quantiles = ", ".join(f"{name} {seconds:.3g} s" for name, seconds in row["seconds"].items())
         target = f"p{100 * row['quantile']:g} &lt; {row['targetSeconds']:g} s"
         verdict = "" if row["met"] else '<span class="missed">missed</span>'
-        cells = (escape(row["class"]), row["objective"], target, f"{100 * row['attainment']:.2f} %", quantiles, verdict)
-        rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
-    return f"<h2>Objectives</h2><table>{''.join(rows)}</table>" if len(rows) > 1 else "<p>No class promises a latency.</p>"
+        rows.append((escape(row["class"]), row["objective"], target, f"{100 * row['attainment']:.2f} %", quantiles, verdict))
+    if not rows:
+        return "<p>No class promises a latency.</p>"
+    return _table("Objectives", ("Class", "Objective", "Target", "Within", "Quantiles", ""), rows)
+
+
+def _classes(document: Document) -> str:
+    rows = [
+        (escape(c["name"]), str(c["priority"]), f"{c['answered']:,}", f"{c['refused']:,}", f"{c['lost']:,}") for c in document["classes"]
+    ]
+    return _table("Classes", ("Class", "Priority", "Answered", "Refused", "Lost"), rows)
+
+
+def _comparison(document: Document) -> str:
+    """Our own row first, then those of the laws."""
+    if not document.get("comparison"):
+        return ""
+    hours = sum(document["replicas"]["hours"].values())
+    ours = {**document, "law": "forebay", "replicas": {"mean": document["replicas"]["mean"], "hours": hours}}
+    promised = (f"{escape(o['class'])}/{o['objective']}" for o in document["objectives"])
+    head = ("Law", "Replicas", "Hours", "Cost", "Refused", "Lost", *promised)
+    rows = []
+    for row in (ours, *document["comparison"]):
+        requests = row["requests"]
+        counts = (f"{row['replicas']['mean']:.2f}", f"{row['replicas']['hours']:.2f}", _dollars(row["usd"]))
+        gone = (f"{requests['refused']:,}", f"{requests['lost']:,}")
+        rows.append((escape(row["law"]), *counts, *gone, *(f"{100 * o['attainment']:.2f} %" for o in row["objectives"])))
+    note = "<p>Peers are re-implementations, as shipped, on on-demand replicas alone.</p>"
+    return _table("Beside other laws", head, rows) + note
+
+
+def _spread(document: Document) -> str:
+    if not document.get("spread"):
+        return ""
+    rows = [(escape(name), f"{s['mean']:.4g}", f"{s['least']:.4g}", f"{s['most']:.4g}") for name, s in document["spread"].items()]
+    return _table(f"Over {len(document['seeds'])} seeds", ("Figure", "Mean", "Least", "Most"), rows)
+
+
+def _befell(document: Document) -> str:
+    listed = document["events"]["listed"]
+    rows = [(f"{e['at'] / 3600:.3f} h", e["what"], escape(e["replica"])) for e in listed]
+    return _table("What befell replicas", ("At", "What", "Replica"), rows) if rows else ""
 
 
 def _decisions(document: Document) -> str:
-    rows = [
-        f"<tr><td>{escape(d['time'])}</td><td>{d['replicas']}</td><td class='why'>{escape('; '.join(d['why']))}</td></tr>"
-        for d in document["decisions"]
-    ]
-    return f"<h2>Decisions</h2><table><tr><th>Time</th><th>Replicas</th><th>Why</th></tr>{''.join(rows)}</table>"
-
-
-def _plot(title: str, hours: float, series: Sequence[Series]) -> str:
-    most = max((v for _, _, values in series for v in values if v is not None), default=0.0)
-    top = _nice(most)
-    height = _HEIGHT - _BELOW
-    lines = []
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        y = 4 + (height - 4) * (1 - share)
-        lines.append(f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e3e8ee"/>')
-        lines.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{top * share:g}</text>')
-    for i in range(7):
-        x = _LEFT + (_WIDTH - _LEFT) * i / 6
-        lines.append(f'<text x="{x:.0f}" y="{_HEIGHT - 6}" text-anchor="middle">{hours * i / 6:.3g} h</text>')
-    lines += [_path(values, colour, top, height) for _, colour, values in series]
-    key = "".join(f'<span style="color:{colour}">■ {name}</span>' for name, colour, _ in series)
-    drawing = f'<svg viewBox="0 0 {_WIDTH + 24} {_HEIGHT}" role="img" aria-label="{title}">{"".join(lines)}</svg>'
-    return f'<h2>{title}</h2><div class="key">{key}</div>{drawing}'
-
-
-def _path(values: Sequence[float | None], colour: str, top: float, height: float) -> str:
-    steps, pen = [], "M"
-    for i, value in enumerate(values):
-        if value is None:
-            pen = "M"
-            continue
-        x = _LEFT + (_WIDTH - _LEFT) * (i + 0.5) / len(values)
-        steps.append(f"{pen}{x:.1f} {4 + (height - 4) * (1 - min(value / top, 1.0)):.1f}")
-        pen = "L"
-    return f'<path d="{" ".join(steps)}" fill="none" stroke="{colour}" stroke-width="1.6"/>'
-
-
-def _nice(most: float) -> float:
-    """The next of 1, 2, 5 times a power of ten."""
-    if most <= 0:
-        return 1.0
-    unit = 10.0 ** floor(log10(most))
-    return next(unit * step for step in (1.0, 2.0, 5.0, 10.0) if unit * step >= most * (1 - 1e-9))
+    why = (f'<span class="why">{escape("; ".join(d["why"]))}</span>' for d in document["decisions"])
+    rows = [(escape(d["time"]), str(d["replicas"]), text) for d, text in zip(document["decisions"], why, strict=True)]
+    return _table("Decisions", ("Time", "Replicas", "Why"), rows)

@@ -19,6 +19,8 @@ class Request:
     finished: float = nan
     gives_up_at: float = inf
     """Refused if it still waits for a place then."""
+    attempts: int = 1
+    """Replicas that the gateway has sent it to."""
 
     @property
     def time_to_first_token_s(self) -> float:

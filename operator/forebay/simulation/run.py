@@ -5,21 +5,31 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from math import inf, isfinite
+from math import inf, isfinite, isnan
 from statistics import variance
 
 from forebay.planning.work import EngineProfile
 from forebay.simulation.fleet import Fleet
 from forebay.simulation.law import Law, Observation, Sample
+from forebay.simulation.queues import ANY
 from forebay.simulation.replica import Replica
 from forebay.simulation.request import Request
 
 KEPT_S = 900.0
 """Samples are kept this long: no law looks back further."""
 
-_READY, _STEP, _SAMPLE, _DECIDE, _WAKE = range(5)
+PATIENCE_S = 3600.0
+"""After the end of a workload what is in flight is answered for so long; what has no answer then is lost."""
+
+_READY, _STEP, _HAPPENING, _SAMPLE, _DECIDE = range(5)
+
+INTERRUPTED, LOST, STUCK = "interrupted", "lost", "stuck"
+"""What may befall a replica: its node is announced to go, it went with its node, its start will never end."""
+
+Happening = Callable[[float], None]
+"""Something that befalls the fleet, called with the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +59,33 @@ class Outcome:
     classes: array[int] = field(default_factory=lambda: array("B"))
     class_names: list[str] = field(default_factory=list)
     refused_of: dict[str, int] = field(default_factory=dict)
-    """Requests that waited for too long, by class."""
-    lost: int = 0
+    """Requests that found no room in a queue or waited for too long, by class."""
+    lost_of: dict[str, int] = field(default_factory=dict)
+    """Requests whose answer did not come whole: its replica went when it had begun, or there was none to try after it. By class."""
+    retried: int = 0
+    """Requests that a replica took with it before it had answered a byte, and that were sent to another."""
     span_s: float = 0.0
     input_tokens: int = 0
     output_tokens: int = 0
     """Of all that were answered."""
+    tokens_of: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """The same by class."""
     paid_s: dict[str, float] = field(default_factory=dict)
     """Replica-seconds by variant."""
     replicas: list[tuple[float, int, int]] = field(default_factory=list)
     """At each sample: time, replicas that serve, replicas that there are."""
+    sample_s: float = 0.0
+    arrivals: array[int] = field(default_factory=lambda: array("L"))
+    arrived_tokens: array[int] = field(default_factory=lambda: array("Q"))
+    """Since the last sample: requests that came, and tokens of their prompts."""
+    billed: dict[str, array[int]] = field(default_factory=dict)
+    """At each sample, by variant: replicas that cost something."""
+    happened: list[tuple[float, str, str]] = field(default_factory=list)
+    """What befell the fleet: time, what, and the replica's name."""
+
+    @property
+    def lost(self) -> int:
+        return sum(self.lost_of.values())
 
     @property
     def refused(self) -> int:
@@ -82,7 +109,9 @@ class Run:
         self.fleet = fleet or Fleet({"": setup.profile}, lambda _: setup.start_s, {"": setup.first_replicas})
         self.outcome = Outcome()
         self.now = 0.0
-        self._events: list[tuple[float, int, int, Replica | None]] = []
+        self.outcome.sample_s = setup.sample_s
+        self.outcome.billed = {variant: array("H") for variant in self.fleet.profiles}
+        self._events: list[tuple[float, int, int, Replica | Happening | None]] = []
         self._pushed = 0
         self._samples: deque[Sample] = deque(maxlen=max(1, int(KEPT_S / setup.sample_s)))
         self._sample = Sample(0.0, setup.sample_s)
@@ -104,11 +133,9 @@ class Run:
         self._sample.add_arrival(request.input_tokens)
         if self._setup.by_class:
             self._sample.of(request.batch_class).add_arrival(request.input_tokens)
-        replica = self.fleet.route(request, self.now)
-        if replica is not None:
-            self._follow(replica)
-        elif self._setup.wake_s < inf and len(self.fleet.held) == 1 and not self.fleet.count:
-            self._push(self.now + self._setup.wake_s, _WAKE, None)
+        self._route(request)
+        if self._setup.wake_s < inf and len(self.fleet.held) == 1 and not self.fleet.count:
+            self.at(self.now + self._setup.wake_s, lambda _: self.act())
         return next(requests, None)
 
     def _next(self, due: Request) -> Request:
@@ -117,43 +144,77 @@ class Run:
         return due
 
     def _step(self) -> None:
-        at, kind, _, replica = heapq.heappop(self._events)
+        at, kind, _, what = heapq.heappop(self._events)
         if kind == _STEP:
-            if replica is not None and replica.next_at == at:
+            if isinstance(what, Replica) and what.next_at == at:
                 self.now = at
-                self._advance(replica)
+                self._advance(what)
             return
         self.now = at
-        if kind == _READY and replica is not None:
+        if isinstance(what, Replica):
             if self._setup.wake_s < inf:
                 for request in self.fleet.held:
                     request.gives_up_at += at - request.arrived
-            self.fleet.became_ready(replica, at)
-            self._follow(replica)
+            self.fleet.became_ready(what, at)
+            self._follow(what)
+        elif what is not None:
+            what(at)
         elif kind == _SAMPLE:
             self._take_sample()
-        elif kind == _DECIDE:
-            self._decide()
+        else:
+            self.act()
             self._push(self.now + self._law.interval_s, _DECIDE, None)
-        elif kind == _WAKE:
-            self._decide()
 
     def _finish(self, end: float) -> None:
         """Cost counts up to the end of the workload; what is in flight then is still answered."""
         self.outcome.span_s = end
         self.outcome.paid_s = self.fleet.paid_until(end)
-        while (self._events and any(r.next_at < inf for r in (*self.fleet.serving, *self.fleet.draining))) or self.fleet.held:
-            if not self._events:
-                break
+        while self._events[0][0] <= end + PATIENCE_S and (self.fleet.held or any(r.next_at < inf for r in self.fleet.busy)):
             self._step()
+        for request in self.fleet.held:
+            _count(self.outcome.refused_of if request.gives_up_at < self.now else self.outcome.lost_of, request)
+        for request in (request for replica in self.fleet.busy for request in replica.lose_all()):
+            _count(self.outcome.lost_of, request)
 
-    def _push(self, at: float, kind: int, replica: Replica | None) -> None:
+    def at(self, when: float, happening: Happening) -> None:
+        """Lets something befall the fleet at a time."""
+        self._push(when, _HAPPENING, happening)
+
+    def lose(self, replica: Replica) -> None:
+        """A replica is gone at once. As the gateway does, what it had not answered a byte of is sent to another, for a number of times."""
+        self.note(LOST, replica)
+        for request in self.fleet.lose(replica, self.now):
+            rule = self.fleet.rules.get(request.batch_class, ANY)
+            if not isnan(request.first_token) or request.attempts >= rule.max_attempts:
+                _count(self.outcome.lost_of, request)
+                continue
+            request.attempts += 1
+            request.gives_up_at = self.now + rule.max_wait_s
+            self.outcome.retried += 1
+            self._route(request)
+
+    def note(self, what: str, replica: Replica) -> None:
+        """Remembers what befell a replica."""
+        self.outcome.happened.append((self.now, what, replica.name))
+
+    def starts_at(self, replica: Replica, ready_at: float) -> None:
+        """A replica that waited for its node has it, and will be ready then."""
+        replica.ready_at = ready_at
+        if isfinite(ready_at):
+            self._push(ready_at, _READY, replica)
+
+    def _push(self, at: float, kind: int, what: Replica | Happening | None) -> None:
         self._pushed += 1
-        heapq.heappush(self._events, (at, kind, self._pushed, replica))
+        heapq.heappush(self._events, (at, kind, self._pushed, what))
+
+    def _route(self, request: Request) -> None:
+        replica = self.fleet.route(request, self.now)
+        if replica is not None:
+            self._follow(replica)
 
     def _follow(self, replica: Replica) -> None:
         for request in replica.refused:
-            self.outcome.refused_of[request.batch_class] = self.outcome.refused_of.get(request.batch_class, 0) + 1
+            _count(self.outcome.refused_of, request)
         replica.refused.clear()
         if replica.next_at < inf:
             self._push(replica.next_at, _STEP, replica)
@@ -177,6 +238,8 @@ class Run:
         first, per_token = request.time_to_first_token_s, request.per_output_token_s
         self.outcome.input_tokens += request.input_tokens
         self.outcome.output_tokens += request.output_tokens
+        read, written = self.outcome.tokens_of.get(request.batch_class, (0, 0))
+        self.outcome.tokens_of[request.batch_class] = read + request.input_tokens, written + request.output_tokens
         self.outcome.arrived.append(request.arrived)
         self.outcome.first_token_s.append(first)
         self.outcome.per_token_s.append(per_token)
@@ -195,16 +258,19 @@ class Run:
     def _take_sample(self) -> None:
         sample, fleet = self._sample, self.fleet
         sample.at = self.now
-        busy = (*fleet.serving, *fleet.draining)
+        busy = fleet.busy
         sample.waiting = len(fleet.held) + sum(r.waiting for r in busy)
         sample.running = sum(r.in_flight - r.waiting for r in busy)
         sample.context_tokens = sum(r.context_tokens for r in busy)
-        sample.ready = len(fleet.serving)
-        sample.in_flight_variance = variance([r.in_flight for r in fleet.serving]) if sample.ready > 1 else None
+        sample.ready = fleet.ready
+        sample.in_flight_variance = variance([r.in_flight for r in fleet.serving]) if len(fleet.serving) > 1 else None
         if self._setup.by_class:
             self._count_by_class(sample, busy)
         self._samples.append(sample)
         self.outcome.replicas.append((self.now, len(fleet.serving), fleet.count + len(fleet.draining)))
+        self.outcome.arrivals.append(sample.arrived)
+        self.outcome.arrived_tokens.append(sample.arrived_input_tokens)
+        self._count_billed()
         self._sample = Sample(0.0, self._setup.sample_s)
         self._push(self.now + self._setup.sample_s, _SAMPLE, None)
 
@@ -214,10 +280,22 @@ class Run:
         for request in (r for replica in busy for r in replica.those_running()):
             sample.of(request.batch_class).running += 1
 
-    def _decide(self) -> None:
-        seen = Observation(self.now, len(self.fleet.serving), len(self.fleet.starting), self._samples)
+    def _count_billed(self) -> None:
+        counts = dict.fromkeys(self.outcome.billed, 0)
+        for replica in self.fleet.all:
+            counts[replica.variant] += replica.billed_at <= self.now
+        for variant, count in counts.items():
+            self.outcome.billed[variant].append(count)
+
+    def act(self) -> None:
+        """The law decides, and the fleet follows."""
+        seen = Observation(self.now, self.fleet.ready, len(self.fleet.starting), self._samples)
         answer = self._law.decide(seen)
         wanted = {"": min(max(answer, self._setup.min_replicas), self._setup.max_replicas)} if isinstance(answer, int) else answer
         for replica in self.fleet.scale_to(wanted, self.now):
             if isfinite(replica.ready_at):
                 self._push(replica.ready_at, _READY, replica)
+
+
+def _count(by_class: dict[str, int], request: Request) -> None:
+    by_class[request.batch_class] = by_class.get(request.batch_class, 0) + 1

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from math import inf
 from typing import Any
 
@@ -15,23 +15,30 @@ from forebay.adapters.cluster import Object
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import Task
 from forebay.planning.limits import replicas_per_node
+from forebay.planning.sizing import Demanded, Infeasible, replicas_for
+from forebay.planning.snapshot import SPOT
 from forebay.planning.target import promises
 from forebay.planning.variants import engine_profile
-from forebay.planning.work import Metric
+from forebay.planning.work import EngineProfile, Load, Metric
 from forebay.reconcile.held import EVERY_S
-from forebay.runtime.errors import ForebayError
+from forebay.runtime.errors import ForebayError, UsageError
 from forebay.simulation.batches import BatchingReplica
 from forebay.simulation.fleet import Fleet
+from forebay.simulation.fortune import NOTHING, Fortune, befall
 from forebay.simulation.operator import SimulatedOperator
+from forebay.simulation.queues import Rule
 from forebay.simulation.replica import Replica
 from forebay.simulation.request import Request
-from forebay.simulation.run import Outcome, Run, Setup
+from forebay.simulation.run import INTERRUPTED, LOST, STUCK, Outcome, Run, Setup
 from forebay.simulation.score import quantile
+from forebay.simulation.timeline import timeline
 
 Document = dict[str, Any]
 
-BUCKETS = 240
-"""Points in time of the document's timeline, at most."""
+MOST_EVENTS = 500
+"""Of what befell replicas the last so many are listed."""
+
+MOST_REPLICAS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,7 @@ class Asked:
     start_spread: float = 0.0
     interval_s: float = 15.0
     seed: int = 1
+    fortune: Fortune = NOTHING
 
 
 def study(asked: Asked, workload: Iterable[Request], progress: Callable[[float, int], None] = lambda at_s, requests: None) -> Document:
@@ -55,10 +63,13 @@ def study(asked: Asked, workload: Iterable[Request], progress: Callable[[float, 
     """
     operator = SimulatedOperator(asked.objects, asked.namespace, asked.pool, asked.interval_s, asked.start_s)
     try:
-        profiles = {name: engine_profile(operator.spec, v.profile) for name, v in operator.variants().items() if v.profile}
-        if not profiles:
+        variants = {name: v for name, v in operator.variants().items() if v.profile}
+        if not variants:
             raise ForebayError(f"pool {asked.namespace}/{asked.pool} has no profile of a listed accelerator: there is no speed to simulate")
-        fleet = Fleet(profiles, starts(asked), operator.counts(), replicas_of(operator))
+        if asked.fortune.of_spot and not operator.spec.capacity.spot.enabled:
+            raise UsageError(f"pool {asked.namespace}/{asked.pool} has no spot nodes: set capacity.spot.enabled, or leave --spot-* out")
+        profiles = {name: engine_profile(operator.spec, v.profile) for name, v in variants.items() if v.profile}
+        fleet = Fleet(profiles, starts(asked), operator.counts(), replicas_of(operator), rules(operator.classes()))
         operator.attach(fleet)
         bounds = operator.spec.scaling
         first = next(iter(profiles.values()))
@@ -66,8 +77,10 @@ def study(asked: Asked, workload: Iterable[Request], progress: Callable[[float, 
             first, asked.start_s, bounds.min_replicas, bounds.max_replicas, 0,
             sample_s=min(5.0, asked.interval_s), by_class=True, wake_s=inf if bounds.min_replicas else EVERY_S,
         )  # fmt: skip
-        outcome = Run(setup, operator, fleet).through(watched(workload, operator, progress))
-        return _document(asked, operator, outcome)
+        run = Run(setup, operator, fleet)
+        befall(run, asked.fortune, [name for name, v in variants.items() if v.capacity_type == SPOT], asked.seed)
+        outcome = run.through(watched(workload, operator, progress))
+        return _document(asked, operator, outcome, first)
     finally:
         operator.close()
 
@@ -77,6 +90,11 @@ def replicas_of(operator: SimulatedOperator) -> Callable[..., Replica]:
     if operator.spec.model.task is not Task.EMBEDDINGS:
         return Replica
     return partial(BatchingReplica, batching={name: spec.batching for name, spec in operator.classes().items()})
+
+
+def rules(classes: Mapping[str, BatchClassSpec]) -> dict[str, Rule]:
+    """What the classes say of queues and retries."""
+    return {name: Rule(spec.priority, spec.queue.max_depth, spec.queue.max_wait, spec.retry.max_attempts) for name, spec in classes.items()}
 
 
 def starts(asked: Asked) -> Callable[[str], float]:
@@ -104,7 +122,7 @@ def watched(workload: Iterable[Request], operator: SimulatedOperator, progress: 
         yield request
 
 
-def _document(asked: Asked, operator: SimulatedOperator, outcome: Outcome) -> Document:
+def _document(asked: Asked, operator: SimulatedOperator, outcome: Outcome, profile: EngineProfile) -> Document:
     answered = max(1, len(outcome.arrived))
     hours = {name: seconds / 3600.0 for name, seconds in sorted(outcome.paid_s.items())}
     usd = {name: usd_of(operator, name, count) for name, count in hours.items()}
@@ -114,7 +132,8 @@ def _document(asked: Asked, operator: SimulatedOperator, outcome: Outcome) -> Do
         "seed": asked.seed,
         "startSeconds": asked.start_s,
         "seconds": round(outcome.span_s, 3),
-        "requests": {"answered": len(outcome.arrived), "refused": outcome.refused, "lost": outcome.lost},
+        "requests": requests_of(outcome),
+        "classes": _classes(operator, outcome),
         "meanTokens": {"input": round(outcome.input_tokens / answered, 2), "output": round(outcome.output_tokens / answered, 2)},
         "objectives": [row for name, spec in sorted(operator.classes().items()) for row in objectives(name, spec, outcome)],
         "replicas": {
@@ -123,8 +142,9 @@ def _document(asked: Asked, operator: SimulatedOperator, outcome: Outcome) -> Do
             "hours": {name: round(count, 4) for name, count in hours.items()},
         },
         "usd": None if any(v is None for v in usd.values()) else round(sum(v or 0.0 for v in usd.values()), 4),
-        "timeline": _timeline(outcome),
-        "decisions": _changes(operator.decisions.records),
+        "events": _events(outcome),
+        "timeline": timeline(outcome, operator.course, _prices(operator), _one_holds(operator, profile, outcome)),
+        "decisions": operator.course.changes,
         "conditions": operator.status().get("conditions", []),
     }
 
@@ -136,6 +156,24 @@ def usd_of(operator: SimulatedOperator, name: str, hours: float) -> float | None
     return None if price is None else hours * price / max(1, replicas_per_node(operator.spec, variant))
 
 
+def _prices(operator: SimulatedOperator) -> dict[str, tuple[str, float | None]]:
+    """By variant: its kind of node, and dollars per hour of a replica."""
+    return {name: (variant.capacity_type, usd_of(operator, name, 1.0)) for name, variant in operator.variants().items()}
+
+
+def _one_holds(operator: SimulatedOperator, profile: EngineProfile, outcome: Outcome) -> float:
+    """Prompt tokens/s that one replica holds within every promise, by the sizing, for requests as they came; 0 where none can."""
+    counts = Counter(outcome.classes)
+    shares = [(name, counts[number], *outcome.tokens_of[name]) for number, name in enumerate(outcome.class_names)]
+    loads = {name: Load(n / max(1.0, outcome.span_s), read / n, written / n) for name, n, read, written in shares}
+    wanted = tuple(Demanded(loads[name], promises(spec), spec.queue.max_wait) for name, spec in operator.classes().items() if name in loads)
+    try:
+        sizing = replicas_for(wanted, profile, max_replicas=MOST_REPLICAS)
+    except Infeasible:
+        return 0.0
+    return sizing.per_replica_rps * outcome.input_tokens / max(1, len(outcome.arrived))
+
+
 def _of_metric(outcome: Outcome, metric: Metric) -> Iterable[float]:
     return {
         "timeToFirstToken": outcome.first_token_s,
@@ -145,14 +183,15 @@ def _of_metric(outcome: Outcome, metric: Metric) -> Iterable[float]:
 
 
 def objectives(name: str, spec: BatchClassSpec, outcome: Outcome) -> list[Document]:
-    """What became of each promise of a class; nothing where none of its requests came."""
-    if name not in outcome.class_names:
+    """What became of each promise of a class; nothing where none of its requests came. Refused and lost ones have missed it."""
+    missed = outcome.refused_of.get(name, 0) + outcome.lost_of.get(name, 0)
+    if name not in outcome.class_names and not missed:
         return []
-    number = outcome.class_names.index(name)
+    number = outcome.class_names.index(name) if name in outcome.class_names else -1
     rows = []
     for promise in promises(spec):
         values = sorted(v for v, c in zip(_of_metric(outcome, promise.metric), outcome.classes, strict=True) if c == number)
-        within = sum(v <= promise.target_s for v in values) / max(1, len(values) + outcome.refused_of.get(name, 0))
+        within = bisect_right(values, promise.target_s) / max(1, len(values) + missed)
         rows.append(
             {
                 "class": name,
@@ -167,37 +206,29 @@ def objectives(name: str, spec: BatchClassSpec, outcome: Outcome) -> list[Docume
     return rows
 
 
-def _timeline(outcome: Outcome) -> list[Document]:
-    """At most BUCKETS spans of time: what arrived, which replicas there were, how long first tokens took."""
-    span_s = max(outcome.span_s / BUCKETS, 1.0)
-    order = sorted(range(len(outcome.arrived)), key=outcome.arrived.__getitem__)
-    times = [outcome.arrived[i] for i in order]
-    moments = [t for t, _, _ in outcome.replicas]
-    rows = []
-    edges = [i * span_s for i in range(int(outcome.span_s / span_s) + 1)]
-    for start, end in pairwise(edges):
-        low, high = bisect_left(times, start), bisect_left(times, end)
-        firsts = sorted(outcome.first_token_s[i] for i in order[low:high])
-        a, b = bisect_left(moments, start), bisect_left(moments, end)
-        at = outcome.replicas[a:b] or outcome.replicas[max(0, a - 1) : a]
-        rows.append(
-            {
-                "at": round(start, 3),
-                "requestsPerSecond": round((high - low) / span_s, 4),
-                "ready": round(sum(r for _, r, _ in at) / max(1, len(at)), 3),
-                "replicas": round(sum(n for _, _, n in at) / max(1, len(at)), 3),
-                "p50Seconds": round(quantile(firsts, 0.5), 6) if firsts else None,
-                "p99Seconds": round(quantile(firsts, 0.99), 6) if firsts else None,
-            }
-        )
-    return rows
+def requests_of(outcome: Outcome) -> Document:
+    """What became of the requests: each was answered whole, refused, or lost. Some were tried twice."""
+    return {"answered": len(outcome.arrived), "refused": outcome.refused, "lost": outcome.lost, "retried": outcome.retried}
 
 
-def _changes(records: Iterable[Document]) -> list[Document]:
-    """The decisions that changed a count, with the sentences that led to them."""
-    rows: list[Document] = []
-    for record in records:
-        replicas = record["plan"]["replicas"]
-        if not rows or rows[-1]["replicas"] != replicas:
-            rows.append({"time": record["time"], "replicas": replicas, "why": record["plan"]["why"]})
-    return rows
+def _classes(operator: SimulatedOperator, outcome: Outcome) -> list[Document]:
+    """The same by class, the highest priority first."""
+    known = sorted(operator.classes().items(), key=lambda item: (-item[1].priority, item[0]))
+    answered = {name: outcome.classes.count(number) for number, name in enumerate(outcome.class_names)}
+    return [
+        {
+            "name": name,
+            "priority": spec.priority,
+            "answered": answered.get(name, 0),
+            "refused": outcome.refused_of.get(name, 0),
+            "lost": outcome.lost_of.get(name, 0),
+        }
+        for name, spec in known
+    ]
+
+
+def _events(outcome: Outcome) -> Document:
+    """What befell replicas: how many of each, and the last of them."""
+    counts = Counter(what for _, what, _ in outcome.happened)
+    listed = [{"at": round(at, 3), "what": what, "replica": name} for at, what, name in outcome.happened[-MOST_EVENTS:]]
+    return {"interrupted": counts[INTERRUPTED], "lost": counts[LOST], "stuck": counts[STUCK], "listed": listed}

@@ -1,0 +1,100 @@
+"""What `forebay simulate` says: how far it is, and the figures that matter."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from forebay.runtime.columns import columns
+
+_BAR = 24
+
+
+def span(seconds: float) -> str:
+    """Hours and minutes."""
+    minutes = int(seconds // 60)
+    return f"{minutes // 60}h {minutes % 60:02}m"
+
+
+class Progress:
+    """Says on a terminal's standard error how far the virtual clock is; elsewhere nothing. `share` tells how much has been simulated."""
+
+    def __init__(self, what: str, share: Callable[[float], float]) -> None:
+        self._what, self._share = what, share
+
+    def __enter__(self) -> Callable[[float, int], None]:
+        self._shown = 0.0
+        return self._tell
+
+    def _tell(self, at_s: float, requests: int) -> None:
+        now = time.monotonic()
+        if sys.stderr.isatty() and now - self._shown > 0.2:
+            self._shown = now
+            done = self._share(at_s)
+            bar = "█" * round(_BAR * done) + "░" * (_BAR - round(_BAR * done))
+            print(f"\r{self._what}{bar} {done:4.0%} {span(at_s)}, {requests:,} requests", end="\x1b[K", file=sys.stderr, flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def lines(document: dict[str, Any], took_s: float) -> list[str]:
+    """The figures that matter, for a terminal."""
+    requests, replicas, events = document["requests"], document["replicas"], document["events"]
+    usd = document["usd"]
+    befell = ", ".join(f"{events[what]:,} {what}" for what in ("interrupted", "lost", "stuck") if events[what])
+    head = [
+        f"{document['pool']}: {span(document['seconds'])} of {document['workload']} in {took_s:.1f} s",
+        f"requests  {requests['answered']:,} answered, {requests['refused']:,} refused, {requests['lost']:,} lost"
+        + (f", {requests['retried']:,} tried again" if requests["retried"] else ""),
+        f"replicas  {replicas['mean']:.2f} on average, {replicas['most']} at most, {sum(replicas['hours'].values()):.2f} hours in all"
+        + (f"; {befell}" if befell else ""),
+        f"cost      {'unknown: not every accelerator has a price' if usd is None else f'${usd:,.2f}'}",
+    ]
+    rows = [("CLASS", "OBJECTIVE", "TARGET", "WITHIN", "P50", "P99", "")]
+    for row in document["objectives"]:
+        seconds = row["seconds"]
+        target = f"p{100 * row['quantile']:g} < {row['targetSeconds']:g}s"
+        within = f"{100 * row['attainment']:.2f} %"
+        met = "" if row["met"] else "missed"
+        rows.append((row["class"], row["objective"], target, within, f"{seconds['p50']:.3g}s", f"{seconds['p99']:.3g}s", met))
+    table = columns(rows, left=3) if len(rows) > 1 else ["no class promises a latency"]
+    return [*head, *table, *_classes(document), *_seeds(document), *_comparison(document)]
+
+
+def _classes(document: dict[str, Any]) -> list[str]:
+    """What became of each class, where there are several."""
+    if len(document["classes"]) < 2:
+        return []
+    rows = [("CLASS", "PRIORITY", "ANSWERED", "REFUSED", "LOST")]
+    rows += [(c["name"], str(c["priority"]), f"{c['answered']:,}", f"{c['refused']:,}", f"{c['lost']:,}") for c in document["classes"]]
+    return ["", *columns(rows, left=1)]
+
+
+def _seeds(document: dict[str, Any]) -> list[str]:
+    """How much figures vary between seeds."""
+    if not document["spread"]:
+        return []
+    rows = [("OVER SEEDS", "MEAN", "LEAST", "MOST")]
+    rows += [(name, f"{s['mean']:.4g}", f"{s['least']:.4g}", f"{s['most']:.4g}") for name, s in document["spread"].items()]
+    return ["", *columns(rows, left=1)]
+
+
+def _comparison(document: dict[str, Any]) -> list[str]:
+    """Our own figures first, then those of each law; what every objective was met by."""
+    if not document["comparison"]:
+        return []
+    hours = sum(document["replicas"]["hours"].values())
+    ours = {**document, "law": "forebay", "replicas": {"mean": document["replicas"]["mean"], "hours": hours}}
+    rows = [("LAW", "REPLICAS", "HOURS", "$", "REFUSED", "LOST", *(f"{o['class']}/{o['objective']}" for o in document["objectives"]))]
+    for row in (ours, *document["comparison"]):
+        cost = "unknown" if row["usd"] is None else f"{row['usd']:,.2f}"
+        within = (f"{100 * o['attainment']:.2f} %" for o in row["objectives"])
+        counts = (f"{row['replicas']['mean']:.2f}", f"{row['replicas']['hours']:.2f}")
+        gone = (f"{row['requests']['refused']:,}", f"{row['requests']['lost']:,}")
+        rows.append((row["law"], *counts, cost, *gone, *within))
+    told = "peers are re-implementations, as shipped, on on-demand replicas alone"
+    return ["", told + ("; of the first seed" if document["spread"] else ""), *columns(rows)]

@@ -1,0 +1,125 @@
+"""What befell spot nodes, from files: Parcae's traces as they are (time_ms, count; or time_ms, add or remove, node), or with a header
+time_s and available (nodes that can be had from then on) or lost (nodes of the pool that go then)."""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from forebay.simulation.files import WorkloadError, number_of, opened
+
+ADD, REMOVE, LOST = "add", "remove", "lost"
+
+MOST_ROWS = 1_000_000
+MOST_NODES = 10_000
+
+_EXPECTED = "expected are the header time_s,available or time_s,lost, or rows time_ms,count or time_ms,add|remove,node"
+
+Row = tuple[int, list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """At a time, seconds: a node can be had, or goes; or so many of the pool's own go, whichever they are."""
+
+    at: float
+    kind: str
+    node: str = ""
+    count: int = 0
+
+
+def read_spot(path: Path, seed: int = 1) -> tuple[Change, ...]:
+    """What a file says. Where it counts nodes, which of them go is drawn.
+
+    Raises:
+        WorkloadError: the file is not there or is none of these, or a row of it cannot be used; the message names the line.
+    """
+    with opened(path) as lines:
+        rows = _rows(csv.reader(lines), path.name)
+        first = next(rows, None)
+        if first is None:
+            raise WorkloadError(f"{path.name}: nothing is in it; {_EXPECTED}")
+        header = [cell.strip() for cell in first[1]]
+        match header:
+            case ["time_s", "available"]:
+                found = _counted(rows, path.name, 1.0, seed)
+            case ["time_s", "lost"]:
+                found = _lost(rows, path.name)
+            case [at, count] if number_of(at) is not None and number_of(count) is not None:
+                found = _counted(_after(first, rows), path.name, 0.001, seed)
+            case [at, "add" | "remove", _] if number_of(at) is not None:
+                found = _named(_after(first, rows), path.name)
+            case _:
+                raise WorkloadError(f"{path.name}, line {first[0]}: {', '.join(header)[:80]}: {_EXPECTED}")
+        changes = tuple(found)
+    if not changes:
+        raise WorkloadError(f"{path.name}: there is nothing below the header")
+    return changes
+
+
+def _rows(reader: Iterator[list[str]], name: str) -> Iterator[Row]:
+    try:
+        for number, row in enumerate(reader, 1):
+            if number > MOST_ROWS:
+                raise WorkloadError(f"{name}, line {number}: more than {MOST_ROWS:,} rows")
+            if any(cell.strip() for cell in row):
+                yield number, row
+    except csv.Error as error:
+        raise WorkloadError(f"{name}: {error}") from error
+
+
+def _after(first: Row, rows: Iterator[Row]) -> Iterator[Row]:
+    yield first
+    yield from rows
+
+
+def _times(rows: Iterator[Row], name: str, unit_s: float, cells: int) -> Iterator[tuple[int, float, list[str]]]:
+    """Line, seconds, and the other cells; times must not fall."""
+    last = 0.0
+    for number, row in rows:
+        if len(row) != cells:
+            raise WorkloadError(f"{name}, line {number}: {len(row)} cells where there are {cells} above")
+        at = number_of(row[0])
+        if at is None or at < 0:
+            raise WorkloadError(f"{name}, line {number}: {row[0][:40]!r} is not a time from 0 on")
+        if at * unit_s < last:
+            raise WorkloadError(f"{name}, line {number}: comes before the line above; sort it by time")
+        last = at * unit_s
+        yield number, last, [cell.strip() for cell in row[1:]]
+
+
+def _whole(text: str, where: str) -> int:
+    if not text.isdecimal() or int(text) > MOST_NODES:
+        raise WorkloadError(f"{where}: {text[:40]!r} is not a number of nodes from 0 to {MOST_NODES:,}")
+    return int(text)
+
+
+def _counted(rows: Iterator[Row], name: str, unit_s: float, seed: int) -> Iterator[Change]:
+    chance, live, made = random.Random(f"nodes {seed}"), list[str](), 0
+    for number, at, (text,) in _times(rows, name, unit_s, 2):
+        count = _whole(text, f"{name}, line {number}")
+        while len(live) < count:
+            made += 1
+            live.append(f"node{made}")
+            yield Change(at, ADD, live[-1])
+        while len(live) > count:
+            yield Change(at, REMOVE, live.pop(chance.randrange(len(live))))
+
+
+def _lost(rows: Iterator[Row], name: str) -> Iterator[Change]:
+    for number, at, (text,) in _times(rows, name, 1.0, 2):
+        yield Change(at, LOST, count=_whole(text, f"{name}, line {number}"))
+
+
+def _named(rows: Iterator[Row], name: str) -> Iterator[Change]:
+    live: set[str] = set()
+    for number, at, (kind, node) in _times(rows, name, 0.001, 3):
+        if kind not in (ADD, REMOVE) or not node:
+            raise WorkloadError(f"{name}, line {number}: {kind[:40]!r} of {node[:40]!r}: a row adds or removes a node by its name")
+        if (kind == ADD) == (node in live):
+            raise WorkloadError(f"{name}, line {number}: {node[:40]} {'is there already' if kind == ADD else 'is not there'}")
+        live.symmetric_difference_update({node})
+        yield Change(at, kind, node)

@@ -1,0 +1,63 @@
+"""What the columns of traces are called, ours and those of public ones."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from forebay.simulation.files import WorkloadError
+
+MAX_TOKENS = 10_000_000
+"""More tokens in one request than this are an error in the file."""
+
+LENGTHS = ("input", "output")
+REQUESTS = ("arrival", *LENGTHS)
+
+_NAMES = {
+    "arrival": (
+        *("arrivaltime", "arrivaltimes", "arrivaltimems", "arrival", "arrivals", "arrived", "arrivedat"),
+        *("timestamp", "timestampms", "timestamps", "time", "ts"),
+    ),
+    "input": ("inputtokens", "inputlength", "contexttokens", "requesttokens", "prompttokens", "numprefilltokens", "input"),
+    "output": ("outputtokens", "outputlength", "generatedtokens", "responsetokens", "completiontokens", "numdecodetokens", "output"),
+    "class": ("class", "batchclass", "servicetier"),
+    "tenant": ("tenant", "user", "client"),
+}
+_NEEDED = {"arrival": "arrival_time_s", "input": "input_tokens", "output": "output_tokens"}
+_IN_MS = frozenset({"arrivaltimems", "timestampms"})
+_MOONCAKE = frozenset({"inputlength", "outputlength"})
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which column holds what, and the seconds in one unit of the time."""
+
+    of: dict[str, str]
+    unit_s: float
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+def columns_of(names: list[str], where: str, needed: Collection[str] = REQUESTS) -> Columns:
+    """The columns of a file with these names. Raises WorkloadError where one that is needed is missing."""
+    plain = {_plain(name): name for name in reversed(names) if name}
+    of = {}
+    for what, known in _NAMES.items():
+        found = next((plain[k] for k in known if k in plain), None)
+        if found is not None:
+            of[what] = found
+    if missing := [what for what in needed if what not in of]:
+        raise WorkloadError(f"{where}: no column for {_told(names, missing, needed)}")
+    arrival = _plain(of.get("arrival", ""))
+    in_ms = arrival in _IN_MS or (arrival == "timestamp" and plain.keys() >= _MOONCAKE)
+    return Columns(of, 0.001 if in_ms else 1.0)
+
+
+def _told(names: list[str], missing: list[str], needed: Collection[str]) -> str:
+    has = ", ".join(n[:40] for n in names[:12]) or "nothing"
+    told = f"{' and '.join(_NEEDED[what] for what in missing)}: there is {has}. Needed are {', '.join(_NEEDED[what] for what in needed)},"
+    if missing == ["arrival"]:
+        return f"{told} or give this as --lengths beside a workload of rates"
+    return f"{told} or the columns of Azure's, Mooncake's or BurstGPT's traces"
