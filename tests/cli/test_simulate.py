@@ -80,6 +80,16 @@ def test_the_report_is_one_page_that_names_what_happened(tmp_path: Path, capsys:
         (["--workload", "none.csv"], 1, "none.csv: No such file or directory"),
         (["--workload", "{work}", "--class", "nobody"], 1, "is of class 'nobody', and the pool serves interactive"),
         (["--workload", "{work}", "--rps", "3"], 64, "--rps rescales a workload of rates"),
+        (["--workload", "{work}", "--lengths", "{work}"], 64, "--lengths belongs to a workload of rates"),
+        (["--workload", "{work}", "--spot-zones", "2"], 64, "--spot-zones says which nodes go together: say --spot-mean-life too"),
+        (
+            ["--workload", "{work}", "--spot-events", "{work}"],
+            1,
+            "work.csv, line 1: arrival_time_s, input_tokens, output_tokens: expected are",
+        ),
+        (["--workload", "{work}", "--stuck-share", "2"], 64, "'2' is not a number between 0 and 1"),
+        (["--workload", "{work}", "--seeds", "0"], 64, "'0' is not a whole number between 1 and 100"),
+        (["--workload", "{work}", "--pool", "embeddings", "--spot-mean-life", "1h"], 64, "default/embeddings has no spot nodes: set"),
         (["--workload", "{work}", "--rps", "nan"], 64, "'nan' is not a number between"),
         (["--workload", "{work}", "--start", "-5s"], 64, "argument --start"),
         (["--workload", "{work}", "--seed", "x"], 64, "'x' is not a whole number"),
@@ -116,3 +126,96 @@ def test_other_laws_stand_beside_it(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_a_law_that_does_not_exist_is_said_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], laws: str) -> None:
     assert simulate("--workload", a_workload(tmp_path, count=5), "--compare", laws) == 64
     assert "there are hpa, kpa, llmd, wva, dynamo, sageserve, static:N" in capsys.readouterr().err
+
+
+CLASSES = """
+apiVersion: forebay.dev/v1alpha1
+kind: BatchClass
+metadata: {name: interactive}
+spec:
+  tier: Interactive
+  priority: 100
+  objectives: {timeToFirstToken: {quantile: 0.95, target: 1s}}
+  queue: {maxDepth: 512, maxWait: 20s}
+---
+apiVersion: forebay.dev/v1alpha1
+kind: BatchClass
+metadata: {name: nightly}
+spec:
+  tier: Deferred
+  priority: -10
+  queue: {maxDepth: 100, maxWait: 1h}
+"""
+
+
+def two_classes(folder: Path) -> str:
+    """The quickstart's chat pool on a single replica, with a class beside it that has an hour."""
+    target = folder / "two"
+    target.mkdir()
+    pools = (ROOT / "examples" / "quickstart" / "pools.yaml").read_text().split("---\n")[0]
+    pools = pools.replace("classes: [interactive]", "classes: [interactive, nightly]").replace("maxReplicas: 6", "maxReplicas: 1")
+    (target / "pools.yaml").write_text(pools)
+    (target / "classes.yaml").write_text(CLASSES)
+    return str(target)
+
+
+def test_what_has_an_hour_waits_and_what_has_a_second_does_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = sorted([(2.0 * i, "interactive") for i in range(300)] + [(100.0, "nightly")] * 80 + [(101.0, "nightly")] * 80)
+    work = tmp_path / "work.csv"
+    work.write_text("arrival_time_s,input_tokens,output_tokens,class\n" + "\n".join(f"{at},30,40,{name}" for at, name in rows) + "\n")
+    page = tmp_path / "report.html"
+    assert main(["simulate", "-f", two_classes(tmp_path), "--workload", str(work), "--json", "--report", str(page)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    interactive, nightly = found["classes"]
+    assert interactive == {"name": "interactive", "priority": 100, "answered": 300, "refused": 0, "lost": 0}
+    # Of 8 places one may be an interactive request's; 100 wait, and the rest is turned away.
+    assert nightly["answered"] + nightly["refused"] == 160 and 40 <= nightly["refused"] <= 53
+    assert found["objectives"][0]["attainment"] > 0.95
+    waits = [row["classes"]["nightly"]["p99Seconds"] for row in found["timeline"] if "nightly" in row["classes"]]
+    assert max(waits) > 10
+    assert "Time to first token of nightly, seconds" in page.read_text()
+
+
+def test_spot_loss_is_told_marked_and_reproducible(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    events = tmp_path / "spot.csv"
+    events.write_text("time_s,lost\n700,1\n900,2\n")
+    page = tmp_path / "report.html"
+    work = a_workload(tmp_path, every_s=0.25, count=4800, output_tokens=80)
+    args = ("--workload", work, "--start", "60s", "--spot-events", str(events), "--spot-notice", "5s", "--json", "--report", str(page))
+    documents = []
+    for _ in range(2):
+        simulate(*args)
+        documents.append(json.loads(capsys.readouterr().out))
+    assert documents[0] == documents[1]
+    found = documents[0]
+    assert (
+        found["events"]["lost"] == found["events"]["interrupted"] == len([e for e in found["events"]["listed"] if e["what"] == "lost"]) > 0
+    )
+    requests = found["requests"]
+    assert requests["answered"] + requests["refused"] + requests["lost"] == 4800
+    assert {e["at"] for e in found["events"]["listed"]} <= {695.0, 700.0, 895.0, 900.0}
+    text = page.read_text()
+    assert "lost with its node" in text and "lost with their nodes" in text
+    assert found["timeline"][0]["usdPerHour"].keys() == {"on-demand", "spot"}
+
+
+def test_starts_that_never_end_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    simulate("--workload", a_workload(tmp_path, every_s=0.25, output_tokens=80), "--stuck-share", "1", "--start", "30s", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert found["events"]["stuck"] > 0 and max(row["ready"] for row in found["timeline"]) <= 1
+
+
+def test_seeds_tell_how_much_figures_vary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rates = tmp_path / "rates.csv"
+    rates.write_text("ts_s,total_rate_rps\n0,1\n300,4\n600,2\n")
+    lengths = tmp_path / "lengths.csv"
+    lengths.write_text("num_prefill_tokens,num_decode_tokens\n20,10\n60,90\n")
+    args = ("--workload", str(rates), "--lengths", str(lengths), "--seeds", "3")
+    simulate(*args, "--json")
+    found = json.loads(capsys.readouterr().out)
+    spread = found["spread"]["replica hours"]
+    assert found["seeds"] == [1, 2, 3] and spread["least"] <= spread["mean"] <= spread["most"]
+    assert found["spread"]["attainment interactive/timeToFirstToken"]["most"] <= 1
+    assert 35 < found["meanTokens"]["input"] < 45
+    simulate(*args)
+    assert "OVER SEEDS" in capsys.readouterr().out

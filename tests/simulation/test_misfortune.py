@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import inf
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from forebay.adapters import cluster as kinds
 from forebay.local.folder import read_folder
 from forebay.planning.variants import engine_profile
 from forebay.planning.work import EngineProfile
@@ -42,7 +44,7 @@ class Wants:
 
 
 def a_run(law: Wants, fortune: Fortune, first: int, rules: dict[str, Rule] | None = None, start_s: float = 60.0) -> Run:
-    fleet = Fleet({SPOT: ENGINE}, lambda _: start_s, {SPOT: first}, rules)
+    fleet = Fleet({SPOT: ENGINE}, lambda _: start_s, {SPOT: first}, rules=rules)
     run = Run(Setup(ENGINE, start_s, 1, 10, first), law, fleet)
     befall(run, fortune, [SPOT], 1)
     return run
@@ -183,3 +185,25 @@ def test_on_demand_stands_in_for_spot_that_cannot_be_had() -> None:
         assert set(outcome.billed["sim-gpu-spot"]) == {0} and max(outcome.billed["sim-gpu-on-demand"]) >= 2
         assert any(record["plan"]["status"]["desired"]["spot"] for record in operator.decisions.records)
         assert "on-demand stands in" in str(list(operator.decisions.records))
+
+
+def test_a_pod_that_is_deleted_is_a_replica_that_goes_and_is_made_anew() -> None:
+    """What releases a stuck pod is a deletion."""
+    with an_operator(Fortune(), [(4.0, 900.0)]) as (operator, through):
+        decide = operator.decide
+        deleted: list[str] = []
+
+        def deleting(seen: Observation) -> object:
+            if seen.now == 600.0:
+                pods = asyncio.run(operator.cluster.list(kinds.PODS))
+                deleted.append(min(pod["metadata"]["name"] for pod in pods))
+                asyncio.run(operator.cluster.delete(kinds.PODS, "default", deleted[0], grace_s=0))
+            return decide(seen)
+
+        operator.decide = deleting  # type: ignore[method-assign, assignment]
+        outcome = through()
+        ready = {round(at): ready for at, ready, _ in outcome.replicas}
+        assert ready[605] == ready[595] - 1 and ready[700] >= ready[595]
+        assert len(outcome.arrived) + outcome.refused == 3600 and outcome.lost == 0
+        left = asyncio.run(operator.cluster.list(kinds.PODS))
+        assert deleted[0] not in [pod["metadata"]["name"] for pod in left]

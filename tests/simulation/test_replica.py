@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.planning.work import EngineProfile
+from forebay.simulation.queues import Rule
 from forebay.simulation.replica import Replica
 from forebay.simulation.request import Request
 
@@ -92,3 +93,28 @@ def test_who_is_lost_with_a_server_is_named() -> None:
     for request in requests:
         replica.take(request, request.arrived)
     assert {id(r) for r in replica.lose_all()} == {id(r) for r in requests} and replica.next_at == inf
+
+
+def test_a_higher_priority_is_served_first_and_inside_a_class_whoever_came_first() -> None:
+    rules = {"now": Rule(priority=10), "later": Rule(priority=-5)}
+    replica = Replica(1, EngineProfile(0.1, 0.0, 0.0, 1), 0.0, 0.0, rules=rules)
+    names = ["later", "later", "unnamed", "now", "now"]
+    requests = [Request(0.01 * i, 10, 2, name) for i, name in enumerate(names)]
+    for request in requests:
+        replica.take(request, request.arrived)
+    while replica.next_at < inf:
+        replica.advance(replica.next_at)
+    # The first had a place already; nobody is thrown out of one.
+    assert [r.arrived for r in sorted(requests, key=lambda r: r.first_token)] == [0.0, 0.03, 0.04, 0.02, 0.01]
+
+
+@pytest.mark.parametrize("depth", [0, 3])
+def test_a_full_line_turns_away_its_own_class_alone(depth: int) -> None:
+    rules = {"short": Rule(priority=1, max_depth=depth)}
+    replica = Replica(1, EngineProfile(0.1, 0.0, 0.0, 2), 0.0, 0.0, rules=rules)
+    for i in range(10):
+        replica.take(Request(0.001 * i, 10, 5, "short"), 0.001 * i)
+    assert len(replica.refused) == 8 - depth and replica.in_flight == 2 + depth
+    for i in range(10):
+        replica.take(Request(0.01 + 0.001 * i, 10, 5, "long"), 0.01 + 0.001 * i)
+    assert len(replica.refused) == 8 - depth and replica.in_flight == 12 + depth

@@ -5,12 +5,18 @@ from __future__ import annotations
 import gzip
 import itertools
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from forebay.planning.work import EngineProfile
 from forebay.simulation.arrivals import renewal, stages
-from forebay.simulation.files import WorkloadError
+from forebay.simulation.files import Position, WorkloadError
+from forebay.simulation.laws.static import Static
+from forebay.simulation.lengths import read_lengths
+from forebay.simulation.request import Request
+from forebay.simulation.run import Run, Setup
 from forebay.simulation.workload import read, read_rates
 
 OURS = "arrival_time_s,input_tokens,output_tokens,class,tenant\n"
@@ -70,6 +76,9 @@ def test_public_formats_load_as_they_are(tmp_path: Path, name: str, text: str, p
         ("a.csv", "", "a.csv, line 1: no column for"),
         ("a.csv", b"\x00\xff\xfe\x01", "a.csv"),
         ("a.csv", gzip.compress(OURS.encode() * 500)[:40], "a.csv ends in the middle"),
+        ("a.csv", gzip.compress(OURS.encode(), mtime=0)[:10] + b"\xff" * 40, "a.csv is damaged"),
+        ("a.csv", OURS + "0,1,1,,\n90000,1,1,,\n", "a.csv, line 3: arrives 25h after the one before it"),
+        ("a.csv", "num_prefill_tokens,num_decode_tokens\n5,6\n", "line 1: no column for arrival_time_s: there is num_prefill_tokens, num_"),
         ("a.jsonl", "{]\n", "a.jsonl, line 1: not JSON"),
         ("a.jsonl", "[1]\n", "a.jsonl, line 1: not an object"),
         ("a.jsonl", "[" * 100_000 + "\n", "a.jsonl, line 1: not JSON"),
@@ -114,6 +123,9 @@ def test_rates_are_linear_between_the_middles_of_their_steps(tmp_path: Path) -> 
         ("ts_s,total_rate_rps\n1,2\n1,2\n", "line 3: ts_s does not rise"),
         ("ts_s,total_rate_rps\n1,-2\n", "line 2"),
         ("ts_s,total_rate_rps\n1,2\n", "at least two rows"),
+        ("ts_s,total_rate_rps\n0,2\n600,2\n1800,2\n", "line 4: 1200 s after the line above, where steps are 600 s: fill the gap in"),
+        ("ts_s,total_rate_rps\n0,0\n600,0\n", "every rate is 0"),
+        ('ts_s,total_rate_rps\n0,"' + "2" * 200_000 + '"\n', "line 2: field larger than field limit"),
     ],
 )
 def test_rates_that_cannot_be_used_are_named(tmp_path: Path, text: str, told: str) -> None:
@@ -130,3 +142,70 @@ def test_arrivals_follow_their_rate(cv: float) -> None:
     # Three standard deviations of a renewal process's counts.
     for count, mean in zip(counts, (6000, 24000, 15000), strict=True):
         assert abs(count - mean) < 3 * cv * mean**0.5 + 10
+
+
+def test_lines_that_are_late_by_no_more_than_is_allowed_for_are_put_into_order(tmp_path: Path) -> None:
+    path = a_file(tmp_path, OURS + "".join(f"{at},{1 + n},1,,\n" for n, at in enumerate((10, 12, 11, 11, 15, 13.5, 20))))
+    assert [(r.arrived, r.input_tokens) for r in read(path, disorder_s=2.0)] == [
+        *((0, 1), (1, 3), (1, 4), (2, 2), (3.5, 6), (5, 5), (10, 7)),
+    ]
+    with pytest.raises(WorkloadError, match=r"line 7: arrives 1\.5 s before a line above, and 1 s are allowed for"):
+        list(read(path, disorder_s=1.0))
+
+
+def test_lines_out_of_order_are_streamed_too(tmp_path: Path) -> None:
+    path = a_file(tmp_path, OURS + "".join(f"{i + (5 if i % 7 == 0 else 0)},100,100,,\n" for i in range(100_000)))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read(path, disorder_s=10.0)) == 100_000
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_run_keeps_a_few_numbers_of_each_request_and_not_the_request() -> None:
+    """Gigabytes of requests: 33 bytes of each are kept for the quantiles."""
+
+    def requests(count: int) -> Iterator[Request]:
+        return (Request(0.05 * i, 10, 2) for i in range(count))
+
+    setup = Setup(EngineProfile(0.01, 0.0, 0.0, 8), 10.0, 1, 1, 1)
+    Run(setup, Static(1)).through(requests(100))
+    peaks = []
+    for count in (20_000, 60_000):
+        tracemalloc.start()
+        try:
+            assert len(Run(setup, Static(1)).through(requests(count)).arrived) == count
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert (peaks[1] - peaks[0]) / 40_000 < 60
+
+
+def test_how_much_of_a_file_is_read_is_known_while_it_is(tmp_path: Path) -> None:
+    path = a_file(tmp_path, OURS + "".join(f"{i},100,100,,\n" for i in range(50_000)))
+    position = Position()
+    shares = [position.share for _ in read(path, position=position)]
+    assert shares == sorted(shares) and shares[0] < 0.1 and 0.4 < shares[25_000] < 0.6 and position.share == 1.0
+
+
+@pytest.mark.parametrize("header", ["input_tokens,output_tokens", "num_prefill_tokens,num_decode_tokens,num_total_tokens,pd_ratio"])
+def test_lengths_are_drawn_row_by_row(tmp_path: Path, header: str) -> None:
+    extra = "" if header.startswith("input") else ",9,1.5"
+    path = a_file(tmp_path, header + "\n" + "".join(f"{n},{10 * n}{extra}\n" for n in (1, 2, 3)))
+    drawn = list(itertools.islice(read_lengths(path).drawn(seed=3), 600))
+    assert set(drawn) == {(1, 10), (2, 20), (3, 30)} and all(150 < drawn.count(pair) < 250 for pair in set(drawn))
+    assert drawn == list(itertools.islice(read_lengths(path).drawn(seed=3), 600))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a,b\n1,2\n", "line 1: no column for input_tokens and output_tokens: there is a, b"),
+        ("input_tokens,output_tokens\n1,2\n1,-2\n", "line 3: not two counts from 0"),
+        ("input_tokens,output_tokens\n", "there are no lengths in it"),
+    ],
+)
+def test_lengths_that_cannot_be_used_are_named(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(WorkloadError, match=told):
+        read_lengths(a_file(tmp_path, text))

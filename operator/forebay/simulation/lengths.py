@@ -58,7 +58,7 @@ def read_lengths(path: Path, seed: int = 1) -> Lengths:
                 elif (place := chance.randrange(count + 1)) < MOST_KEPT:
                     inputs[place], outputs[place] = one, other
         except csv.Error as error:
-            raise WorkloadError(f"{path.name}, line {reader.line_num}: {error}") from error
+            raise WorkloadError(f"{path.name}, line {reader.line_num + 1}: {error}") from error
     if not inputs:
         raise WorkloadError(f"{path.name}: there are no lengths in it")
     return Lengths(inputs, outputs)

@@ -68,8 +68,6 @@ class Outcome:
     input_tokens: int = 0
     output_tokens: int = 0
     """Of all that were answered."""
-    tokens_of: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """The same by class."""
     paid_s: dict[str, float] = field(default_factory=dict)
     """Replica-seconds by variant."""
     replicas: list[tuple[float, int, int]] = field(default_factory=list)
@@ -238,8 +236,6 @@ class Run:
         first, per_token = request.time_to_first_token_s, request.per_output_token_s
         self.outcome.input_tokens += request.input_tokens
         self.outcome.output_tokens += request.output_tokens
-        read, written = self.outcome.tokens_of.get(request.batch_class, (0, 0))
-        self.outcome.tokens_of[request.batch_class] = read + request.input_tokens, written + request.output_tokens
         self.outcome.arrived.append(request.arrived)
         self.outcome.first_token_s.append(first)
         self.outcome.per_token_s.append(per_token)

@@ -15,7 +15,7 @@ from forebay.adapters.cluster import Object
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import Task
 from forebay.planning.limits import replicas_per_node
-from forebay.planning.sizing import Demanded, Infeasible, replicas_for
+from forebay.planning.sizing import capacity_rps
 from forebay.planning.snapshot import SPOT
 from forebay.planning.target import promises
 from forebay.planning.variants import engine_profile
@@ -37,8 +37,6 @@ Document = dict[str, Any]
 
 MOST_EVENTS = 500
 """Of what befell replicas the last so many are listed."""
-
-MOST_REPLICAS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,16 +160,11 @@ def _prices(operator: SimulatedOperator) -> dict[str, tuple[str, float | None]]:
 
 
 def _one_holds(operator: SimulatedOperator, profile: EngineProfile, outcome: Outcome) -> float:
-    """Prompt tokens/s that one replica holds within every promise, by the sizing, for requests as they came; 0 where none can."""
-    counts = Counter(outcome.classes)
-    shares = [(name, counts[number], *outcome.tokens_of[name]) for number, name in enumerate(outcome.class_names)]
-    loads = {name: Load(n / max(1.0, outcome.span_s), read / n, written / n) for name, n, read, written in shares}
-    wanted = tuple(Demanded(loads[name], promises(spec), spec.queue.max_wait) for name, spec in operator.classes().items() if name in loads)
-    try:
-        sizing = replicas_for(wanted, profile, max_replicas=MOST_REPLICAS)
-    except Infeasible:
-        return 0.0
-    return sizing.per_replica_rps * outcome.input_tokens / max(1, len(outcome.arrived))
+    """Prompt tokens/s that one replica alone holds within every promise, by the sizing, for requests like the mean one; 0 where none."""
+    answered = max(1, len(outcome.arrived))
+    mean = Load(0.0, outcome.input_tokens / answered, outcome.output_tokens / answered)
+    promised = tuple(promise for spec in operator.classes().values() for promise in promises(spec))
+    return capacity_rps(mean, profile, promised) * mean.input_tokens
 
 
 def _of_metric(outcome: Outcome, metric: Metric) -> Iterable[float]:

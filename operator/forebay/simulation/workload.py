@@ -85,7 +85,7 @@ def _csv_rows(lines: io.TextIOBase, name: str) -> Iterator[tuple[int, Columns, R
                 raise WorkloadError(f"{name}, line {reader.line_num}: {len(cells)} cells where the header has {len(header)}")
             yield reader.line_num, columns, dict(zip(header, cells, strict=True))
     except csv.Error as error:
-        raise WorkloadError(f"{name}, line {reader.line_num}: {error}") from error
+        raise WorkloadError(f"{name}, line {reader.line_num + 1}: {error}") from error
 
 
 def _json_lines(lines: io.TextIOBase, name: str) -> Iterator[tuple[int, Columns, Row]]:
@@ -167,7 +167,7 @@ def _rate_rows(lines: io.TextIOBase, name: str) -> Iterator[tuple[int, float, fl
                 raise WorkloadError(f"{name}, line {reader.line_num}: ts_s and total_rate_rps must be numbers, the rate from 0")
             yield reader.line_num, at, rate, cv or 1.0
     except csv.Error as error:
-        raise WorkloadError(f"{name}, line {reader.line_num}: {error}") from error
+        raise WorkloadError(f"{name}, line {reader.line_num + 1}: {error}") from error
 
 
 def read_rates(path: Path, max_cv: float = MAX_CV) -> Rates:
