@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from forebay.adapters.metrics import Target
 from forebay.adapters.prometheus import PrometheusMetrics
 from forebay.planning.snapshot import Demand
 
@@ -75,8 +76,15 @@ def serving(prometheus: Prometheus) -> Iterator[str]:
         thread.join()
 
 
-def ask(metrics: PrometheusMetrics, pool: str = "chat", now: float = NOW) -> Demand | None:
-    return asyncio.run(metrics.demand("default", pool, [], now))
+def replicas(*names: str) -> list[Target]:
+    return [Target(name, "10.0.0.1", 9400, None) for name in names]
+
+
+PODS = replicas("chat-1", "chat-2", "chat-3")
+
+
+def ask(metrics: PrometheusMetrics, pool: str = "chat", now: float = NOW, targets: list[Target] = PODS) -> Demand | None:
+    return asyncio.run(metrics.demand("default", pool, targets, now))
 
 
 def test_answers_become_demand() -> None:
@@ -92,6 +100,7 @@ def test_answers_become_demand() -> None:
     assert (found.measured_at, found.source, found.replicas_reporting) == (NOW - 5, "prometheus", 3)
     assert found.config_hashes == {"abc": 2, "def": 1}
     assert all('{namespace="default",forebay_pool="chat"}' in q for q in prometheus.queries)
+    assert found.told_apart and not found.strangers
 
 
 def test_no_series_is_no_answer() -> None:

@@ -29,6 +29,13 @@ OPERATOR = ["operator", "--image", "forebay:1"]
         ([*OPERATOR, "--lease-seconds", "1ms"], "argument --lease-seconds: must be at least 1s"),
         ([*OPERATOR, "--prometheus", "prometheus:9090"], "'prometheus:9090' is not a URL such as http://prometheus:9090"),
         ([*OPERATOR, "--prometheus", "http://host:port"], "'http://host:port' is not a URL"),
+        (
+            [*OPERATOR, "--prometheus-matchers", "cluster"],
+            "argument --prometheus-matchers: 'cluster' is not LABEL=VALUE, such as cluster=eu-1",
+        ),
+        ([*OPERATOR, "--prometheus-matchers", "namespace=a"], "pools and classes are told apart by namespace"),
+        ([*OPERATOR, "--prometheus-matchers", "cluster="], "the value of cluster must be 1 to 253 printable characters"),
+        ([*OPERATOR, "--prometheus-matchers", "cluster=eu-1"], "--prometheus-matchers goes with --prometheus URL"),
         ([*OPERATOR, "--namespace", "A b"], "argument --namespace: 'A b' is no namespace"),
         ([*OPERATOR, "--lease-namespace", ""], "argument --lease-namespace: '' is no namespace"),
         (["sidecar", "--engine", "127.0.0.1:²"], "--engine: '127.0.0.1:²' is not HOST:PORT"),

@@ -18,6 +18,7 @@ from forebay.api.inference_pool import InferencePoolSpec
 from forebay.api.routing_policy import RoutingPolicySpec
 from forebay.dataplane.gateway import config as gateway_config
 from forebay.dataplane.sidecar import config as sidecar_config
+from forebay.planning.backfill import missing
 from forebay.planning.planner import plan
 from forebay.planning.routing import GatewaySnapshot, PolicyView, PoolView, plan_gateway
 from forebay.planning.sidecar_config import compile_sidecar
@@ -59,7 +60,7 @@ KARPENTER: Object = {
         "maxReplicas": 20,
         "paused": False,
         "scaleDown": {"stabilization": "5m"},
-        "forecast": {"mode": "Auto", "coverage": 0.9},
+        "forecast": {"mode": "Auto", "coverage": 0.9, "history": "336h"},
     },
     "capacity": {
         "accelerators": [
@@ -145,8 +146,8 @@ def outcomes(world: str, spec: Object) -> list[Any]:
             {"demand": demand(12), **AHEAD},
         )
     ):
-        decided = plan(Snapshot(now=NOW, pool=POOL, spec=pool, classes=classes, settings=Settings(sidecar_image="i"), **fields))
-        found.append(decided.model_dump(mode="json", by_alias=True))
+        snapshot = Snapshot(now=NOW, pool=POOL, spec=pool, classes=classes, settings=Settings(sidecar_image="i"), **fields)
+        found += [plan(snapshot).model_dump(mode="json", by_alias=True), missing(snapshot)]
     document = compile_sidecar(POOL, pool, classes)
     if document is not None:
         sidecar_config.parse(document)

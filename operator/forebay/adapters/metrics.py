@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from forebay.planning.snapshot import Demand
+from forebay.planning.snapshot import ClassHistory, Demand
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,25 @@ class Metrics(Protocol):
 
     def forget(self, namespace: str, pool: str) -> None:
         """The pool is gone."""
+
+
+class History(Protocol):
+    """What was measured of a pool's classes before."""
+
+    async def read(self, namespace: str, pool: str, since: Mapping[str, float], now: float) -> dict[str, ClassHistory]:
+        """The past of these classes from then until now, or until a moment ago; without those that cannot be told yet."""
+
+    def forget(self, namespace: str, pool: str) -> None:
+        """The pool is gone."""
+
+
+class NoHistory:
+    """Nobody has kept any."""
+
+    async def read(self, namespace: str, pool: str, since: Mapping[str, float], now: float) -> dict[str, ClassHistory]:
+        return {}
+
+    def forget(self, namespace: str, pool: str) -> None: ...
 
 
 class MetricsInMemory:

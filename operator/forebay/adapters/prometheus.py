@@ -1,26 +1,37 @@
-"""Demand from a Prometheus that scrapes the sidecars. The client blocks, so it works in a thread."""
+"""Demand from a Prometheus that scrapes the sidecars.
+
+A Prometheus may hold series of another cluster with the same names, and of pods that are gone. Pods are told apart by the label `pod`: what
+is not of the pool's own is left out. Where that label is missing, more replicas than there are pods make the whole answer void: held is
+better than sized for somebody else's demand.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import math
-from typing import Any
+import re
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
-from prometheus_api_client import PrometheusConnect
-from prometheus_api_client.exceptions import PrometheusApiClientException
-from requests import RequestException
-from urllib3.util.retry import Retry
-
-from forebay.adapters import scrape
+from forebay.adapters import promql, scrape
 from forebay.adapters.metrics import Target
+from forebay.adapters.promql import FAILURES, PromQL, Row
 from forebay.planning import series
-from forebay.planning.snapshot import Demand
+from forebay.planning.snapshot import ClassDemand, Demand
 
 WINDOW_S = 60.0
-TIMEOUT_S = 5
+PATIENCE_S = 8.0
+"""All of a pool's queries together may take so long."""
 PAUSE_S = 10.0
 """After a failure nobody asks for this long: pools are planned meanwhile, on answers that age, instead of waiting for one more."""
+LOOKBACK_S = 300.0
+"""A series without new samples is answered for so long: a pod that went within it is still the pool's."""
+MAX_LEFT_OUT = 50
+"""Pods that a query can leave out by name."""
+THREADS = 4
 
 _log = logging.getLogger(__name__)
 
@@ -35,75 +46,106 @@ _RATES = {
 _GAUGES = (series.QUEUE_DEPTH, series.IN_FLIGHT)
 
 
+@dataclass(slots=True)
+class _Pool:
+    """The pods that were a pool's, when each was seen last, and the last answer."""
+
+    seen: dict[str, float] = field(default_factory=dict)
+    answer: Demand | None = None
+
+
 class PrometheusMetrics:
     """Metrics by PromQL. Series are told apart by the labels `namespace` and `forebay_pool` that a PodMonitor's relabelling adds."""
 
-    def __init__(self, url: str, window_s: float = WINDOW_S) -> None:
-        self._prometheus = PrometheusConnect(url=url, retry=Retry(total=0), timeout=TIMEOUT_S)
-        self._window_s = window_s
+    def __init__(self, url: str, window_s: float = WINDOW_S, matchers: Mapping[str, str] | None = None) -> None:
+        self._promql, self._window_s, self._matchers = PromQL(url), window_s, dict(matchers or {})
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prometheus")
         self._failed_at = -math.inf
-        self._answers: dict[tuple[str, str], Demand] = {}
+        self._pools: dict[tuple[str, str], _Pool] = {}
 
     def forget(self, namespace: str, pool: str) -> None:
-        self._answers.pop((namespace, pool), None)
+        self._pools.pop((namespace, pool), None)
 
     async def demand(self, namespace: str, pool: str, targets: list[Target], now: float) -> Demand | None:
-        answer = None if 0 <= now - self._failed_at < PAUSE_S else await self._asked(namespace, pool, now)
-        if answer is not None:
-            self._answers[namespace, pool] = answer
-        return self._answers.get((namespace, pool))
+        kept = self._pools.setdefault((namespace, pool), _Pool())
+        kept.seen = {pod: at for pod, at in kept.seen.items() if now - at < LOOKBACK_S} | {t.pod: now for t in targets}
+        if not 0 <= now - self._failed_at < PAUSE_S:
+            answer = await self._asked(namespace, pool, frozenset(kept.seen), now)
+            kept.answer = answer or kept.answer
+        return kept.answer
 
-    async def _asked(self, namespace: str, pool: str, now: float) -> Demand | None:
+    async def _asked(self, namespace: str, pool: str, own: frozenset[str], now: float) -> Demand | None:
+        select = promql.selector(namespace, pool, self._matchers)
+        asking = asyncio.get_running_loop().run_in_executor(self._threads, self._ask, select, own, now)
         try:
-            return await asyncio.to_thread(self._ask, namespace, pool, now)
-        except (
-            PrometheusApiClientException,
-            RequestException,
-            LookupError,
-            TypeError,
-            ValueError,
-            AttributeError,
-            RecursionError,
-        ) as error:
+            return await asyncio.wait_for(asking, PATIENCE_S)
+        except FAILURES as error:
             _log.warning("Prometheus could not be asked: %s", error)
             self._failed_at = now
             return None
 
-    def _query(self, promql: str) -> list[dict[str, Any]]:
-        """The rows of an answer that have a number which can be counted with."""
-        rows: list[dict[str, Any]] = self._prometheus.custom_query(promql, params={"timeout": f"{TIMEOUT_S}s"})
-        return [row for row in rows if scrape.countable(float(row["value"][1]))]
+    def _ask(self, select: str, own: frozenset[str], now: float) -> Demand | None:
+        until = time.monotonic() + PATIENCE_S
 
-    def _ask(self, namespace: str, pool: str, now: float) -> Demand | None:
-        select = f'{{namespace="{namespace}",forebay_pool="{pool}"}}'
-        newest = self._query(f"max(timestamp({series.ARRIVALS}{select}))")
+        def query(text: str) -> list[Row]:
+            """The rows of an answer that have a number which can be counted with."""
+            return [row for row in self._promql.instant(text, until) if scrape.countable(float(row["value"][1]))]
+
+        who = _told_apart(query(f"count by (pod,hash) ({series.CONFIG_INFO}{select}}})"), own)
+        select += f",pod!~{promql.quoted('|'.join(map(re.escape, who.strangers)))}}}" if who.strangers else "}"
+        newest = query(f"max(timestamp({series.ARRIVALS}{select}))")
         if not newest:
             return None
+        found = Demand(
+            measured_at=min(now, float(newest[0]["value"][1])),
+            window_s=self._window_s,
+            source="prometheus",
+            replicas_reporting=sum(who.hashes.values()),
+            strangers=len(who.strangers),
+            told_apart=sum(who.hashes.values()) <= len(own) and len(who.strangers) <= MAX_LEFT_OUT,
+            config_hashes=who.hashes,
+        )
+        if not found.told_apart:
+            return found
+        spread = _spread(query(f"stdvar(sum by (pod) ({series.IN_FLIGHT}{select} + {series.QUEUE_DEPTH}{select}))"), found.replicas_reporting)
+        return found.model_copy(update={"classes": self._classes(query, select), "in_flight_variance": spread})
+
+    def _classes(self, query: Callable[[str], list[Row]], select: str) -> dict[str, ClassDemand]:
         window = f"[{self._window_s:.0f}s]"
         total: dict[scrape.Sample, float] = {}
         for metric, labels in _RATES.items():
-            for row in self._query(f"sum by ({','.join(labels)}) (rate({metric}{select}{window}))"):
+            for row in query(f"sum by ({','.join(labels)}) (rate({metric}{select}{window}))"):
                 further = row["metric"].get(labels[1], "") if len(labels) > 1 else ""
-                further = "+Inf" if further == "+Inf" else further
                 total[metric, row["metric"].get("batch_class", ""), further] = float(row["value"][1]) * self._window_s
         gauges = {
             (metric, row["metric"].get("batch_class", ""), ""): float(row["value"][1])
             for metric in _GAUGES
-            for row in self._query(f"sum by (batch_class) ({metric}{select})")
+            for row in query(f"sum by (batch_class) ({metric}{select})")
         }
-        hashes = {
-            row["metric"].get("hash", ""): int(float(row["value"][1]))
-            for row in self._query(f"count by (hash) ({series.CONFIG_INFO}{select})")
-        }
-        taken = self._query(f"stdvar(sum by (pod) ({series.IN_FLIGHT}{select} + {series.QUEUE_DEPTH}{select}))")
-        replicas = sum(hashes.values())
-        names = sorted({series[1] for series in (*total, *gauges) if series[1]})
-        return Demand(
-            measured_at=min(now, float(newest[0]["value"][1])),
-            window_s=self._window_s,
-            source="prometheus",
-            replicas_reporting=replicas,
-            in_flight_variance=round(float(taken[0]["value"][1]) * replicas / (replicas - 1), 4) if taken and replicas > 1 else None,
-            classes={name: scrape.class_demand(name, total, gauges, self._window_s) for name in names},
-            config_hashes=hashes,
-        )
+        names = sorted({sample[1] for sample in (*total, *gauges) if sample[1]})
+        return {name: scrape.class_demand(name, total, gauges, self._window_s) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class _Reporting:
+    """Replicas of the pool by the hash of the configuration they have loaded, and pods that report as if they were the pool's."""
+
+    hashes: dict[str, int]
+    strangers: tuple[str, ...]
+
+
+def _spread(rows: list[Row], replicas: int) -> float | None:
+    """The variance between replicas, of which PromQL gives the mean square."""
+    return round(float(rows[0]["value"][1]) * replicas / (replicas - 1), 4) if rows and replicas > 1 else None
+
+
+def _told_apart(rows: list[Row], own: frozenset[str]) -> _Reporting:
+    hashes: dict[str, int] = {}
+    strangers = set()
+    for row in rows:
+        pod, name = row["metric"].get("pod", ""), row["metric"].get("hash", "")
+        if pod and pod not in own:
+            strangers.add(pod)
+        else:
+            hashes[name] = hashes.get(name, 0) + int(float(row["value"][1]))
+    return _Reporting(hashes, tuple(sorted(strangers)))

@@ -60,6 +60,7 @@ class Reason(StrEnum):
     NO_SAMPLES = "NoSamples"
     NO_GATEWAY = "NoGateway"
     GATEWAYS_SILENT = "GatewaysSilent"
+    FOREIGN_SERIES = "ForeignSeries"
     FORECAST_CALIBRATED = "Calibrated"
     FORECAST_LEARNING = "Learning"
     FORECAST_DRIFTED = "Drifted"
@@ -109,6 +110,7 @@ EVENTS: dict[str, str] = {
     "PartitioningFailed": "mig-manager answered failed for a node",
     "PartitioningStuck": "a node's layout did not change in time",
     "Drifted": "a forecast's bounds did not hold as declared for a day: what is measured sizes the pool until they do",
+    "HistoryRead": "the past of a class that is new, or minutes that were missed, were read from Prometheus for its forecast",
     "UnknownClass": "a class that the pool names does not exist; without any nothing is started",
     "InvalidSpec": "the object cannot be read; nothing is done with it",
     "ApplyFailed": "the API server refuses an object that is needed; the message has its words",

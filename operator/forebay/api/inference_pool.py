@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from forebay.api.meta import Duration, K8sModel, ModelId, Name, ObjectMeta, cel, listmap, rules
+from forebay.api.meta import Duration, HistoryDuration, K8sModel, ModelId, Name, ObjectMeta, cel, listmap, rules
 from forebay.api.pod_template import checked
 from forebay.api.pool_capacity import (
     FULL,
@@ -165,6 +165,13 @@ class Forecasting(K8sModel):
             " against an idle replica decides (objectives.missUsdPer1k and usdPerHour), or it is 0.9 where either is unknown.",
         ),
     ] = None
+    history: Annotated[
+        HistoryDuration,
+        Field(
+            description="How far back the past is read where the operator has a Prometheus: for a class that is new to it, and for minutes"
+            " that it missed. From 1h to 1440h."
+        ),
+    ] = 336 * 3600.0
 
 
 class Scaling(K8sModel):

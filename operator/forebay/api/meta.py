@@ -72,6 +72,19 @@ BatchWindow = Annotated[
 ]
 """A duration of at most a minute."""
 
+HistoryDuration = Annotated[
+    Duration,
+    WithJsonSchema(
+        _duration_schema(
+            cel(
+                f"!self.matches(r'{_BOUNDED_DURATION}') || (duration(self) >= duration('1h') && duration(self) <= duration('1440h'))",
+                "must be from 1h to 1440h (60 days); days are written in hours, such as 336h for two weeks",
+            )
+        )
+    ),
+]
+"""A duration from an hour to 60 days."""
+
 ModelId = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[!-~]([ -~]*[!-~])?$")]
 """What a model may be called: it stands in headers, so it is printable ASCII without spaces around it."""
 

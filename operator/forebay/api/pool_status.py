@@ -68,6 +68,7 @@ class ClassForecastStatus(K8sModel):
         float | None, Field(description="Share of the last day that it held; absent before the first bound came due.")
     ] = None
     model: Annotated[str, Field(description="Longest season in use: `trend`, `day` or `week`.")] = ""
+    history: Annotated[str, Field(description="How long the class has been seen, what was read from a Prometheus included.")] = ""
     drives: Annotated[bool, Field(description="Whether it sizes the pool; ForecastCalibrated says why not.")] = False
     input_tokens_per_second: Annotated[TokensForecast | None, Field(description="Prefill: tokens that are read.")] = None
     output_tokens_per_second: Annotated[TokensForecast | None, Field(description="Decode: tokens that are written.")] = None

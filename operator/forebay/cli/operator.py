@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from forebay.cli.values import PORT, given, namespace, seconds, some_time, url
+from forebay.cli.values import PORT, given, matcher, namespace, seconds, some_time, url
+from forebay.runtime.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interval", type=some_time, default=15.0, metavar="TIME", help="time between two plans of a pool (default 15s)")
     parser.add_argument("--prometheus", type=url, metavar="URL", help="read demand from this Prometheus instead of scraping the sidecars")
     parser.add_argument(
+        "--prometheus-matchers",
+        type=matcher,
+        action="append",
+        default=[],
+        metavar="LABEL=VALUE",
+        help="only series with this label, such as cluster=eu-1, where a Prometheus holds those of several clusters (may be repeated)",
+    )
+    parser.add_argument(
         "--decisions", default="-", metavar="FILE", help="where decision records go, one JSON line each; - is standard output (default)"
     )
     parser.add_argument(
@@ -53,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     from forebay.reconcile.run import Options, main
     from forebay.runtime.logs import configure
 
+    if args.prometheus_matchers and not args.prometheus:
+        raise UsageError("--prometheus-matchers goes with --prometheus URL")
     configure(args.log_level)
     values = {k: v for k, v in vars(args).items() if k in Options.__dataclass_fields__}
     return main(Options(**values))

@@ -73,6 +73,18 @@ def namespace(text: str) -> str:
     return text
 
 
+def matcher(text: str) -> tuple[str, str]:
+    """A label of series and the value that it is to have, such as cluster=eu-1."""
+    name, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]{0,62}", name):
+        raise argparse.ArgumentTypeError(f"{text!r} is not LABEL=VALUE, such as cluster=eu-1")
+    if name in ("namespace", "pod", "forebay_pool", "batch_class", "outcome", "token_type", "met", "le", "hash"):
+        raise argparse.ArgumentTypeError(f"pools and classes are told apart by {name}: match another label, such as cluster")
+    if not value or len(value) > 253 or not value.isprintable():
+        raise argparse.ArgumentTypeError(f"the value of {name} must be 1 to 253 printable characters")
+    return name, value
+
+
 def url(text: str) -> str:
     """An address such as http://prometheus:9090."""
     try:

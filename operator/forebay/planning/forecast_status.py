@@ -23,6 +23,7 @@ def forecast_status(loads: Sequence[ClassLoad]) -> list[ClassForecastStatus]:
             coverage=load.expected.coverage.share,
             observed_coverage=None if load.expected.observed_coverage is None else round(load.expected.observed_coverage, 4),
             model=load.expected.input_tokens.model,
+            history=format_duration(load.expected.input_tokens.history_s),
             drives=load.expected.trusted,
             input_tokens_per_second=_tokens(load.expected.input_tokens),
             output_tokens_per_second=_tokens(load.expected.output_tokens) if load.expected.output_tokens else None,

@@ -44,7 +44,7 @@ def learn(
     known: Mapping[str, ClassForecast], demand: Demand, shapes: Mapping[str, Shape], classes: tuple[str, ...]
 ) -> dict[str, ClassForecast]:
     """The forecasts with one more measurement, for the first classes that there is a shape of."""
-    learned = {}
+    learned = {name: known[name] for name in classes[:MOST_CLASSES] if name in known}
     for name in [c for c in classes if c in shapes][:MOST_CLASSES]:
         measured, shape = demand.classes.get(name), shapes[name]
         before = known.get(name) or ClassForecast(input_tokens=fresh(), output_tokens=fresh())
@@ -52,6 +52,7 @@ def learn(
         learned[name] = ClassForecast(
             input_tokens=observe(before.input_tokens, demand.measured_at, rate * shape.input_tokens),
             output_tokens=observe(before.output_tokens, demand.measured_at, rate * shape.output_tokens),
+            read_s=before.read_s,
         )
     return learned
 

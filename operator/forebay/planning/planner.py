@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from forebay.api.inference_pool import ForecastMode, Mode
 from forebay.planning import mig, nodes, workload
+from forebay.planning.backfill import backfilled, told
 from forebay.planning.burstiness import dispersed
 from forebay.planning.decision import Action, Plan, Ref, apply
 from forebay.planning.demand import ClassLoad, loads, remembered
@@ -73,8 +74,8 @@ def plan(snapshot: Snapshot) -> Plan:
 
 
 def _observed(snapshot: Snapshot) -> Memory:
-    """The memory with what this snapshot adds: a demand point, request shapes, start times of replicas that became ready."""
-    memory = unbroken(snapshot)
+    """The memory with what this snapshot adds: a past, a demand point, request shapes, start times of replicas that became ready."""
+    memory = backfilled(unbroken(snapshot), snapshot.history)
     update = learn_starts(snapshot)
     if snapshot.demand is not None and snapshot.fresh:
         history, shapes = remembered(memory, snapshot.demand, snapshot.spec.classes)
@@ -107,7 +108,8 @@ def _why(snapshot: Snapshot, chosen: Chosen) -> tuple[str, ...]:
     """The sentences that lead to the decision. What the load would ask for is left out where there is no fresh load."""
     sized = chosen.sized.why if snapshot.fresh else ()
     verdict = chosen.placed.verdict
-    return (*sized, *chosen.held.why, *chosen.supplied, *chosen.placed.why, f"{verdict.reason}: {verdict.message}")[:MAX_WHY]
+    steps = (*sized, *chosen.held.why, *chosen.supplied, *chosen.placed.why, f"{verdict.reason}: {verdict.message}")
+    return (*told(snapshot), *steps)[:MAX_WHY]
 
 
 def _choose(snapshot: Snapshot) -> Chosen:

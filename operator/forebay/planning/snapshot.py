@@ -120,6 +120,7 @@ class Demand(K8sModel):
     """What is asked of the pool. No demand at all (None in the snapshot) is not zero demand.
 
     `in_flight_variance` is the variance between replicas of the requests that each has, waiting ones included.
+    `strangers` are replicas that report as if they were the pool's, and are left out; where they are not `told_apart`, nothing is believed.
     """
 
     measured_at: float
@@ -127,6 +128,8 @@ class Demand(K8sModel):
     source: str
     replicas_reporting: int
     in_flight_variance: float | None = None
+    strangers: int = 0
+    told_apart: bool = True
     classes: dict[str, ClassDemand] = {}
     config_hashes: dict[str, int] = {}
 
@@ -165,6 +168,30 @@ class ClassForecast(K8sModel):
 
     input_tokens: ForecastState
     output_tokens: ForecastState
+    read_s: float | None = None
+    """How long a past was read of it from a store of metrics; None where none has answered yet."""
+
+
+class MeasuredPast(K8sModel):
+    """Rates of one class in steps of `step_s` seconds from `start`, each a mean over its step, packed as `codes` has it.
+
+    `requests` arrived, `completed` were answered; tokens are of the latter. A step of which nothing is known is MISSING, not zero.
+    """
+
+    start: float
+    step_s: float
+    requests: str
+    completed: str
+    input_tokens: str
+    output_tokens: str
+
+
+class ClassHistory(K8sModel):
+    """What a store of metrics knows of one class since then, which was asked for; the finest steps last."""
+
+    since: float
+    source: str
+    parts: tuple[MeasuredPast, ...] = ()
 
 
 class Spread(K8sModel):
@@ -273,10 +300,11 @@ class Snapshot(K8sModel):
     backend_installed: bool = True
     demand: Demand | None = None
     gateways: AtGateways | None = None
+    history: dict[str, ClassHistory] = {}
     memory: Memory = Memory()
     settings: Settings
 
     @property
     def fresh(self) -> bool:
         """Whether the measured demand is young enough to act on."""
-        return self.demand is not None and self.now - self.demand.measured_at <= self.settings.stale_after_s
+        return self.demand is not None and self.demand.told_apart and self.now - self.demand.measured_at <= self.settings.stale_after_s

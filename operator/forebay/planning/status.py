@@ -18,6 +18,7 @@ from forebay.api.inference_pool import (
     VariantStatus,
 )
 from forebay.api.meta import format_duration
+from forebay.planning.backfill import notes as history_notes
 from forebay.planning.decision import Note, Verdict
 from forebay.planning.demand import ClassLoad
 from forebay.planning.forecast_status import forecast_status, forecast_verdict
@@ -26,6 +27,7 @@ from forebay.planning.placement import Placed, doomed
 from forebay.planning.sleep import asleep_verdict, heard_verdict
 from forebay.planning.snapshot import SPOT, ClassDemand, Memory, Snapshot
 from forebay.planning.starts import SLOWEST, quantile
+from forebay.planning.strangers import strange
 from forebay.planning.supply import named, unavailable_variants
 from forebay.planning.target import Sized
 from forebay.planning.variants import LABEL_POOL, Variant
@@ -181,14 +183,17 @@ def _fresh(facts: Facts) -> Verdict:
     if snapshot.demand is None:
         return _verdict(Type.METRICS_FRESH, None, Reason.NO_SAMPLES, "no sidecar has been measured yet; the pool is held as it is")
     age_s = snapshot.now - snapshot.demand.measured_at
+    if not snapshot.demand.told_apart:
+        return _verdict(Type.METRICS_FRESH, False, Reason.FOREIGN_SERIES, strange(snapshot.demand))
     if not snapshot.fresh:
         message = (
             f"the last measurement is {age_s:.0f} s old (limit {snapshot.settings.stale_after_s:.0f} s): the pool is held and never shrunk"
         )
         return _verdict(Type.METRICS_FRESH, False, Reason.STALE, message)
-    return _verdict(
-        Type.METRICS_FRESH, True, Reason.FRESH, f"{snapshot.demand.replicas_reporting} replicas measured by {snapshot.demand.source}"
-    )
+    measured = f"{snapshot.demand.replicas_reporting} replicas measured by {snapshot.demand.source}"
+    if snapshot.demand.strangers:
+        return _verdict(Type.METRICS_FRESH, True, Reason.FOREIGN_SERIES, f"{measured}; {strange(snapshot.demand)}")
+    return _verdict(Type.METRICS_FRESH, True, Reason.FRESH, measured)
 
 
 def _provisioned(facts: Facts) -> Verdict:
@@ -274,6 +279,7 @@ def _notes(facts: Facts) -> tuple[Note, ...]:
         notes.append(Note(type="Warning", reason=facts.sized.feasible.reason, message=facts.sized.feasible.message))
     if facts.placed.verdict.reason in (Reason.LIMITED, Reason.PRICE_UNKNOWN):
         notes.append(Note(type="Warning", reason=facts.placed.verdict.reason, message=facts.placed.verdict.message))
+    notes += history_notes(snapshot)
     told = forecast_verdict(snapshot, facts.loads)
     if told.status == "False":
         notes.append(Note(type="Warning", reason=told.reason, message=told.message))

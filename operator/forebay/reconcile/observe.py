@@ -14,6 +14,7 @@ from forebay.adapters.metrics import Target
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.canonical import bounded_name
 from forebay.api.inference_pool import FULL, InferencePoolSpec
+from forebay.planning.backfill import missing
 from forebay.planning.interruption import SIGNALS
 from forebay.planning.mig import ANNOTATION_CORDONED, LABEL_CONFIG, LABEL_STATE
 from forebay.planning.snapshot import (
@@ -83,7 +84,7 @@ async def pool_snapshot(world: World, key: Key, obj: Object, spec: InferencePool
     bodies = [b for b in world.view.of_pool(kinds.PODS, key.namespace, key.name) if b.get("status", {}).get("phase") not in _OVER]
     demand = await world.metrics.demand(key.namespace, key.name, [t for b in bodies if (t := target(b))], world.clock.now())
     known = classes(world)
-    return Snapshot(
+    snapshot = Snapshot(
         now=world.clock.now(),
         pool=identity(obj),
         spec=spec,
@@ -99,6 +100,9 @@ async def pool_snapshot(world: World, key: Key, obj: Object, spec: InferencePool
         memory=record.memory,
         settings=world.settings,
     )
+    since = missing(snapshot)
+    history = await world.history.read(key.namespace, key.name, since, snapshot.now) if since else {}
+    return snapshot.model_copy(update={"history": history})
 
 
 async def pool_record(world: World, key: Key, uid: str, deployed: int) -> PoolRecord:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from pydantic import ValidationError
 
 from forebay.adapters import cluster as kinds
@@ -23,6 +25,7 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
     if obj is None or "deletionTimestamp" in obj["metadata"]:
         world.pools.pop((key.namespace, key.name), None)
         world.metrics.forget(key.namespace, key.name)
+        world.history.forget(key.namespace, key.name)
         return None
     try:
         spec = InferencePoolSpec.model_validate(obj["spec"])
@@ -30,7 +33,8 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
         await report_invalid(world, obj, error)
         return None
     snapshot = await pool_snapshot(world, key, obj, spec)
-    decision = plan(snapshot)
+    # A long past takes a second of arithmetic, which is not to stop everybody else.
+    decision = await asyncio.to_thread(plan, snapshot) if snapshot.history else plan(snapshot)
     record = world.pools[key.namespace, key.name]
     saving = memory_writes(record, snapshot, decision)
     actions = due(decision.actions, record.applied, world.view, snapshot.now)

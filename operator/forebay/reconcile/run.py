@@ -18,7 +18,7 @@ from forebay.adapters.held import HeldByScrape
 from forebay.adapters.kube import KubeCluster
 from forebay.adapters.lease import LeaderLease, LeaseLost
 from forebay.adapters.loaded import LoadedByScrape
-from forebay.adapters.metrics import Metrics
+from forebay.adapters.metrics import History, Metrics, NoHistory
 from forebay.adapters.scrape import WINDOW_S, ScrapedMetrics
 from forebay.dataplane.http.admin import admin
 from forebay.dataplane.http.beside import beside
@@ -52,6 +52,7 @@ class Options:
     lease_seconds: float = 15.0
     interval: float = 15.0
     prometheus: str | None = None
+    prometheus_matchers: tuple[tuple[str, str], ...] | list[tuple[str, str]] = ()
     decisions: str = "-"
     mig_config_namespace: str = "gpu-operator"
     host: str = "0.0.0.0"  # noqa: S104
@@ -130,6 +131,7 @@ async def _work(
         cluster=cluster,
         view=view,
         metrics=_metrics(options, client),
+        history=_history(options),
         loaded=LoadedByScrape(client),
         held=HeldByScrape(client),
         clock=SystemClock(),
@@ -193,8 +195,16 @@ def _metrics(options: Options, client: Client) -> Metrics:
     if options.prometheus:
         from forebay.adapters.prometheus import PrometheusMetrics
 
-        return PrometheusMetrics(options.prometheus)
+        return PrometheusMetrics(options.prometheus, matchers=dict(options.prometheus_matchers))
     return ScrapedMetrics(client, window_s=max(WINDOW_S, 3 * options.interval))
+
+
+def _history(options: Options) -> History:
+    if options.prometheus:
+        from forebay.adapters.prometheus_history import PrometheusHistory
+
+        return PrometheusHistory(options.prometheus, dict(options.prometheus_matchers))
+    return NoHistory()
 
 
 def _decisions(where: str) -> DecisionLog:

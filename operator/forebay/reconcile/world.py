@@ -9,7 +9,7 @@ from forebay.adapters.cluster import Cluster
 from forebay.adapters.decisions import DecisionLog
 from forebay.adapters.held import Held, HeldFor
 from forebay.adapters.loaded import Loaded
-from forebay.adapters.metrics import Metrics
+from forebay.adapters.metrics import History, Metrics, NoHistory
 from forebay.planning.snapshot import Memory, Settings
 from forebay.reconcile.events import Recorder
 from forebay.reconcile.keys import Key
@@ -64,6 +64,7 @@ class World:
     decisions: DecisionLog
     recorder: Recorder
     settings: Settings
+    history: History = field(default_factory=NoHistory)
     backend_installed: bool = False
     namespaces: tuple[str, ...] = ()
     gateways: dict[tuple[str, str], Applied] = field(default_factory=dict)

@@ -47,7 +47,7 @@ def observe(state: ForecastState, at_s: float, value: float) -> ForecastState:
     Measurements of one step are averaged. A value that is no load (NaN, negative, beyond 1e12) changes nothing; nor does one older than the
     open step, unless ten in a row are: then the clock was set back, and the series goes on from there.
     """
-    if not (isfinite(value) and 0 <= value <= MAX_VALUE and 0 <= at_s <= MAX_AT_S):
+    if not is_load(at_s, value):
         return state
     if state.version != VERSION:
         state = fresh(state.step_s)
@@ -62,6 +62,11 @@ def observe(state: ForecastState, at_s: float, value: float) -> ForecastState:
     if step < state.step:
         return _set_back(state, step, opened)
     return _next(state, step, opened)
+
+
+def is_load(at_s: float, value: float) -> bool:
+    """Whether this may have been measured at such a time."""
+    return isfinite(value) and 0 <= value <= MAX_VALUE and 0 <= at_s <= MAX_AT_S
 
 
 def _set_back(state: ForecastState, step: int, opened: dict[str, float]) -> ForecastState:
@@ -83,10 +88,20 @@ def _next(state: ForecastState, step: int, opened: dict[str, float]) -> Forecast
         work = unpack(state)
     except ValueError:
         return fresh(state.step_s).model_copy(update={"since": step, **opened})
-    newest = work.horizons[0].newest(state.step)
-    gap = max(0, state.step - newest.target + work.horizons[0].steps - 1) if newest is not None else 0
-    work.close(state.step, gap, state.step - state.since, state.total / state.count)
+    if state.count:
+        close(work, state.step, state.since, state.total / state.count)
     return state.model_copy(update={**pack(work), **opened})
+
+
+def close(work: Working, step: int, since: int, value: float) -> None:
+    """A step ended with this mean; the series began at the step `since`."""
+    work.close(step, max(0, step - _last(work, step) - 1), step - since, value)
+
+
+def _last(work: Working, step: int) -> int:
+    """The step that was closed last before this one: that from which the newest forecasts were made."""
+    newest = work.horizons[0].newest(step)
+    return step - 1 if newest is None else newest.target - work.horizons[0].steps
 
 
 def predict(state: ForecastState, horizon_s: float, coverage: float) -> Forecast | None:

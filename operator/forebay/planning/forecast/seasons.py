@@ -50,12 +50,21 @@ class Seasons:
             for missed in range(step - gap, step):
                 ring[missed % len(ring)] = MISSING
         ring[step % len(ring)] = code_of(value)
+        self._count(step, 1, value)
+
+    def teach(self, first: int, steps: int, value: float) -> None:
+        """The mean of several steps within one slot: yesterday does not know them step by step."""
+        for missed in range(first, first + steps):
+            self.yesterday[missed % len(self.yesterday)] = MISSING
+        self._count(first, steps, value)
+
+    def _count(self, step: int, steps: int, value: float) -> None:
         slot = step * self.step_s // slot_s(self.step_s)
         if slot != self.slot:
             self._close()
             self.slot, self.total, self.count = slot, 0.0, 0
-        self.total += value
-        self.count += 1
+        self.total += value * steps
+        self.count += steps
 
     def _close(self) -> None:
         if self.count:

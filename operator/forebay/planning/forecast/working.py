@@ -152,13 +152,29 @@ class Working:
         self.mean += (known - self.mean) / min(self.closed, day_steps)
         self.peak = max(value, self.peak * (1 - 0.5 / (7 * day_steps)))
         if self.closed == 1 or self.closed in OFFSET_STEPS or self.closed % day_steps == 0:
-            offset = max(SMALLEST_OFFSET, OFFSET_SHARE * self.mean)
-            if self.closed == 1 or abs(log(offset / self.offset)) > OFFSET_CHANGE:
-                if self.closed > 1:
-                    self.levels.shift(self.offset, offset)
-                for horizon in self.horizons:
-                    horizon.ahead = []
-                self.offset = offset
+            self._follow_scale()
+
+    def _follow_scale(self) -> None:
+        offset = max(SMALLEST_OFFSET, OFFSET_SHARE * self.mean)
+        if self.levels.means and abs(log(offset / self.offset)) <= OFFSET_CHANGE:
+            return
+        if self.levels.means:
+            self.levels.shift(self.offset, offset)
+        for horizon in self.horizons:
+            horizon.ahead = []
+        self.offset = offset
+
+    def teach(self, first: int, steps: int, value: float) -> None:
+        """The mean of several steps when nobody forecast: scale and seasons learn of it, nothing is scored and no blend is moved."""
+        day_steps = DAY_S // self.seasons.step_s
+        known = min(value, 20 * self.mean + SMALLEST_OFFSET) if self.closed else value
+        self.closed += steps
+        self.mean += (known - self.mean) * min(1.0, steps / min(self.closed, day_steps))
+        self.peak = max(value, self.peak * (1 - 0.5 / (7 * day_steps)) ** steps)
+        self._follow_scale()
+        if not self.levels.means:
+            self.levels.start(self.x_of(value))
+        self.seasons.teach(first, steps, value)
 
     def _now(self, x: float, base: float) -> list[float]:
         return [x - base, self.levels.means[0] - base, self.levels.means[2] - base]

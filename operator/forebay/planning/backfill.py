@@ -1,0 +1,163 @@
+"""What a store of metrics knows of a class that its forecaster does not: which past is missing, and the forecasts after it was read.
+
+A past is missing where less than a day is known of a class and nobody was asked yet, and where the newest minutes were not observed because
+no operator ran. What is read goes through the forecaster as if it had been observed (planning/forecast/past.py), in the same unit: arrivals
+times the tokens of a request that was answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from forebay.api.inference_pool import ForecastMode
+from forebay.planning.decision import Note
+from forebay.planning.forecast import ForecastState, Span, fresh, relived
+from forebay.planning.forecast.codes import MISSING, unpacked, value_of
+from forebay.planning.outlook import MOST_CLASSES
+from forebay.planning.snapshot import ClassForecast, ClassHistory, MeasuredPast, Memory, Shape, Snapshot
+
+DAY_S = 86400.0
+SLOT_S = 600.0
+GAP_S = 180.0
+"""Minutes that are missed now and then are no gap."""
+WORTH_S = 3600.0
+"""What was observed is given up only for a past that reaches so much further back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A past in order: its prefill and decode, and the tokens of a request at its end (None where none was ever answered)."""
+
+    inputs: tuple[Span, ...]
+    outputs: tuple[Span, ...]
+    shape: Shape | None
+
+    @property
+    def minutes(self) -> int:
+        return sum(span.seconds < SLOT_S for span in self.inputs)
+
+
+def missing(snapshot: Snapshot) -> dict[str, float]:
+    """Since when the past is missing, by class; only while demand is fresh, for then the forecaster goes on from now.
+
+    Where others report as if they were the pool's, their past cannot be told from its own.
+    """
+    settings, demand = snapshot.spec.scaling.forecast, snapshot.demand
+    if settings.mode == ForecastMode.DISABLED or demand is None or not snapshot.fresh or demand.strangers:
+        return {}
+    furthest, found = demand.measured_at - settings.history, {}
+    for name in snapshot.spec.classes[:MOST_CLASSES]:
+        known = snapshot.memory.forecasts.get(name)
+        if known is None or (known.read_s is None and _age_s(known.input_tokens) < DAY_S):
+            found[name] = furthest
+        elif _end_s(known.input_tokens) + GAP_S < demand.measured_at:
+            found[name] = max(furthest, _end_s(known.input_tokens))
+    return found
+
+
+def backfilled(memory: Memory, history: Mapping[str, ClassHistory]) -> Memory:
+    """The memory after these pasts were read: forecasts, and the shapes of requests that are not known otherwise."""
+    forecasts, shapes = dict(memory.forecasts), dict(memory.shapes)
+    for name, past in history.items():
+        read = read_past(past, shapes.get(name))
+        if read.shape is not None:
+            shapes.setdefault(name, read.shape)
+        forecasts[name] = _relived(forecasts.get(name), past, read)
+    return memory.model_copy(update={"forecasts": forecasts, "shapes": shapes})
+
+
+def _relived(known: ClassForecast | None, past: ClassHistory, read: Read) -> ClassForecast:
+    anew = known is None or (
+        known.read_s is None and _age_s(known.input_tokens) < DAY_S and bool(read.inputs) and _reaches_further(known, read.inputs[0].at_s)
+    )
+    before = ClassForecast(input_tokens=fresh(), output_tokens=fresh()) if anew or known is None else known
+    asked_whole = known is None or known.read_s is None
+    reached_s = _end_of(read.inputs) - read.inputs[0].at_s if read.inputs else 0.0
+    return ClassForecast(
+        input_tokens=relived(before.input_tokens, read.inputs),
+        output_tokens=relived(before.output_tokens, read.outputs),
+        read_s=reached_s if asked_whole else before.read_s,
+    )
+
+
+def _reaches_further(known: ClassForecast, start_s: float) -> bool:
+    state = known.input_tokens
+    return state.since < 0 or start_s + WORTH_S < state.since * state.step_s
+
+
+def _age_s(state: ForecastState) -> float:
+    return 0.0 if state.since < 0 else float((state.step - state.since) * state.step_s)
+
+
+def _end_s(state: ForecastState) -> float:
+    """When the newest minute that was observed began."""
+    return float(state.step * state.step_s)
+
+
+def _end_of(spans: tuple[Span, ...]) -> float:
+    return spans[-1].at_s + spans[-1].seconds
+
+
+def read_past(past: ClassHistory, shape: Shape | None) -> Read:
+    """A past as the forecaster takes it: by the minute where that is known, else by ten minutes; what is not known is left out.
+
+    Where no request was answered, those before say how many tokens one has; before the first, the first does, or the shape that is known.
+    """
+    rows = sorted(_finest(past.parts))
+    first = next(((i / done, o / done) for _, _, _, done, i, o in rows if done > 0 and (i > 0 or o > 0)), None)
+    tokens = first if first is not None else (shape.input_tokens, shape.output_tokens) if shape else None
+    if tokens is None:
+        return Read((), (), None)
+    inputs, outputs = [], []
+    for at_s, seconds, arrived, done, input_tokens, output_tokens in rows:
+        if done > 0 and (input_tokens > 0 or output_tokens > 0):
+            tokens = input_tokens / done, output_tokens / done
+        inputs.append(Span(at_s, seconds, arrived * tokens[0]))
+        outputs.append(Span(at_s, seconds, arrived * tokens[1]))
+    newest = Shape(input_tokens=round(tokens[0], 3), output_tokens=round(tokens[1], 3)) if rows else None
+    return Read(tuple(inputs), tuple(outputs), newest)
+
+
+Row = tuple[float, float, float, float, float, float]
+"""Start, length, requests that arrived and were answered, input and output tokens of the latter; all a second."""
+
+
+def _finest(parts: Iterable[MeasuredPast]) -> list[Row]:
+    """The known steps of a past; of a slot of ten minutes of which finer steps are known, those."""
+    found: dict[int, list[Row]] = {}
+    for part in sorted(parts, key=lambda p: -p.step_s):
+        finer: dict[int, list[Row]] = {}
+        for row in _rows(part):
+            finer.setdefault(int(row[0] // SLOT_S), []).append(row)
+        found |= finer
+    return [row for rows in found.values() for row in rows]
+
+
+def _rows(part: MeasuredPast) -> Iterable[Row]:
+    columns = [unpacked(text, "H") for text in (part.requests, part.completed, part.input_tokens, part.output_tokens)]
+    for index, codes in enumerate(zip(*columns, strict=True)):
+        if codes[0] != MISSING:
+            arrived, done, inputs, outputs = (0.0 if code == MISSING else value_of(int(code)) for code in codes)
+            yield part.start + index * part.step_s, part.step_s, arrived, done, inputs, outputs
+
+
+def told(snapshot: Snapshot) -> tuple[str, ...]:
+    """What was read for this decision, a sentence for each class."""
+    return tuple(_sentence(name, past, read_past(past, snapshot.memory.shapes.get(name))) for name, past in snapshot.history.items())
+
+
+def _sentence(name: str, past: ClassHistory, read: Read) -> str:
+    if not read.inputs:
+        return f"class {name}: {past.source} knows nothing of it before now"
+    length_s = _end_of(read.inputs) - read.inputs[0].at_s
+    length = f"{length_s / DAY_S:.3g} days" if length_s >= DAY_S else f"{length_s / 60:.0f} minutes"
+    return (
+        f"class {name}: its forecast was read from {length} of {past.source} history:"
+        f" {read.minutes} minutes and {len(read.inputs) - read.minutes} means of ten minutes"
+    )
+
+
+def notes(snapshot: Snapshot) -> tuple[Note, ...]:
+    """An Event for what was read."""
+    return tuple(Note(reason="HistoryRead", message=sentence) for sentence in told(snapshot))
