@@ -14,6 +14,7 @@ from e2e.controlplane.client import Object
 from e2e.controlplane.cluster import ControlPlane
 from e2e.pods import Pods
 from e2e.waiting import eventually
+from forebay.adapters.blobs import Reader
 
 CHART = Path(__file__).parents[1] / "charts" / "forebay"
 NAME, NAMESPACE = "forebay", "forebay-system"
@@ -112,8 +113,14 @@ class Release:
 
     def decisions(self, namespace: str) -> list[Object]:
         """Decision records about the pools of a namespace, oldest first."""
-        found = [json.loads(line) for line in self.log().splitlines() if line.startswith('{"time":') and f'"pool":"{namespace}/' in line]
-        return sorted((record for record in found if "snapshot" in record), key=lambda record: str(record["time"]))
+        reader, found = Reader(), []
+        for line in self.log().splitlines():
+            if line.startswith('{"blobs":'):
+                reader.keep(json.loads(line)["blobs"])
+            elif line.startswith('{"time":') and f'"pool":"{namespace}/' in line:
+                found.append(json.loads(line))
+        # Operators that took turns write into logs of their own: a piece may stand in a later one.
+        return sorted((reader.whole(record) for record in found if "snapshot" in record), key=lambda record: str(record["time"]))
 
 
 def _leads(address: str | None) -> bool:

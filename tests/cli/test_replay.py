@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.planning.builders import a_snapshot, demand, running, settled
+from tests.planning.builders import a_snapshot, demand, learned, running, settled
 
 from forebay.adapters.decisions import FileDecisions
 from forebay.cli.main import main
@@ -86,6 +86,41 @@ def test_an_empty_file_has_no_decisions(tmp_path: Path, capsys: pytest.CaptureFi
     path.write_text("\n\n")
     assert main(["replay", str(path)]) == 0
     assert capsys.readouterr().out == "0 decisions planned again, 0 differ\n"
+
+
+def with_a_long_memory() -> Snapshot:
+    return a_snapshot(**running(1), demand=demand(rps=7.3), memory=learned([5.0 + minute % 3 for minute in range(70)]))
+
+
+def test_what_a_forecaster_knows_is_referred_to_and_planned_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two records of the same state are hardly longer than one."""
+    path = tmp_path / "decisions.jsonl"
+    log = FileDecisions(path)
+    log.write(a_record(with_a_long_memory()))
+    once = path.stat().st_size
+    log.write(a_record(with_a_long_memory()))
+    assert path.stat().st_size < 1.6 * once and '"blobs"' in path.read_text()
+    assert main(["replay", str(path)]) == 0
+    assert capsys.readouterr().out == "2 decisions planned again, 0 differ\n"
+
+
+def test_a_remembered_text_that_differs_is_named_by_its_hash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = a_record(with_a_long_memory())
+    record["plan"]["memory"]["forecasts"]["interactive"]["inputTokens"]["yesterday"] += "A"
+    path = tmp_path / "tampered.jsonl"
+    FileDecisions(path).write(record)
+    assert main(["replay", str(path)]) == 2
+    assert 'plan.memory.forecasts.interactive.inputTokens.yesterday.$ref: "sha256:' in capsys.readouterr().out
+
+
+def test_a_record_without_its_blobs_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "cut.jsonl"
+    FileDecisions(path).write(a_record(with_a_long_memory()))
+    path.write_text(path.read_text().splitlines()[1] + "\n")
+    assert main(["replay", str(path)]) == 64
+    said = capsys.readouterr().err
+    assert f"forebay: {path}:1: " in said and "the blob sha256:" in said and "from the beginning of the record's hour" in said
+    assert main(["replay", "--pool", "other/chat", str(path)]) == 0
 
 
 WITHOUT_SPEC = {key: value for key, value in a_record()["snapshot"].items() if key != "spec"}

@@ -1,4 +1,7 @@
-"""Where decisions are written down: one JSON object a line, so that any of them can be planned again with `forebay replay`."""
+"""Where decisions are written down: one JSON object a line, so that any of them can be planned again with `forebay replay`.
+
+Long texts of a record stand in lines of their own before it, once (see blobs).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import json
 from collections import deque
 from pathlib import Path
 from typing import Any, Protocol, TextIO
+
+from forebay.adapters.blobs import Writer
 
 MAX_BYTES = 64 << 20
 MAX_KEPT = 1000
@@ -24,25 +29,30 @@ class FileDecisions:
         self._path, self._max_bytes = path, max_bytes
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: TextIO = path.open("a", encoding="utf-8")
+        self._writer = Writer()
 
     def write(self, record: dict[str, Any]) -> None:
         if self._file.tell() > self._max_bytes:
             self._file.close()
             self._path.replace(self._path.with_name(self._path.name + ".1"))
             self._file = self._path.open("a", encoding="utf-8")
-        self._file.write(json.dumps(record, separators=(",", ":")) + "\n")
-        self._file.flush()
+            self._writer.forget()
+        _write(self._file, self._writer, record)
 
 
 class StreamDecisions:
     """Writes to an open stream, such as standard output."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self._stream, self._writer = stream, Writer()
 
     def write(self, record: dict[str, Any]) -> None:
-        self._stream.write(json.dumps(record, separators=(",", ":")) + "\n")
-        self._stream.flush()
+        _write(self._stream, self._writer, record)
+
+
+def _write(stream: TextIO, writer: Writer, record: dict[str, Any]) -> None:
+    stream.writelines(json.dumps(line, separators=(",", ":")) + "\n" for line in writer.lines(record))
+    stream.flush()
 
 
 class DecisionsInMemory:

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from forebay.adapters.blobs import BLOBS, Reader, hashed
 from forebay.runtime.errors import UsageError
 
 
@@ -22,9 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 when every decision is the same, 2 when one differs."""
     replayed = differing = 0
-    for number, record in read_records(args.file):
-        if args.pool and record["pool"] != args.pool:
-            continue
+    for number, record in read_records(args.file, args.pool):
         changes = _replayed(args.file, number, record)
         replayed += 1
         differing += bool(changes)
@@ -44,7 +43,7 @@ def replay(record: dict[str, Any]) -> list[str]:
     from forebay.planning.snapshot import Snapshot
 
     again = plan(Snapshot.model_validate(record["snapshot"])).model_dump(mode="json", by_alias=True)
-    return differences(record["plan"], again)
+    return differences(hashed(record["plan"]), hashed(again))
 
 
 def differences(before: Any, after: Any, path: str = "plan") -> list[str]:
@@ -68,9 +67,20 @@ def _replayed(path: Path, number: int, record: dict[str, Any]) -> list[str]:
         raise UsageError(f"{path}:{number}: {where}: {first['msg']}") from error
 
 
-def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Decision records and the lines they stand on. Raises UsageError."""
-    return ((number, _record(path, number, line)) for number, line in _lines(path))
+def read_records(path: Path, pool: str | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Decision records, of one pool or of all, whole, and the lines they stand on. Raises UsageError."""
+    reader = Reader()
+    for number, line in _lines(path):
+        try:
+            found = _parsed(line)
+            if isinstance(found.get(BLOBS), dict):
+                reader.keep(found[BLOBS])
+            elif {"time", "pool", "id", "snapshot", "plan"} - found.keys():
+                raise ValueError("not a decision record: it needs time, pool, id, snapshot and plan")
+            elif pool in (None, found["pool"]):
+                yield number, reader.whole(found)
+        except (ValueError, LookupError, RecursionError) as error:
+            raise UsageError(f"{path}:{number}: {error}") from error
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -84,11 +94,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise UsageError(f"{path}: not text: {error}") from error
 
 
-def _record(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-        if not isinstance(record, dict) or {"time", "pool", "id", "snapshot", "plan"} - record.keys():
-            raise ValueError("not a decision record: it needs time, pool, id, snapshot and plan")
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}:{number}: {error}") from error
-    return record
+def _parsed(line: str) -> dict[str, Any]:
+    found = json.loads(line)
+    if not isinstance(found, dict):
+        raise ValueError("not a decision record: it needs time, pool, id, snapshot and plan")
+    return found
