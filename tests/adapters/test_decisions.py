@@ -66,7 +66,7 @@ def test_each_hour_of_a_log_can_be_read_by_itself() -> None:
     lines = out.getvalue().splitlines()
     assert [BLOBS in json.loads(line) for line in lines] == [True, False, False, True, False, False]
     assert len(together(lines[3:])) == 2
-    with pytest.raises(LookupError, match=r"blob sha256:[0-9a-f]{32} .* give the log from the beginning of the record's hour"):
+    with pytest.raises(LookupError, match=r"blob sha256:[0-9a-f]{32} .* give the log from the start of the record's hour"):
         together(lines[4:])
 
 

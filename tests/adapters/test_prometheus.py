@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from contextlib import AbstractContextManager
 
 import pytest
+from tests.adapters.prometheus_server import Question, answering
+from tests.planning.builders import a_snapshot, running, said, settled, verdict
 
 from forebay.adapters.metrics import Target
 from forebay.adapters.prometheus import PrometheusMetrics
+from forebay.planning.planner import plan
 from forebay.planning.snapshot import Demand
 
 NOW = 1_700_000_000.0
@@ -52,28 +51,8 @@ class Prometheus:
         return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
 
 
-@contextmanager
-def serving(prometheus: Prometheus) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            query = parse_qs(urlsplit(self.path).query).get("query", [""])[0]
-            body = prometheus.reply(query) if prometheus.answer is None else prometheus.answer
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def serving(prometheus: Prometheus) -> AbstractContextManager[str]:
+    return answering(lambda asked: prometheus.reply(asked["query"]) if prometheus.answer is None else prometheus.answer)
 
 
 def replicas(*names: str) -> list[Target]:
@@ -158,3 +137,116 @@ def test_after_a_failure_nobody_waits_for_a_while() -> None:
         prometheus.answer = None
         assert ask(metrics, "other", NOW + 9) is None and prometheus.queries == []
         assert ask(metrics, "other", NOW + 10) is not None
+
+
+def reporting(prometheus: Prometheus, *pods: str) -> None:
+    """These pods say which configuration they have loaded; a name may be empty."""
+    prometheus.rows["(forebay_sidecar_config_info"] = [({"hash": "abc", **({"pod": pod} if pod else {})}, "1") for pod in pods]
+
+
+def test_another_clusters_pods_are_left_out_of_every_query_and_said() -> None:
+    prometheus = Prometheus()
+    reporting(prometheus, "chat-1", "chat-2", "chat-3", "chat-x.1", "chat-y")
+    with serving(prometheus) as url:
+        found = ask(PrometheusMetrics(url))
+    assert found is not None and (found.replicas_reporting, found.strangers, found.told_apart) == (3, 2, True)
+    rest = [query for query in prometheus.queries if "config_info" not in query]
+    assert rest and all(',pod!~"chat\\\\-x\\\\.1|chat\\\\-y"}' in query for query in rest)
+    decision = plan(a_snapshot(now=NOW, demand=found, **running(3)))
+    assert said(decision, "MetricsFresh") == ("True", "ForeignSeries")
+    assert "series of 2 pods that are not the pool's were left out" in verdict(decision, "MetricsFresh").message
+
+
+def test_another_clusters_series_without_a_label_to_tell_them_by_are_never_double_demand() -> None:
+    """More replicas than the pool has: nothing of it is believed, and the pool is held as it is."""
+    prometheus = Prometheus()
+    prometheus.rows["(forebay_sidecar_config_info"] = [({"hash": "abc"}, "6")]
+    with serving(prometheus) as url:
+        found = ask(PrometheusMetrics(url))
+    assert found is not None and not found.told_apart and found.classes == {}
+    decision = plan(a_snapshot(now=NOW, demand=found, memory=settled(3), **running(3)))
+    assert said(decision, "MetricsFresh") == ("False", "ForeignSeries") and decision.replicas == 3
+    assert "6 replicas report as the pool's, more than it has" in verdict(decision, "MetricsFresh").message
+
+
+def test_a_series_of_a_removed_pod_that_never_expires_is_left_out() -> None:
+    """Its queue stands for ever. For some minutes after it went it is still the pool's: what it did until then counts."""
+    prometheus = Prometheus()
+    reporting(prometheus, "chat-1", "chat-2", "chat-gone")
+    with serving(prometheus) as url:
+        metrics = PrometheusMetrics(url)
+        ask(metrics, targets=replicas("chat-1", "chat-2", "chat-gone"))
+        soon, late = (ask(metrics, now=NOW + after_s, targets=replicas("chat-1", "chat-2")) for after_s in (60, 361))
+    assert soon is not None and (soon.replicas_reporting, soon.strangers) == (3, 0)
+    assert late is not None and (late.replicas_reporting, late.strangers) == (2, 1)
+    assert 'pod!~"chat\\\\-gone"' in prometheus.queries[-1]
+
+
+def test_matchers_are_in_every_query() -> None:
+    prometheus = Prometheus()
+    with serving(prometheus) as url:
+        ask(PrometheusMetrics(url, matchers={"cluster": "eu-1"}))
+    assert prometheus.queries and all('forebay_pool="chat",cluster="eu-1"}' in query for query in prometheus.queries)
+
+
+@pytest.mark.parametrize("partly", [b'"warnings":["a store is away"]', b'"isPartial":true'])
+def test_prometheus_answering_partly_leaves_the_last_answer(partly: bytes) -> None:
+    """Half of the stores would be half of the demand."""
+    prometheus = Prometheus()
+    with serving(prometheus) as url:
+        metrics = PrometheusMetrics(url)
+        before = ask(metrics)
+        prometheus.answer = b'{"status":"success",' + partly + b',"data":{"result":[]}}'
+        assert ask(metrics, now=NOW + 15) == before is not None
+
+
+def test_prometheus_answering_slowly_keeps_no_other_pool_waiting() -> None:
+    go_on, prometheus = threading.Event(), Prometheus()
+
+    def answer(asked: Question) -> bytes:
+        if 'forebay_pool="slow"' in asked["query"]:
+            go_on.wait(20)
+        return prometheus.reply(asked["query"])
+
+    async def both(url: str) -> None:
+        metrics = PrometheusMetrics(url)
+        slow = asyncio.create_task(metrics.demand("default", "slow", PODS, NOW))
+        await asyncio.sleep(0)
+        assert await metrics.demand("default", "quick", PODS, NOW) is not None and not slow.done()
+        go_on.set()
+        assert await slow is not None
+
+    with answering(answer) as url:
+        asyncio.run(both(url))
+
+
+def test_prometheus_that_does_not_end_its_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("forebay.adapters.prometheus.PATIENCE_S", 0.2)
+    go_on = threading.Event()
+    with answering(lambda _: b"{}" if go_on.wait(20) else b"") as url:
+        try:
+            assert ask(PrometheusMetrics(url)) is None
+        finally:
+            go_on.set()
+
+
+@pytest.mark.parametrize("absent", [name for name in Prometheus().rows if "timestamp" not in name and "arrivals" not in name])
+def test_one_metric_missing(absent: str) -> None:
+    """What it says is not known; the arrivals still are."""
+    prometheus = Prometheus()
+    del prometheus.rows[absent]
+    with serving(prometheus) as url:
+        found = ask(PrometheusMetrics(url))
+    assert found is not None and found.classes["interactive"].requests_per_s == 4
+
+
+def test_all_metrics_stale() -> None:
+    """Nothing new for as long as a Prometheus remembers: it answers with nothing, and the last answer ages until the pool is held."""
+    prometheus = Prometheus()
+    with serving(prometheus) as url:
+        metrics = PrometheusMetrics(url)
+        before = ask(metrics)
+        prometheus.rows.clear()
+        assert before is not None and ask(metrics, now=NOW + 400) == before
+    decision = plan(a_snapshot(now=NOW + 400, demand=before, memory=settled(3), **running(3)))
+    assert said(decision, "MetricsFresh") == ("False", "Stale") and decision.replicas == 3

@@ -119,7 +119,7 @@ def test_a_record_without_its_blobs_says_what_is_missing(tmp_path: Path, capsys:
     path.write_text(path.read_text().splitlines()[1] + "\n")
     assert main(["replay", str(path)]) == 64
     said = capsys.readouterr().err
-    assert f"forebay: {path}:1: " in said and "the blob sha256:" in said and "from the beginning of the record's hour" in said
+    assert f"forebay: {path}:1: " in said and "the blob sha256:" in said and "from the start of the record's hour" in said
     assert main(["replay", "--pool", "other/chat", str(path)]) == 0
 
 

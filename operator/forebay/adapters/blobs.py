@@ -118,7 +118,5 @@ class Reader:
 
     def _piece(self, name: str) -> str:
         if name not in self._pieces:
-            raise LookupError(
-                f"the blob {name} that it refers to is not before it: give the log from the start of the record's hour on"
-            )
+            raise LookupError(f"the blob {name} that it refers to is not before it: give the log from the start of the record's hour on")
         return self._pieces[name]

@@ -14,6 +14,8 @@ from urllib3.util.retry import Retry
 
 Row = dict[str, Any]
 TIMEOUT_S = 5.0
+LONG_TIMEOUT_S = 30.0
+"""Of a query over weeks."""
 MAX_WORDS = 300
 
 FAILURES = (
@@ -54,25 +56,29 @@ class PromQL:
 
     def instant(self, query: str, until: float) -> list[Row]:
         """Rows of an instant query; `until` is the time.monotonic() at which nobody waits any longer."""
-        timeout_s = _left(until)
-        rows: list[Row] = self._client.custom_query(query, params={"timeout": f"{timeout_s:.1f}s"}, timeout=timeout_s)
+        timeout_s = _left(until, TIMEOUT_S)
+        rows: list[Row] = self._client.custom_query(query, params=_no_longer_than(timeout_s), timeout=timeout_s)
         return rows
 
     def steps(self, query: str, start: float, end: float, step_s: float, until: float) -> list[Row]:
         """Rows of a range query with a value at `start`, at `end` and every step between."""
-        timeout_s = _left(until)
+        timeout_s = _left(until, LONG_TIMEOUT_S)
         first, last = (datetime.datetime.fromtimestamp(at, datetime.UTC) for at in (start, end))
         rows: list[Row] = self._client.custom_query_range(
-            query, first, last, f"{step_s:.0f}s", params={"timeout": f"{timeout_s:.1f}s"}, timeout=timeout_s
+            query, first, last, f"{step_s:.0f}s", params=_no_longer_than(timeout_s), timeout=timeout_s
         )
         return rows
 
 
-def _left(until: float) -> float:
+def _no_longer_than(seconds: float) -> dict[str, str]:
+    return {"timeout": f"{seconds * 1000:.0f}ms"}
+
+
+def _left(until: float, most_s: float) -> float:
     left_s = until - time.monotonic()
     if left_s <= 0:
         raise TimeoutError("it answers too slowly")
-    return min(left_s, TIMEOUT_S)
+    return min(left_s, most_s)
 
 
 def _whole(response: Response, *_: Any, **__: Any) -> None:

@@ -7,7 +7,7 @@ times the tokens of a request that was answered.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from forebay.api.inference_pool import ForecastMode
@@ -102,44 +102,61 @@ def _end_of(spans: tuple[Span, ...]) -> float:
 def read_past(past: ClassHistory, shape: Shape | None) -> Read:
     """A past as the forecaster takes it: by the minute where that is known, else by ten minutes; what is not known is left out.
 
-    Where no request was answered, those before say how many tokens one has; before the first, the first does, or the shape that is known.
+    Where no request was answered, the one before says how many tokens it has, or the first; where none was at all, the known shape.
     """
-    rows = sorted(_finest(past.parts))
-    first = next(((i / done, o / done) for _, _, _, done, i, o in rows if done > 0 and (i > 0 or o > 0)), None)
-    tokens = first if first is not None else (shape.input_tokens, shape.output_tokens) if shape else None
-    if tokens is None:
-        return Read((), (), None)
-    inputs, outputs = [], []
-    for at_s, seconds, arrived, done, input_tokens, output_tokens in rows:
-        if done > 0 and (input_tokens > 0 or output_tokens > 0):
-            tokens = input_tokens / done, output_tokens / done
-        inputs.append(Span(at_s, seconds, arrived * tokens[0]))
-        outputs.append(Span(at_s, seconds, arrived * tokens[1]))
-    newest = Shape(input_tokens=round(tokens[0], 3), output_tokens=round(tokens[1], 3)) if rows else None
-    return Read(tuple(inputs), tuple(outputs), newest)
+    rows = sorted(_finest(past.parts), key=lambda row: row.at_s)
+    inputs, read = _loads(rows, lambda row: row.input_tokens, shape.input_tokens if shape else None)
+    outputs, written = _loads(rows, lambda row: row.output_tokens, shape.output_tokens if shape else None)
+    known = Shape(input_tokens=round(read, 3), output_tokens=round(written, 3)) if read is not None and written is not None else None
+    return Read(inputs, outputs, known)
 
 
-Row = tuple[float, float, float, float, float, float]
-"""Start, length, requests that arrived and were answered, input and output tokens of the latter; all a second."""
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A step: requests that arrived and were answered, and the tokens of the latter, all a second; None is not known."""
+
+    at_s: float
+    seconds: float
+    arrived: float
+    answered: float | None
+    input_tokens: float | None
+    output_tokens: float | None
 
 
-def _finest(parts: Iterable[MeasuredPast]) -> list[Row]:
+def _loads(rows: list[_Row], tokens: Callable[[_Row], float | None], usual: float | None) -> tuple[tuple[Span, ...], float | None]:
+    """One kind of tokens by time, and how many a request has at the end; `usual` is how many where no answer says."""
+
+    def each(row: _Row) -> float | None:
+        some = tokens(row)
+        return some / row.answered if row.answered and some is not None else None
+
+    last = next((found for row in rows if (found := each(row)) is not None), usual)
+    spans = []
+    for row in rows:
+        found = each(row)
+        last = last if found is None else found
+        if last is not None:
+            spans.append(Span(row.at_s, row.seconds, row.arrived * last))
+    return tuple(spans), last
+
+
+def _finest(parts: Iterable[MeasuredPast]) -> list[_Row]:
     """The known steps of a past; of a slot of ten minutes of which finer steps are known, those."""
-    found: dict[int, list[Row]] = {}
+    found: dict[int, list[_Row]] = {}
     for part in sorted(parts, key=lambda p: -p.step_s):
-        finer: dict[int, list[Row]] = {}
+        finer: dict[int, list[_Row]] = {}
         for row in _rows(part):
-            finer.setdefault(int(row[0] // SLOT_S), []).append(row)
+            finer.setdefault(int(row.at_s // SLOT_S), []).append(row)
         found |= finer
     return [row for rows in found.values() for row in rows]
 
 
-def _rows(part: MeasuredPast) -> Iterable[Row]:
+def _rows(part: MeasuredPast) -> Iterable[_Row]:
     columns = [unpacked(text, "H") for text in (part.requests, part.completed, part.input_tokens, part.output_tokens)]
     for index, codes in enumerate(zip(*columns, strict=True)):
         if codes[0] != MISSING:
-            arrived, done, inputs, outputs = (0.0 if code == MISSING else value_of(int(code)) for code in codes)
-            yield part.start + index * part.step_s, part.step_s, arrived, done, inputs, outputs
+            answered, inputs, outputs = (None if code == MISSING else value_of(int(code)) for code in codes[1:])
+            yield _Row(part.start + index * part.step_s, part.step_s, value_of(int(codes[0])), answered, inputs, outputs)
 
 
 def told(snapshot: Snapshot) -> tuple[str, ...]:
@@ -159,5 +176,9 @@ def _sentence(name: str, past: ClassHistory, read: Read) -> str:
 
 
 def notes(snapshot: Snapshot) -> tuple[Note, ...]:
-    """An Event for what was read."""
-    return tuple(Note(reason="HistoryRead", message=sentence) for sentence in told(snapshot))
+    """An Event for each class of which something was read."""
+    return tuple(
+        Note(reason="HistoryRead", message=_sentence(name, past, read))
+        for name, past in snapshot.history.items()
+        if (read := read_past(past, snapshot.memory.shapes.get(name))).inputs
+    )
