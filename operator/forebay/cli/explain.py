@@ -52,7 +52,8 @@ def _expected(row: dict[str, Any]) -> str:
     tokens = " and ".join(f"{found['p50']:g} {name} tokens/s, at most {found['upper']:g}" for name, found in kinds if found)
     held = f", held {row['observedCoverage']:.1%} of the last day" if "observedCoverage" in row else ""
     use = "It sizes the pool." if row.get("drives") else "It does not size the pool: see ForecastCalibrated."
-    return f"Class {row['name']} in {row['horizon']} by {row['model']}: {tokens} with coverage {row['coverage']:g}{held}. {use}"
+    seen = f", seen for {row['history']}" if row.get("history") else ""
+    return f"Class {row['name']} in {row['horizon']} by {row['model']}{seen}: {tokens} with coverage {row['coverage']:g}{held}. {use}"
 
 
 _GOOD_WHEN_FALSE = {"Paused", "FieldConflict"}
