@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import inf, isfinite, isnan
-from statistics import variance
 
 from forebay.planning.work import EngineProfile
 from forebay.simulation.fleet import Fleet
@@ -259,7 +258,7 @@ class Run:
         sample.running = sum(r.in_flight - r.waiting for r in busy)
         sample.context_tokens = sum(r.context_tokens for r in busy)
         sample.ready = fleet.ready
-        sample.in_flight_variance = variance([r.in_flight for r in fleet.serving]) if len(fleet.serving) > 1 else None
+        sample.in_flight_variance = _variance([r.in_flight for r in fleet.serving])
         if self._setup.by_class:
             self._count_by_class(sample, busy)
         self._samples.append(sample)
@@ -295,3 +294,9 @@ class Run:
 
 def _count(by_class: dict[str, int], request: Request) -> None:
     by_class[request.batch_class] = by_class.get(request.batch_class, 0) + 1
+
+
+def _variance(counts: list[int]) -> float | None:
+    """The statistics module's takes fractions, for which there are too many samples."""
+    n = len(counts)
+    return (sum(c * c for c in counts) - sum(counts) ** 2 / n) / (n - 1) if n > 1 else None
