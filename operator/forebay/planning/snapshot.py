@@ -10,6 +10,7 @@ from typing import Literal
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import FULL, InferencePoolSpec
 from forebay.api.meta import K8sModel
+from forebay.planning.forecast.codes import Packed
 from forebay.planning.forecast.state import ForecastState
 
 CapacityType = Literal["on-demand", "spot"]
@@ -180,10 +181,10 @@ class MeasuredPast(K8sModel):
 
     start: float
     step_s: float
-    requests: str
-    completed: str
-    input_tokens: str
-    output_tokens: str
+    requests: Packed
+    completed: Packed
+    input_tokens: Packed
+    output_tokens: Packed
 
 
 class ClassHistory(K8sModel):

@@ -16,7 +16,7 @@ from forebay.planning.forecast.interval import LEVELS
 from forebay.planning.forecast.packing import Glimpse, glimpse, pack, unpack
 from forebay.planning.forecast.seasons import DAY_S
 from forebay.planning.forecast.state import VERSION, ForecastState, fresh
-from forebay.planning.forecast.working import value_of
+from forebay.planning.forecast.working import Working, value_of
 
 LATE_BEFORE_CLOCK_STEP = 10
 DRIFT = 0.05

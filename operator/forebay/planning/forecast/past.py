@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from forebay.planning.forecast.forecast import close, is_load
+from forebay.planning.forecast.packing import pack, unpack
 from forebay.planning.forecast.state import VERSION, ForecastState, fresh
-from forebay.planning.forecast.working import pack, unpack
 
 
 @dataclass(frozen=True, slots=True)
