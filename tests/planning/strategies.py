@@ -14,6 +14,7 @@ from forebay.planning.nodes import node_pool_name
 from forebay.planning.snapshot import (
     ON_DEMAND,
     SPOT,
+    AtGateways,
     CapacityType,
     ClassDemand,
     Demand,
@@ -25,6 +26,7 @@ from forebay.planning.snapshot import (
     PodView,
     PoolIdentity,
     Recommendation,
+    Rest,
     Snapshot,
     Taint,
 )
@@ -49,11 +51,11 @@ def specs(draw: st.DrawFn) -> InferencePoolSpec:
         for n in names
         if draw(st.integers(0, 4))
     ]
-    fewest = draw(st.integers(1, 4))
+    fewest = draw(st.integers(0, 4))
     spot = {"enabled": draw(st.booleans()), "maxShare": draw(st.sampled_from([0, 0.3, 0.5, 1]))}
     limits = {"gpus": draw(maybe(st.integers(0, 64))), "usdPerHour": draw(maybe(st.sampled_from([0, 30, 100, 300])))}
     nodes = {"backend": draw(st.sampled_from(["None", "Karpenter"])), "nodeClassRef": NODE_CLASS, "limits": limits}
-    scaling = {"minReplicas": fewest, "maxReplicas": draw(st.integers(fewest, 12)), "paused": draw(st.integers(0, 9)) == 0}
+    scaling = {"minReplicas": fewest, "maxReplicas": draw(st.integers(max(1, fewest), 12)), "paused": draw(st.integers(0, 9)) == 0}
     return a_spec(
         mode="Recommend" if draw(st.integers(0, 9)) == 0 else "Enforce",
         classes=draw(st.sampled_from([["interactive"], ["interactive", "batch"]])),
@@ -154,7 +156,16 @@ def memories(draw: st.DrawFn) -> Memory:
         target=draw(st.integers(0, 12)),
         profile=draw(st.sampled_from(["", "h100/full", "a100/full"])),
         better_since=draw(st.sampled_from([None, NOW - 10, NOW - 10_000])),
+        rest=draw(st.sampled_from([None, Rest(), Rest(idle_since=NOW - 350), Rest(idle_since=NOW - 9000, pauses_s=(400.0,) * 5)])),
     )
+
+
+@st.composite
+def doors(draw: st.DrawFn) -> AtGateways:
+    asked = draw(st.integers(0, 3))
+    answered = draw(st.integers(0, asked))
+    held = {"interactive": draw(st.sampled_from([1, 40]))} if answered and draw(st.booleans()) else {}
+    return AtGateways(asked=asked, answered=answered, held=held, passed_over=bool(answered) and draw(st.booleans()))
 
 
 @st.composite
@@ -167,6 +178,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         spec=spec,
         classes={name: c for name, c in draw(classes()).items() if name in spec.classes},
         demand=draw(demands()),
+        gateways=draw(doors()) if spec.scaling.min_replicas == 0 else None,
         memory=draw(memories()),
         backend_installed=draw(st.integers(0, 4)) > 0,
         node_pools=tuple(NodePoolView(name=name) for name in draw(st.lists(st.sampled_from(names), unique=True))),
