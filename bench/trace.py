@@ -38,7 +38,7 @@ HELP = "two weeks of recorded load in the simulator: cost of 99 % within the obj
 
 TARGET = 0.99
 MOST_REPLICAS = 40
-LEADS = "2m,5m,8m"
+LEADS = "5m"
 DEFAULT = "servegen/m-large_rate_10min.csv"
 SEED = 11
 MOST_SETTINGS = 4
@@ -50,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tokens", metavar="CSV", help="trace of lengths: ts_s, field, mean, p50 (default: 4000 in and 1000 out, all alike)"
     )
-    parser.add_argument("--lead", default=LEADS, metavar="TIME,TIME", help=f"how long a replica takes to start (default: {LEADS})")
+    parser.add_argument(
+        "--lead", default=LEADS, metavar="TIME,TIME", help=f"how long a replica takes to start, such as 2m,5m,8m (default: {LEADS})"
+    )
     parser.add_argument("--mean-rps", type=float, default=2.0, metavar="R", help="the trace is rescaled to this mean (default: 2)")
     parser.add_argument("--days", type=float, default=14.0, metavar="D", help="days of the trace, at most (default: 14)")
     parser.add_argument("--only", metavar="LAW,LAW", help="these laws, and the clairvoyant (default: all)")
@@ -192,7 +194,7 @@ def _forebay(engine: Engine, lead_s: float) -> dict[str, Callable[[], Law]]:
     def law(coverage: float, stabilization_s: int) -> Law:
         scaling = {"scaleDown": {"stabilization": f"{stabilization_s}s"}, "forecast": {"coverage": coverage}}
         pool = pool_of(engine.profile, min_replicas=1, max_replicas=MOST_REPLICAS, **scaling)
-        return Forebay(pool, promised(OBJECTIVE, 0.95), lead_s, interval_s=30.0)
+        return Forebay(pool, promised(OBJECTIVE, TARGET), lead_s, interval_s=30.0)
 
     grid = ((0.9, 300), (0.8, 60), (0.7, 60), (0.95, 60))
     return {f"coverage {c:g}, stabilization {s} s": partial(law, c, s) for c, s in grid}

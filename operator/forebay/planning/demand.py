@@ -103,6 +103,20 @@ def _ahead(now: float, points: tuple[DemandPoint, ...], lead_s: float, expected:
     return max(now, expected.requests_per_s), f"forecast {expected.p50_requests_per_s:.3g}, {bound}"
 
 
+def _patient_load(name: str, measured: ClassDemand, points: tuple[DemandPoint, ...], shape: Shape, max_wait_s: float) -> ClassLoad:
+    """A class without objectives fills what the others leave: its rate on average, and what waits over the time that it may wait."""
+    now, span_s = measured.requests_per_s, min(max_wait_s, TREND_WINDOW_S)
+    recent = [p.requests_per_s for p in points if points[-1].at - p.at <= span_s] or [now]
+    mean, drain_s = sum(recent) / len(recent), max(MIN_DRAIN_S, max_wait_s)
+    rate = mean + measured.queued / drain_s
+    waits = f", {QUEUE_DEPTH} {measured.queued:.0f} to drain in {drain_s:.0f} s" if measured.queued else ""
+    why = (
+        f"class {name} has no objective and may wait: {ARRIVALS} {mean:.3g} requests/s over {span_s:.0f} s{waits};"
+        f" {rate:.3g} to provision for; {TOKENS} {shape.input_tokens:.0f} input and {shape.output_tokens:.0f} output tokens per request"
+    )
+    return ClassLoad(name, _load(rate, shape), why)
+
+
 def _class_load(
     name: str,
     measured: ClassDemand,
@@ -156,8 +170,11 @@ def loads(snapshot: Snapshot, history: dict[str, tuple[DemandPoint, ...]], shape
         if demand is None:
             result.append(ClassLoad(name, _load(0.0, shape), f"class {name}: nothing was measured yet"))
             continue
-        drain_s = max(MIN_DRAIN_S, min(lead_s, snapshot.classes[name].queue.max_wait))
-        measured = demand.classes.get(name, ClassDemand())
+        max_wait_s, measured = snapshot.classes[name].queue.max_wait, demand.classes.get(name, ClassDemand())
+        if snapshot.classes[name].objectives is None:
+            result.append(_patient_load(name, measured, history.get(name, ()), shape, max_wait_s))
+            continue
+        drain_s = max(MIN_DRAIN_S, min(lead_s, max_wait_s))
         expected = outlook_of(snapshot, name, shape)
         spread = snapshot.memory.dispersion.get(name)
         clumping = in_steps(spread.value) if spread else 1.0
