@@ -20,7 +20,7 @@ WINDOW_S, EVERY_S = 45.0, 15.0
 ENGINE = EngineProfile(0.02, 0.00006, 2.5e-8, 64)
 
 
-def looked_at(cv: float, hours: float, rate: float = 4.0, slope: float = 0.0, seed: int = 3) -> Spread | None:
+def looked_at(cv: float, hours: float, rate: float = 4.0, slope: float = 0.0, seed: int = 3, every_s: float = EVERY_S) -> Spread | None:
     """What is known of arrivals with gamma gaps after so many hours of looks at their rate over the last window."""
     chance, shape = random.Random(seed), cv**-2
     arrivals, at = [], 0.0
@@ -28,20 +28,21 @@ def looked_at(cv: float, hours: float, rate: float = 4.0, slope: float = 0.0, se
         at += chance.gammavariate(shape, 1.0 / (shape * (rate + slope * at)))
         arrivals.append(at)
     known, points, low, high = None, (), 0, 0
-    for look in range(int(WINDOW_S / EVERY_S), int(hours * 3600.0 / EVERY_S)):
-        now = look * EVERY_S
+    for look in range(int(WINDOW_S / every_s) + 1, int(hours * 3600.0 / every_s)):
+        now = look * every_s
         while high < len(arrivals) and arrivals[high] <= now:
             high += 1
         while arrivals[low] <= now - WINDOW_S:
             low += 1
-        points = (*points, DemandPoint(at=now, requests_per_s=(high - low) / WINDOW_S))[-13:]
+        points = (*points, DemandPoint(at=now, requests_per_s=(high - low) / WINDOW_S))[-int(180 / every_s) - 1 :]
         known = dispersed(known, points, WINDOW_S)
     return known
 
 
+@pytest.mark.parametrize("every_s", [5.0, 15.0, 30.0, 60.0])
 @pytest.mark.parametrize("cv", [1.0, 2.0, 3.0])
-def test_the_dispersion_of_arrivals_is_found_within_hours(cv: float) -> None:
-    found = looked_at(cv, hours=5.0)
+def test_the_dispersion_of_arrivals_is_found_within_hours_however_often_it_is_looked(cv: float, every_s: float) -> None:
+    found = looked_at(cv, hours=8.0, every_s=every_s)
     assert found is not None and found.value == pytest.approx(cv * cv, rel=0.5)
 
 

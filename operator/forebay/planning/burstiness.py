@@ -26,17 +26,17 @@ MOST = 64.0
 CALM = 1.3
 """A dispersion below this is taken for 1: it is as much what an hour of samples is off by."""
 
-_TOLERANCE = 0.25
-"""A point counts for the end of a window when it is off by less than this share of it."""
+_WHOLE, _TOLERANCE = 0.95, 0.2
+"""Windows may overlap by the rest of this share, and one may be off its place by this share of their distance."""
 
 
 def dispersed(known: Spread | None, points: tuple[DemandPoint, ...], window_s: float) -> Spread:
     """The average with what the newest point adds; `points` are rates over `window_s`, the newest last."""
     known = known or Spread(value=1.0, seconds=PRIOR_S)
-    newest = points[-1] if points else None
-    one, two = (_at(points, newest.at - k * window_s, window_s) for k in (1, 2)) if newest else (None, None)
-    if newest is None or one is None or two is None:
+    three = _apart(points, window_s)
+    if three is None:
         return known
+    newest, one, two = three
     mean = (newest.requests_per_s + one.requests_per_s + two.requests_per_s) / 3.0
     if mean <= 0.0:
         return known
@@ -54,9 +54,15 @@ def averaged(known: Spread, sample: float, span_s: float, *, least: float, most:
     return Spread(value=round(value, 4), seconds=round(min(known.seconds + span_s, HORIZON_S), 1))
 
 
-def _at(points: tuple[DemandPoint, ...], at: float, window_s: float) -> DemandPoint | None:
-    near = min(points, key=lambda p: abs(p.at - at))
-    return near if abs(near.at - at) <= _TOLERANCE * window_s else None
+def _apart(points: tuple[DemandPoint, ...], window_s: float) -> tuple[DemandPoint, DemandPoint, DemandPoint] | None:
+    """The newest point and two before it, as far apart as looks come at least a window after each other; None where there are none."""
+    newest = points[-1] if points else None
+    one = next((p for p in reversed(points) if newest and newest.at - p.at >= _WHOLE * window_s), None)
+    if newest is None or one is None:
+        return None
+    lag_s = newest.at - one.at
+    two = min(points, key=lambda p: abs(one.at - p.at - lag_s))
+    return (newest, one, two) if abs(one.at - two.at - lag_s) <= _TOLERANCE * lag_s else None
 
 
 def in_steps(dispersion: float) -> float:
