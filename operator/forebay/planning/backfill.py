@@ -152,7 +152,7 @@ def _finest(parts: Iterable[MeasuredPast]) -> list[_Row]:
 
 
 def _rows(part: MeasuredPast) -> Iterable[_Row]:
-    columns = [unpacked(text, "H") for text in (part.requests, part.completed, part.input_tokens, part.output_tokens)]
+    columns = [unpacked(column, "H") for column in (part.requests, part.completed, part.input_tokens, part.output_tokens)]
     for index, codes in enumerate(zip(*columns, strict=True)):
         if codes[0] != MISSING:
             answered, inputs, outputs = (None if code == MISSING else value_of(int(code)) for code in codes[1:])
