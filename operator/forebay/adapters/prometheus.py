@@ -107,9 +107,8 @@ class PrometheusMetrics:
         )
         if not found.told_apart:
             return found
-        spread = _spread(
-            query(f"stdvar(sum by (pod) ({series.IN_FLIGHT}{select} + {series.QUEUE_DEPTH}{select}))"), found.replicas_reporting
-        )
+        taken = query(f"stdvar(sum by (pod) ({series.IN_FLIGHT}{select} + {series.QUEUE_DEPTH}{select}))")
+        spread = _spread(taken, found.replicas_reporting)
         return found.model_copy(update={"classes": self._classes(query, select), "in_flight_variance": spread})
 
     def _classes(self, query: Callable[[str], list[Row]], select: str) -> dict[str, ClassDemand]:
