@@ -85,12 +85,12 @@ def workload(seed: int) -> list[Arrival]:
     began, requests = 0.0, []
     for rate, seconds in STAGES:
         times = sorted(chance.uniform(began, began + seconds) for _ in range(rate * seconds))
-        requests += [(at, _tokens(chance, 4000, 300, 3500, 4500), _tokens(chance, 1000, 80, 900, 1100)) for at in times]
+        requests += [(at, tokens(chance, 4000, 300, 3500, 4500), tokens(chance, 1000, 80, 900, 1100)) for at in times]
         began += seconds
     return requests
 
 
-def _tokens(chance: random.Random, mean: int, deviation: int, least: int, most: int) -> int:
+def tokens(chance: random.Random, mean: int, deviation: int, least: int, most: int) -> int:
     """Normally distributed within bounds."""
     while True:
         tokens = round(chance.gauss(mean, deviation))

@@ -149,7 +149,7 @@ class Place:
     @property
     def used(self) -> str:
         """The accelerator of the last decision."""
-        return self.memory.profile.partition("/")[0] or self.spec.capacity.accelerators[0].name
+        return next(iter(self.memory.mix), "").partition("/")[0] or self.spec.capacity.accelerators[0].name
 
     def carry_out(self, decided: Plan) -> None:
         """Scales as decided."""

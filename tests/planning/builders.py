@@ -9,7 +9,6 @@ from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import InferencePoolSpec
 from forebay.planning.decision import Action, Plan, Verdict
 from forebay.planning.outlook import learn
-from forebay.planning.planner import plan
 from forebay.planning.snapshot import (
     CapacityType,
     ClassDemand,
@@ -24,7 +23,7 @@ from forebay.planning.snapshot import (
     Snapshot,
     Taint,
 )
-from forebay.planning.variants import wanted_variants
+from forebay.planning.variants import preferred_profile, wanted_variants
 from forebay.planning.workload import template_hash
 
 NOW = 1_800_000_000.0
@@ -160,11 +159,8 @@ def together(*parts: dict[str, Any]) -> dict[str, Any]:
 
 def as_planned(snapshot: Snapshot) -> Snapshot:
     """The same with Deployments whose templates are the pool's own: nothing to roll out."""
-    sized = plan(snapshot).memory.profile
-    choice = next(
-        ((a, p) for a in snapshot.spec.capacity.accelerators for p in snapshot.spec.profiles if f"{a.name}/{p.partition}" == sized), None
-    )
-    hashes = {v.name: template_hash(snapshot.spec, v) for v in wanted_variants(snapshot.spec, choice)}
+    wanted = preferred_profile(snapshot.spec) or [None]
+    hashes = {v.name: template_hash(snapshot.spec, v) for choice in wanted for v in wanted_variants(snapshot.spec, choice)}
     current = tuple(d.model_copy(update={"template_hash": hashes.get(d.variant, "")}) for d in snapshot.deployments)
     return snapshot.model_copy(update={"deployments": current})
 

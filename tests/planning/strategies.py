@@ -10,7 +10,6 @@ from tests.planning.builders import NODE_CLASS, NOW, a_class, a_profile, a_snaps
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import InferencePoolSpec
 from forebay.planning.interruption import interruption
-from forebay.planning.nodes import node_pool_name
 from forebay.planning.snapshot import (
     ON_DEMAND,
     SPOT,
@@ -30,6 +29,7 @@ from forebay.planning.snapshot import (
     Snapshot,
     Taint,
 )
+from forebay.planning.variants import node_pool_name
 
 POOL = PoolIdentity(namespace="default", name="llama", uid="uid-1", generation=3)
 ACCELERATORS = ("h100", "a100")
@@ -154,7 +154,7 @@ def memories(draw: st.DrawFn) -> Memory:
         start_times_s=draw(st.sampled_from([(), (20.0,), (400.0, 500.0)])),
         spot_hold_until=draw(st.sampled_from([0.0, NOW - 1, NOW + 500])),
         target=draw(st.integers(0, 12)),
-        profile=draw(st.sampled_from(["", "h100/full", "a100/full"])),
+        mix=draw(st.sampled_from([{}, {"h100/full": 3}, {"a100/full": 2}, {"h100/full": 1, "a100/full": 4}])),
         better_since=draw(st.sampled_from([None, NOW - 10, NOW - 10_000])),
         rest=draw(st.sampled_from([None, Rest(), Rest(idle_since=NOW - 350), Rest(idle_since=NOW - 9000, pauses_s=(400.0,) * 5)])),
     )

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from builders import NOW, POOL, a_deployment, a_node, a_pod, a_snapshot, a_spec, actions, on_karpenter, reclaimed, settled
 
-from forebay.planning.nodes import node_pool_name
 from forebay.planning.planner import plan
 from forebay.planning.snapshot import ON_DEMAND, SPOT, CapacityType, NodeView, Snapshot
-from forebay.planning.variants import LABEL_NODE_POOL
+from forebay.planning.variants import LABEL_NODE_POOL, node_pool_name
 
 
 def own(node: NodeView) -> NodeView:

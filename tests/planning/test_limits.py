@@ -147,7 +147,7 @@ def moving(old: int, new: int, limits: dict[str, Any], ready: int | None = None)
         for pod in pods
     )
     deployments = tuple(d for d in (a_deployment(new, accelerator="a100"), a_deployment(old)) if d.replicas)
-    memory = settled(2, profile="a100/full")
+    memory = settled(2, mix={"a100/full": 2})
     return as_planned(a_snapshot(spec=spec, deployments=deployments, pods=tuple(pods), nodes=nodes, memory=memory))
 
 

@@ -20,9 +20,9 @@ from tests.planning.builders import (
     together,
 )
 
-from forebay.planning.nodes import node_pool_name
 from forebay.planning.planner import plan
 from forebay.planning.snapshot import ON_DEMAND, SPOT, CapacityType, NodeClaimView, Snapshot
+from forebay.planning.variants import node_pool_name
 
 
 def a_claim(name: str = "claim-0", capacity_type: CapacityType = SPOT, *, coming: bool = True) -> NodeClaimView:

@@ -18,9 +18,9 @@ from tests.planning.builders import (
     settled,
 )
 
-from forebay.planning.nodes import node_pool_name
 from forebay.planning.planner import plan
 from forebay.planning.snapshot import NodePoolView, PoolIdentity, Snapshot
+from forebay.planning.variants import node_pool_name
 
 SPOT_POOL = "forebay.default.llama.h100.spot"
 BASE_POOL = "forebay.default.llama.h100.on-demand"

@@ -69,9 +69,9 @@ def test_variants_are_learned_apart_and_ahead_is_looked_by_the_one_that_would_be
     assert lead_of(a_snapshot(memory=memory)) == 85
     moved = a_snapshot(spec=a_spec(profiles=[a_profile(), a_profile("a100")], capacity={"accelerators": [H100, A100]}), memory=memory)
     assert lead_of(moved) == 85
-    moved = moved.model_copy(update={"memory": memory.model_copy(update={"profile": "a100/full"})})
+    moved = moved.model_copy(update={"memory": memory.model_copy(update={"mix": {"a100/full": 1}})})
     assert lead_of(moved) == 380
-    moved = moved.model_copy(update={"memory": learned([10.0] * 70).model_copy(update={"starts": memory.starts, "profile": "a100/full"})})
+    moved = moved.model_copy(update={"memory": learned([10.0] * 70).model_copy(update={"starts": memory.starts, "mix": {"a100/full": 1}})})
     ahead = outlook_of(moved, "interactive", moved.memory.shapes["interactive"])
     assert ahead is not None and ahead.horizon_s == 380 + moved.settings.interval_s
 

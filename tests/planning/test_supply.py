@@ -32,9 +32,9 @@ from forebay.planning.snapshot import Memory, NodeClaimView, Snapshot, Unavailab
 from forebay.planning.supply import FIRST_AWAY_S, MAX_AWAY_S, MIN_PATIENCE_S, ready_within, unavailable_variants
 
 STARTS = {"h100-on-demand": {"ready": (50.0, 60.0, 70.0)}}
-BOTH = a_spec(
-    profiles=[a_profile(), a_profile("a100")], scaling={"minReplicas": 2, "maxReplicas": 20}, capacity={"accelerators": [H100, A100]}
-)
+UNPRICED = [{**accelerator, "usdPerHour": {}} for accelerator in (H100, A100)]
+"""The order of the list is what is preferred."""
+BOTH = a_spec(profiles=[a_profile(), a_profile("a100")], scaling={"minReplicas": 2, "maxReplicas": 20}, capacity={"accelerators": UNPRICED})
 FOUR = a_spec(scaling={"minReplicas": 4, "maxReplicas": 20})
 seconds = st.floats(0, 1e5, allow_nan=False)
 
@@ -118,14 +118,14 @@ def test_pod_stuck_pending() -> None:
     assert patient.memory.unavailable == {} and said(patient, "CapacityProvisioned") == ("False", "Provisioning")
     snapshot = waiting(1, 1, MIN_PATIENCE_S + 1, spec=BOTH)
     decision = plan(snapshot)
-    assert decision.memory.profile == "a100/full"
+    assert decision.memory.mix == {"h100/full": 1, "a100/full": 1}
     assert set(decision.memory.unavailable) == {"h100-on-demand"}
     assert [n.reason for n in decision.notes if n.reason == "VariantUnavailable"]
     assert said(decision, "CapacityProvisioned") == ("False", "VariantUnavailable")
     assert any("h100-on-demand is unavailable: late-0 found no node within 180 s; it is tried again in 600 s" in w for w in decision.why)
     assert ("apply", "Deployment", "llama-a100-on-demand") in done(decision)
-    (scaled,) = [a for a in decision.actions if a.verb == "scale"]
-    assert scaled.ref.name == "llama-h100-on-demand" and scaled.body == {"spec": {"replicas": 1}}, "who answers stays until others do"
+    (kept,) = [a for a in decision.actions if a.ref.name == "llama-h100-on-demand"]
+    assert kept.body is not None and kept.body["spec"]["replicas"] == 1, "who answers stays, who does not come is released"
     assert not [n for n in plan(later(snapshot, decision)).notes if n.reason == "VariantUnavailable"], "it is told once"
 
 
@@ -134,15 +134,15 @@ def test_the_first_accelerator_is_tried_again() -> None:
     away = {"h100-on-demand": Unavailable(since=NOW - 620, until=NOW - 20)}
     on_a100 = {**running(0), "deployments": (a_deployment(2, accelerator="a100", ready=2),), "nodes": (a_node(),)}
     on_a100["pods"] = tuple(a_pod(f"a{i}", accelerator="a100", node="node-1") for i in range(2))
-    memory = watched(2, profile="a100/full", unavailable=away)
+    memory = watched(2, mix={"a100/full": 2}, unavailable=away)
     decision = plan(a_snapshot(spec=BOTH, memory=memory, **on_a100))
-    assert decision.memory.profile == "a100/full" and decision.memory.better_since == NOW
+    assert set(decision.memory.mix) == {"a100/full"} and decision.memory.better_since == NOW
     waited = memory.model_copy(update={"better_since": NOW - 3600})
-    assert plan(a_snapshot(spec=BOTH, memory=waited, **on_a100)).memory.profile == "h100/full"
+    assert plan(a_snapshot(spec=BOTH, memory=waited, **on_a100)).memory.mix.keys() == {"h100/full"}
     held = memory.model_copy(
         update={"better_since": NOW - 3600, "unavailable": {"h100-on-demand": Unavailable(since=NOW - 9, until=NOW + 9)}}
     )
-    assert plan(a_snapshot(spec=BOTH, memory=held, **on_a100)).memory.profile == "a100/full"
+    assert plan(a_snapshot(spec=BOTH, memory=held, **on_a100)).memory.mix.keys() == {"a100/full"}
 
 
 def test_a_variant_that_fails_again_and_again_is_tried_less_and_less() -> None:
@@ -162,7 +162,7 @@ def test_a_node_that_came_after_all_ends_it() -> None:
     there = running(2)
     came = (there["pods"][0], there["pods"][1].model_copy(update={"ready": False, "ready_at": None, "scheduled_at": NOW - 5}))
     decision = plan(a_snapshot(**{**there, "pods": came}, spec=BOTH, memory=watched(2, unavailable=away)))
-    assert decision.memory.unavailable == {} and decision.memory.profile == "h100/full"
+    assert decision.memory.unavailable == {} and set(decision.memory.mix) == {"h100/full"}
 
 
 def test_the_only_accelerator_is_asked_for_all_the_same() -> None:
@@ -174,7 +174,7 @@ def test_the_only_accelerator_is_asked_for_all_the_same() -> None:
 def test_an_accelerator_that_cannot_hold_the_objective_is_no_way_out() -> None:
     slow = {**a_profile("a100"), "iteration": {"base": "5s", "perToken": "1s"}}
     spec = a_spec(profiles=[a_profile(), slow], scaling={"minReplicas": 2, "maxReplicas": 20}, capacity={"accelerators": [H100, A100]})
-    assert plan(waiting(1, 1, 5000, spec=spec)).memory.profile == "h100/full"
+    assert plan(waiting(1, 1, 5000, spec=spec)).memory.mix.keys() == {"h100/full"}
 
 
 def test_a_node_that_is_granted_is_waited_for() -> None:
@@ -264,8 +264,8 @@ def test_demand_times_50_in_a_minute() -> None:
 
 def test_spot_that_does_not_come_is_not_asked_of_another_accelerator() -> None:
     """On-demand of the same accelerator stands in for it, as ever."""
-    spot = {"accelerators": [H100, A100], "spot": {"enabled": True}}
+    spot = {"accelerators": UNPRICED, "spot": {"enabled": True}}
     spec = a_spec(profiles=[a_profile(), a_profile("a100")], scaling={"minReplicas": 4, "maxReplicas": 20}, capacity=spot)
     parts = together(running(2, node="node-2"), running(0, 2, "spot", node="", created_at=NOW - 5000))
     decision = plan(a_snapshot(**{**parts, "nodes": (a_node("node-2"),)}, spec=spec, memory=watched(4)))
-    assert decision.memory.profile == "h100/full" and set(decision.memory.unavailable) == {"h100-spot"}
+    assert set(decision.memory.mix) == {"h100/full"} and set(decision.memory.unavailable) == {"h100-spot"}

@@ -64,8 +64,8 @@ def test_kubectl_scale_moves_the_floor() -> None:
 
 
 def test_the_first_profile_that_can_hold_the_objective_is_taken() -> None:
-    assert plan(a_snapshot(spec=two_profiles(), classes=within("2s"))).memory.profile == "a100/full"
-    assert plan(a_snapshot(spec=two_profiles(), classes=within("200ms"))).memory.profile == "h100/full"
+    assert plan(a_snapshot(spec=two_profiles(), classes=within("2s"))).memory.mix == {"a100/full": 1}
+    assert plan(a_snapshot(spec=two_profiles(), classes=within("200ms"))).memory.mix == {"h100/full": 1}
 
 
 def test_an_objective_below_the_service_time_names_what_can_be_met() -> None:
@@ -103,34 +103,34 @@ def test_a_class_without_objectives_is_sized_for_throughput() -> None:
 def on_the_faster(**memory: Any) -> Snapshot:
     """A pool that had to move to its second profile, and could be back on its first."""
     where = {"deployments": (a_deployment(1, accelerator="h100", ready=1),), "pods": running(1)["pods"], "nodes": running(1)["nodes"]}
-    return a_snapshot(spec=two_profiles(), classes=within("2s"), **where, memory=settled(1, profile="h100/full", **memory))
+    return a_snapshot(spec=two_profiles(), classes=within("2s"), **where, memory=settled(1, mix={"h100/full": 1}, **memory))
 
 
 def test_a_pool_goes_back_to_what_it_prefers_only_after_a_window() -> None:
     """A request shape at the edge of what the cheaper accelerator can do would move all replicas to and fro."""
     first = plan(on_the_faster())
-    assert first.memory.profile == "h100/full" and first.memory.better_since == NOW
-    assert any("a100/full is preferred" in w for w in first.why)
-    assert plan(on_the_faster(better_since=NOW - 100)).memory.profile == "h100/full"
+    assert first.memory.mix == {"h100/full": 1} and first.memory.better_since == NOW
+    assert any("1 × a100/full at 3.75 $/h would do as well, and must for 5m before the pool moves" in w for w in first.why)
+    assert plan(on_the_faster(better_since=NOW - 100)).memory.mix == {"h100/full": 1}
     after = plan(on_the_faster(better_since=NOW - 301))
-    assert after.memory.profile == "a100/full" and after.memory.better_since is None
+    assert after.memory.mix == {"a100/full": 1} and after.memory.better_since is None
 
 
 def test_a_pool_leaves_what_no_longer_does_at_once() -> None:
-    snapshot = a_snapshot(spec=two_profiles(), classes=within("200ms"), memory=settled(1, profile="a100/full"))
-    assert plan(snapshot).memory.profile == "h100/full"
+    snapshot = a_snapshot(spec=two_profiles(), classes=within("200ms"), memory=settled(1, mix={"a100/full": 1}))
+    assert plan(snapshot).memory.mix == {"h100/full": 1}
 
 
 def test_without_memory_the_deployments_tell_which_profile_is_in_use() -> None:
     decision = plan(on_the_faster().model_copy(update={"memory": Memory()}))
-    assert decision.memory.profile == "h100/full"
+    assert decision.memory.mix == {"h100/full": 1}
 
 
 def test_what_no_profile_can_do_moves_nothing() -> None:
     """The pool stays where it is, rather than moving all replicas for an objective that is missed there too."""
     for used in ("a100/full", "h100/full"):
-        decision = plan(a_snapshot(spec=two_profiles(), classes=within("1ms"), memory=settled(1, profile=used)))
-        assert decision.memory.profile == used
+        decision = plan(a_snapshot(spec=two_profiles(), classes=within("1ms"), memory=settled(1, mix={used: 1})))
+        assert decision.memory.mix == {used: 1}
         assert "h100/full replica needs" in verdict(decision, "SloFeasible").message
 
 

@@ -12,7 +12,7 @@ from forebay.planning.limits import replicas_per_node
 from forebay.planning.queueing import service_rate, work_of
 from forebay.planning.sizing import MOST_UTILISED
 from forebay.planning.snapshot import ON_DEMAND, SPOT, Shape, Snapshot
-from forebay.planning.variants import Variant, engine_profile, preferred_profile
+from forebay.planning.variants import Variant, choice_name, engine_profile, preferred_profile
 from forebay.planning.work import Load
 
 UNPRICED = 0.9
@@ -47,10 +47,11 @@ def coverage(snapshot: Snapshot, name: str, shape: Shape) -> Coverage:
 
 
 def next_replica(snapshot: Snapshot) -> Variant | None:
-    """The kind that one more replica would be: of the profile in use, on spot where that is enabled and has a price."""
+    """The kind that one more replica would be: of the profile of which most are in use, on spot where that is enabled and has a price."""
     choices = preferred_profile(snapshot.spec)
     if not choices:
         return None
-    used = next((c for c in choices if f"{c[0].name}/{c[1].partition}" == snapshot.memory.profile), choices[0])
+    mix = snapshot.memory.mix
+    used = max(choices, key=lambda c: mix.get(choice_name(c), 0))
     spot = snapshot.spec.capacity.spot.enabled and used[0].usd_per_hour.spot is not None
     return Variant(SPOT if spot else ON_DEMAND, *used)

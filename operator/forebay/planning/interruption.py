@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from forebay.planning.snapshot import NodeView
+from forebay.planning.snapshot import NodeView, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +48,17 @@ def interruption(node: NodeView) -> str | None:
     if not node.ready:
         return "the node is not ready"
     return None
+
+
+def doomed(snapshot: Snapshot) -> dict[str, str]:
+    """Pods that are about to lose their node, or have, with the reason."""
+    known = {node.name for node in snapshot.nodes}
+    going = {node.name: why for node in snapshot.nodes if (why := interruption(node))}
+    result = {}
+    for pod in snapshot.pods:
+        if pod.node in going:
+            result[pod.name] = going[pod.node]
+        elif pod.ready and pod.node and pod.node not in known:
+            # A pod that is not ready may be on a node that is too new to be known.
+            result[pod.name] = "the node is gone"
+    return result

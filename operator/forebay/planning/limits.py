@@ -44,10 +44,10 @@ def replicas_per_node(spec: InferencePoolSpec, variant: Variant) -> int:
     """Replicas that one node carries, 0 where one takes several; one where it is not known how many fit."""
     if variant.accelerator is None or not variant.gpus:
         return 1
-    return _units(spec, variant) // variant.gpus
+    return units_per_node(spec, variant) // variant.gpus
 
 
-def _units(spec: InferencePoolSpec, variant: Variant) -> int:
+def units_per_node(spec: InferencePoolSpec, variant: Variant) -> int:
     """GPUs, or partitions of this kind, on one node."""
     per_node = variant.accelerator.gpus_per_node if variant.accelerator else 1
     return per_node * spec.partitioning.layout.get(variant.partition, 1)
@@ -56,7 +56,7 @@ def _units(spec: InferencePoolSpec, variant: Variant) -> int:
 def nodes_needed(spec: InferencePoolSpec, variant: Variant, replicas: int) -> int:
     """Whole nodes that carry this many replicas."""
     per_node = replicas_per_node(spec, variant)
-    return math.ceil(replicas / per_node) if per_node else replicas * math.ceil(variant.gpus / _units(spec, variant))
+    return math.ceil(replicas / per_node) if per_node else replicas * math.ceil(variant.gpus / units_per_node(spec, variant))
 
 
 def bill_of_nodes(variant: Variant, nodes: int) -> Bill:

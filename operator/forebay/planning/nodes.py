@@ -10,13 +10,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from forebay.api.canonical import bounded_name
 from forebay.api.inference_pool import NodeLimits
 from forebay.planning.interruption import interruption
 from forebay.planning.limits import NOTHING, Bill, bill_of_nodes, nodes_needed
 from forebay.planning.placement import Placed
 from forebay.planning.room import makes_nodes
-from forebay.planning.snapshot import ON_DEMAND, SPOT, CapacityType, NodePoolView, PoolIdentity, Snapshot
+from forebay.planning.snapshot import ON_DEMAND, SPOT, CapacityType, NodePoolView, Snapshot
 from forebay.planning.variants import (
     LABEL_CAPACITY_TYPE,
     LABEL_NODE_POOL,
@@ -25,16 +24,12 @@ from forebay.planning.variants import (
     LABEL_POOL,
     Variant,
     existing_variant,
+    node_pool_name,
     qualified,
 )
 
 CONSOLIDATE_AFTER = "2m"
 KARPENTER_CAPACITY_TYPES: dict[CapacityType, list[str]] = {ON_DEMAND: ["on-demand", "reserved"], SPOT: ["spot"]}
-
-
-def node_pool_name(pool: PoolIdentity, accelerator: str, capacity_type: CapacityType) -> str:
-    """Dots part what may hold hyphens, so that no two pools of a cluster share a name."""
-    return bounded_name(f"forebay.{pool.namespace}.{pool.name}.{accelerator}.{capacity_type}")
 
 
 @dataclass
@@ -56,7 +51,7 @@ def node_pools(snapshot: Snapshot, variants: tuple[Variant, ...], placed: Placed
 
 def _needs(snapshot: Snapshot, variants: tuple[Variant, ...], placed: Placed) -> dict[str, _Need]:
     pool, spec, needs = snapshot.pool, snapshot.spec, dict[str, _Need]()
-    counted = [(v, placed.split.of(v.capacity_type) + placed.surge.get(v.capacity_type, 0)) for v in variants]
+    counted = [(v, placed.of(v) + placed.surge.get(v.name, 0)) for v in variants]
     listed = {a.name for a in spec.capacity.accelerators}
     leaving = [d for d in snapshot.deployments if d.name in placed.old and d.accelerator in listed]
     counted += [(existing_variant(spec, d, variants[0]), placed.old[d.name]) for d in leaving]

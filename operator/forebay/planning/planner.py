@@ -15,19 +15,21 @@ from forebay.planning.burstiness import dispersed
 from forebay.planning.decision import Action, Plan, Ref, apply
 from forebay.planning.demand import ClassLoad, loads, remembered
 from forebay.planning.hold import Held, hold, unbroken
+from forebay.planning.interruption import doomed
 from forebay.planning.outlook import learn
-from forebay.planning.placement import Placed, doomed, place
+from forebay.planning.placement import Placed, place
 from forebay.planning.room import blocked, makes_nodes
 from forebay.planning.router import routed
 from forebay.planning.saturation import floored, observed_share, saturation
 from forebay.planning.sidecar_config import compile_sidecar
 from forebay.planning.sleep import rest, with_gateways
 from forebay.planning.snapshot import DeploymentView, Memory, Partitioning, PodView, Snapshot, Spread
+from forebay.planning.split import Lot
 from forebay.planning.starts import learn_starts
 from forebay.planning.status import Facts, report
 from forebay.planning.supply import marked, replacements, supply_why
-from forebay.planning.target import Sized, choice_name, size, unloaded
-from forebay.planning.variants import LABEL_ROUTED, Variant, wanted_variants
+from forebay.planning.target import Sized, settled, size, unloaded
+from forebay.planning.variants import LABEL_ROUTED, Variant
 
 MAX_WHY = 64
 
@@ -43,6 +45,7 @@ class Chosen:
     shares: dict[str, float]
     router: Spread | None
     targets: dict[str, tuple[Variant, int]]
+    mix: dict[str, int]
     supplied: tuple[str, ...] = ()
 
     @property
@@ -94,7 +97,7 @@ def _remembered(snapshot: Snapshot, chosen: Chosen, partitioning: dict[str, Part
         update={
             "target": chosen.held.replicas,
             "placed": snapshot.memory.placed if snapshot.spec.scaling.paused else chosen.placed.replicas,
-            "profile": choice_name(chosen.sized.profile) if chosen.sized.profile else "",
+            "mix": chosen.mix,
             "better_since": chosen.sized.better_since if snapshot.fresh else None,
             "spot_hold_until": chosen.placed.spot_hold_until,
             "partitioning": partitioning,
@@ -118,14 +121,33 @@ def _choose(snapshot: Snapshot) -> Chosen:
     sized = size(snapshot, known if snapshot.fresh else unloaded(known))
     shares = observed_share(snapshot, known, sized.profile)
     sized = floored(snapshot, known, sized, shares) if snapshot.fresh else sized
-    held = rest(snapshot, hold(snapshot, sized.replicas, current), current, known)
-    variants = wanted_variants(snapshot.spec, sized.profile)
-    late = replacements(snapshot, [v.name for v in variants], held.replicas)
-    beside = min(held.replicas + late.replicas, max(held.replicas, snapshot.spec.scaling.max_replicas))
-    placed = place(snapshot, beside, variants, _rolling(snapshot, variants))
-    targets = {workload.deployment_name(snapshot.pool.name, v): (v, placed.split.of(v.capacity_type)) for v in variants}
-    supplied = (*late.why, *supply_why(snapshot))
-    return Chosen(sized, held, placed, known, shares, routed(snapshot, known, sized.profile), targets, supplied)
+    held = hold(_unheld(snapshot), sized.replicas, sized.replicas) if sized.moves else hold(snapshot, sized.replicas, current)
+    held = rest(snapshot, held, current, known)
+    lots = settled(snapshot, sized, held.replicas)
+    variants = tuple(variant for lot in lots for variant in lot.variants)
+    beside, late = _beside(snapshot, lots)
+    placed = place(snapshot, beside, _rolling(snapshot, variants))
+    targets = {workload.deployment_name(snapshot.pool.name, v): (v, placed.of(v)) for v in variants}
+    mix, router = {lot.name: lot.replicas for lot in lots if lot.name}, routed(snapshot, known, sized.profile)
+    return Chosen(sized, held, placed, known, shares, router, targets, mix, (*late, *supply_why(snapshot)))
+
+
+def _unheld(snapshot: Snapshot) -> Snapshot:
+    """Counts of another mix say nothing about this one."""
+    return snapshot.model_copy(update={"memory": snapshot.memory.model_copy(update={"recommendations": ()})})
+
+
+def _beside(snapshot: Snapshot, lots: tuple[Lot, ...]) -> tuple[tuple[Lot, ...], tuple[str, ...]]:
+    """The lots with what is ordered once more for replicas that are overdue, within maxReplicas; and why."""
+    room = max(0, snapshot.spec.scaling.max_replicas - sum(lot.replicas for lot in lots))
+    found: list[Lot] = []
+    why: tuple[str, ...] = ()
+    for lot in lots:
+        late = replacements(snapshot, [v.name for v in lot.variants], lot.replicas)
+        more = min(late.replicas, room)
+        found.append(Lot(lot.variants, lot.replicas + more))
+        room, why = room - more, (*why, *late.why)
+    return tuple(found), why
 
 
 def _rolling(snapshot: Snapshot, variants: tuple[Variant, ...]) -> frozenset[str]:
@@ -158,7 +180,7 @@ def _workload(snapshot: Snapshot, chosen: Chosen, existing: DeploymentView | Non
     if existing is None and replicas == 0:
         return []
     if existing is None or existing.template_hash != workload.template_hash(snapshot.spec, variant):
-        own_nodes, surges = makes_nodes(snapshot, chosen.variants), existing is None or variant.capacity_type in chosen.placed.surge
+        own_nodes, surges = makes_nodes(snapshot, chosen.variants), existing is None or variant.name in chosen.placed.surge
         obj = workload.deployment(snapshot.pool, snapshot.spec, variant, replicas, snapshot.settings, own_nodes=own_nodes, surges=surges)
         return [apply(obj, "the pool's template is new")]
     stuck = existing.rolling and not existing.yields and blocked(snapshot, chosen.variants, (variant.name,))

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from math import inf, isfinite
 
 from forebay.api.conditions import Type
+from forebay.planning.decision import Plan
 from forebay.planning.demand import loads, remembered
+from forebay.planning.mix import Fleet, kind
 from forebay.planning.planner import plan
 from forebay.planning.sizing import Expected, Infeasible, expected
 from forebay.planning.snapshot import Memory, Recommendation, Snapshot
-from forebay.planning.target import demanded, size
-from forebay.planning.variants import engine_profile
+from forebay.planning.target import demanded
+from forebay.planning.variants import choice_name, engine_profile, preferred_profile
 
 LONG_AGO_S = 30 * 86_400.0
 _BREAKS = (Type.SLO_FEASIBLE, Type.BUDGET_RESPECTED, Type.RESOLVED_REFS)
@@ -50,7 +52,7 @@ def preview(snapshot: Snapshot) -> Preview:
         on_demand=desired.on_demand,
         spot=desired.spot,
         usd_per_hour=None if rate in ("", "unknown") else float(rate),
-        expected=_expected(snapshot, decision.replicas),
+        expected=_expected(snapshot, _allowed(decision)),
         problems=tuple(f"{v.type}: {v.message}" for v in told),
         why=decision.why,
     )
@@ -70,16 +72,27 @@ def _settled(snapshot: Snapshot) -> Snapshot:
     return snapshot.model_copy(update={"now": now, "memory": memory, "demand": whole})
 
 
-def _expected(snapshot: Snapshot, replicas: int) -> tuple[Expected, ...]:
-    """What becomes of each promise with so many replicas; nothing where no profile is known or an idle replica misses one already."""
-    if snapshot.demand is None or replicas == 0:
+def _allowed(decision: Plan) -> dict[str, int]:
+    """The decided mix, as far as the limits let it through."""
+    left, mix = decision.replicas, dict[str, int]()
+    for name, count in decision.memory.mix.items():
+        mix[name] = min(count, left)
+        left -= mix[name]
+    return mix
+
+
+def _expected(snapshot: Snapshot, mix: dict[str, int]) -> tuple[Expected, ...]:
+    """What becomes of each promise with these replicas; nothing where no profile is known or an idle replica misses one already."""
+    if snapshot.demand is None or not any(mix.values()):
         return ()
     history, shapes = remembered(snapshot.memory, snapshot.demand, snapshot.spec.classes)
     known = loads(snapshot, history, shapes)
-    sized = size(snapshot, known)
-    if sized.profile is None:
-        return ()
+    wanted, choices = demanded(snapshot, known), [c for c in preferred_profile(snapshot.spec) if mix.get(choice_name(c))]
     try:
-        return expected(demanded(snapshot, known), engine_profile(snapshot.spec, sized.profile[1]), replicas)
+        kinds = tuple(kind(choice_name(c), wanted, engine_profile(snapshot.spec, c[1])) for c in choices)
+        if len(kinds) == 1:
+            return expected(wanted, kinds[0].engine, mix[kinds[0].name])
+        fleet = Fleet(wanted, kinds)
+        return fleet.expected(tuple(mix[k.name] for k in kinds), fleet.rate)
     except Infeasible:
         return ()

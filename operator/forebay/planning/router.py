@@ -6,8 +6,7 @@ from forebay.planning.burstiness import PRIOR_S, averaged, evenness
 from forebay.planning.demand import ClassLoad
 from forebay.planning.queueing import mixed, work_of
 from forebay.planning.snapshot import Snapshot, Spread
-from forebay.planning.target import Choice
-from forebay.planning.variants import engine_profile
+from forebay.planning.variants import Choice, engine_profile
 
 SETTLED_S = 120.0
 """A replica that became ready more recently has fewer requests than its share, whatever the router does."""

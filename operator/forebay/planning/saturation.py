@@ -10,13 +10,12 @@ from __future__ import annotations
 from dataclasses import replace
 from math import ceil
 
-from forebay.api.canonical import short_hash
 from forebay.planning.demand import ClassLoad
 from forebay.planning.queueing import mixed, service_rate, work_of
 from forebay.planning.sizing import MOST_UTILISED
 from forebay.planning.snapshot import Saturation, Snapshot
-from forebay.planning.target import Choice, Sized
-from forebay.planning.variants import engine_profile
+from forebay.planning.target import Sized
+from forebay.planning.variants import Choice, engine_profile, preferred_profile, profile_key
 
 PLACES_TAKEN = 0.9
 """Share of the places that the profile gives its replicas: with fewer taken, it is not the replicas that are slow."""
@@ -59,12 +58,13 @@ def observed_share(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice | 
         # Whose doing it is cannot be told.
         return shares
     share = queue.finished_per_s / max(_promised_rps(snapshot, loads, choice), 1e-9)
-    return {_key(choice): round(min(1.0, max(LEAST_SHARE, share)), 3)}
+    others = {profile_key(c) for c in preferred_profile(snapshot.spec)}
+    return {k: v for k, v in shares.items() if k in others} | {profile_key(choice): round(min(1.0, max(LEAST_SHARE, share)), 3)}
 
 
 def floored(snapshot: Snapshot, loads: list[ClassLoad], sized: Sized, shares: dict[str, float]) -> Sized:
-    """The size, or more where replicas were seen to finish less than their profile says."""
-    share = shares.get(_key(sized.profile), 1.0) if sized.profile is not None else 1.0
+    """The size, or more where replicas were seen to finish less than their profile says. Mixes were chosen with that in mind."""
+    share = shares.get(profile_key(sized.profile), 1.0) if sized.profile is not None and len(sized.mix) == 1 else 1.0
     asked = sum(load.load.requests_per_s for load in loads)
     if sized.profile is None or share >= 1.0 or asked <= 0.0:
         return sized
@@ -73,15 +73,10 @@ def floored(snapshot: Snapshot, loads: list[ClassLoad], sized: Sized, shares: di
     if least <= sized.replicas:
         return sized
     why = f"saturated replicas finished {share:.0%} of what the profile says, {each_rps:.3g} requests/s each: {least} replicas by that"
-    return replace(sized, replicas=least, why=(*sized.why, why))
+    return replace(sized, mix=((sized.profile, least),), replicas=least, why=(*sized.why, why))
 
 
 def _promised_rps(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice) -> float:
     """Requests/s that a full replica finishes by its profile."""
     engine = engine_profile(snapshot.spec, choice[1])
     return service_rate(engine, mixed([(load.load.requests_per_s, work_of(load.load, engine)) for load in loads])) if loads else 0.0
-
-
-def _key(choice: Choice) -> str:
-    """A profile by what it says: one that is corrected begins anew."""
-    return short_hash([choice[0].name, choice[1].model_dump(mode="json")])

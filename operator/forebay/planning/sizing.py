@@ -227,6 +227,15 @@ def _largest_rate(pool: _Pool, replicas: int, low: float, high: float) -> float:
     return low
 
 
+def kind_of(classes: tuple[Demanded, ...], engine: EngineProfile, efficiency: float = 1.0) -> _Pool:
+    """The classes on one kind of replica: their work, and what each promise is sized for. For pools of several kinds (mix.py).
+
+    Raises:
+        Infeasible: one replica alone, idle, misses a promise already.
+    """
+    return _pool(classes, engine, efficiency)
+
+
 def replicas_for(
     classes: tuple[Demanded, ...], engine: EngineProfile, *, efficiency: float = 1.0, max_replicas: int, start: int = 0
 ) -> Sizing:

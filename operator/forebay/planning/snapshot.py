@@ -244,9 +244,9 @@ class Rest(K8sModel):
 class Memory(K8sModel):
     """What the planner carries from one decision to the next; persisted over restarts.
 
-    `target` is the count that was decided, `placed` what the limits let through of it. `dispersion` is that of each class's arrivals,
-    `router` how evenly requests are shared out (planning/burstiness.py). `starts` holds seconds by variant and stage, `start_times_s` those
-    of all variants together. It was looked at the pool without a break since `looking_since`, at `looked_at` last.
+    `target` is the count that was decided, `mix` of which kinds, `placed` what the limits let through of it. `dispersion` is that of each
+    class's arrivals, `router` how evenly requests are shared out (planning/burstiness.py). `starts` holds seconds by variant and stage,
+    `start_times_s` those of all variants together. It was looked at the pool without a break since `looking_since`, at `looked_at` last.
     """
 
     history: dict[str, tuple[DemandPoint, ...]] = {}
@@ -268,7 +268,7 @@ class Memory(K8sModel):
     spot_hold_until: float = 0.0
     target: int = 0
     placed: int = 0
-    profile: str = ""
+    mix: dict[str, int] = {}
     better_since: float | None = None
     partitioning: dict[str, Partitioning] = {}
     rest: Rest | None = None

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from typing import Final
 
 from forebay.planning.snapshot import Memory, PodView, Snapshot, Stage
-from forebay.planning.variants import preferred_profile, wanted_variants
+from forebay.planning.variants import choice_name, preferred_profile, wanted_variants
 
 MAX_START_TIMES = 20
 MAX_START_S = 1800.0
@@ -101,7 +101,7 @@ def lead_of(snapshot: Snapshot) -> float:
 
 
 def next_variants(snapshot: Snapshot) -> tuple[str, ...]:
-    """The variants that a replica which is asked for now would be of: those of the profile in use, else of the first one."""
-    choices = preferred_profile(snapshot.spec)
-    used = (c for c in choices if f"{c[0].name}/{c[1].partition}" == snapshot.memory.profile)
-    return tuple(v.name for v in wanted_variants(snapshot.spec, next(used, choices[0] if choices else None)))
+    """The variants that a replica which is asked for now would be of: those of the kind of which most are in use."""
+    choices, mix = preferred_profile(snapshot.spec), snapshot.memory.mix
+    used = max(choices, key=lambda c: mix.get(choice_name(c), 0), default=None)
+    return tuple(v.name for v in wanted_variants(snapshot.spec, used))

@@ -23,7 +23,8 @@ from forebay.planning.decision import Note, Verdict
 from forebay.planning.demand import ClassLoad
 from forebay.planning.forecast_status import forecast_status, forecast_verdict
 from forebay.planning.hold import Held
-from forebay.planning.placement import Placed, doomed
+from forebay.planning.interruption import doomed
+from forebay.planning.placement import Placed
 from forebay.planning.sleep import asleep_verdict, heard_verdict
 from forebay.planning.snapshot import SPOT, ClassDemand, Memory, Snapshot
 from forebay.planning.starts import SLOWEST, quantile
@@ -60,13 +61,15 @@ def _status(facts: Facts) -> InferencePoolStatus:
     snapshot = facts.snapshot
     alive = [p for p in snapshot.pods if not p.deleting]
     split = facts.placed.split
-    partition = next((v.partition for v, _ in facts.targets.values()), "full")
+    partitions = {v.partition: 0 for v, _ in facts.targets.values()}
+    for variant, count in facts.targets.values():
+        partitions[variant.partition] += count
     return InferencePoolStatus(
         observed_generation=snapshot.pool.generation,
         replicas=len(alive),
         ready_replicas=sum(p.ready for p in alive),
         selector=f"{LABEL_POOL}={snapshot.pool.name}",
-        desired=DesiredStatus(on_demand=split.on_demand, spot=split.spot, partitions={partition: split.on_demand + split.spot}),
+        desired=DesiredStatus(on_demand=split.on_demand, spot=split.spot, partitions=partitions or {"full": 0}),
         variants=[*(_variant(facts, name, variant, replicas) for name, (variant, replicas) in facts.targets.items()), *_leaving(facts)],
         demand=_demand(facts),
         objective=_objective(snapshot),

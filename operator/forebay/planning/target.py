@@ -1,42 +1,54 @@
-"""How many replicas a pool's load asks for, on which profile, and what that rests on.
+"""How many replicas a pool's load asks for, of which kinds, and what that rests on.
 
-The first listed profile that can hold every objective is taken. A pool that had to move to a later one moves back only after the earlier
-one would have done for a whole window: request shapes wander, and loaded models are dear to move.
+A kind that can never keep one of the promises has no part in it. Of one kind it is the smallest count that holds; of several the cheapest
+mix (mixing.py), or without prices the one that keeps to the order of the list.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from forebay.api.batch_class import BatchClassSpec, Objective
 from forebay.api.conditions import Reason, Type
-from forebay.api.inference_pool import Accelerator, Profile, Task
+from forebay.api.inference_pool import Task
 from forebay.api.meta import format_duration
 from forebay.planning.decision import Verdict
 from forebay.planning.demand import ClassLoad
-from forebay.planning.hold import window_s
+from forebay.planning.mix import Fleet, Kind, kind
+from forebay.planning.mixing import Mixed, Mixing
 from forebay.planning.queueing import Metric, Promise
 from forebay.planning.sizing import Demanded, Infeasible, Sizing, replicas_for
 from forebay.planning.snapshot import Snapshot
-from forebay.planning.supply import gone
-from forebay.planning.variants import engine_profile, preferred_profile
+from forebay.planning.split import Lot
+from forebay.planning.supply import unavailable_variants
+from forebay.planning.variants import Choice, choice_name, engine_profile, preferred_profile, profile_key, wanted_variants
 
-Choice = tuple[Accelerator, Profile]
+Mix = tuple[tuple[Choice, int], ...]
+"""Replicas of each kind, in the order of the list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sized:
-    """The replica count that the load asks for, within the pool's own bounds, and its profile.
+    """The replicas that the load asks for, within the pool's own bounds; without a profile there is a count and no mix.
 
-    `better_since` is when an earlier profile than this began to do, where one does.
+    `there` is what was decided before, as far as it can be had. `better_since` is when another mix began to be cheaper, where one is;
+    `moves` says that the pool moves to it now.
     """
 
+    mix: Mix
     replicas: int
-    profile: Choice | None
     feasible: Verdict
     why: tuple[str, ...]
+    there: Mix = ()
     better_since: float | None = None
+    moves: bool = False
+
+    @property
+    def profile(self) -> Choice | None:
+        """The first of its kinds."""
+        return self.mix[0][0] if self.mix else None
 
 
 def promises(spec: BatchClassSpec) -> tuple[Promise, ...]:
@@ -71,67 +83,110 @@ def unloaded(loads: list[ClassLoad]) -> list[ClassLoad]:
     return [ClassLoad(x.name, replace(x.load, requests_per_s=0.0), x.why) for x in loads]
 
 
-def choice_name(choice: Choice) -> str:
-    return f"{choice[0].name}/{choice[1].partition}"
-
-
 def size(snapshot: Snapshot, loads: list[ClassLoad]) -> Sized:
-    """Replicas that hold every class's tail objective."""
+    """Replicas that hold every class's tail objective. Of variants that are unavailable no more are asked for."""
     spec = snapshot.spec
     choices = preferred_profile(spec)
     if not choices:
         message = "the pool has no profile, so it stays at minReplicas: add profiles, one per accelerator"
-        return Sized(max(1, spec.scaling.min_replicas), None, _verdict("Unknown", Reason.NO_PROFILE, message), (message,))
+        return Sized((), max(1, spec.scaling.min_replicas), _verdict("Unknown", Reason.NO_PROFILE, message), (message,))
     wanted = demanded(snapshot, loads)
-    used = next((c for c in choices if choice_name(c) == _in_use(snapshot)), None)
+    if not wanted:
+        first = _sized(snapshot, loads, choices[0], _sizing(snapshot, wanted, choices[0]))
+        before = decided(snapshot)
+        return replace(first, mix=tuple((c, n) for c in choices if (n := before.get(choice_name(c), 0))) or first.mix)
     misses: list[tuple[Infeasible, Choice]] = []
-    without = gone(snapshot)
-    used = None if used in without else used
-    # What cannot be had comes last.
-    choices.sort(key=without.__contains__)
-    for best in choices:
+    able: list[tuple[Choice, Kind]] = []
+    for choice in choices:
         try:
-            sizing = _sizing(snapshot, wanted, best)
+            able.append((choice, _kind(snapshot, wanted, choice)))
         except Infeasible as miss:
-            misses.append((miss, best))
-            continue
-        later = used is not None and choices.index(used) > choices.index(best)
-        return _unless_too_soon(snapshot, loads, best, sizing, used if later else None)
-    return _infeasible(snapshot, loads, misses, used)
+            misses.append((miss, choice))
+    if not able:
+        return _infeasible(snapshot, loads, misses)
+    if len(able) == 1:
+        choice = able[0][0]
+        return _sized(snapshot, loads, choice, _sizing(snapshot, wanted, choice))
+    return _mixed(snapshot, loads, wanted, able)
 
 
-def _in_use(snapshot: Snapshot) -> str:
-    """The profile of the last decision; where that is not remembered, of most replicas."""
-    most = max(snapshot.deployments, key=lambda d: d.replicas, default=None)
-    return snapshot.memory.profile or (f"{most.accelerator}/{most.partition}" if most else "")
+def _kind(snapshot: Snapshot, wanted: tuple[Demanded, ...], choice: Choice) -> Kind:
+    share = snapshot.memory.throughput_shares.get(profile_key(choice), 1.0)
+    return kind(choice_name(choice), wanted, engine_profile(snapshot.spec, choice[1]), share, efficiency(snapshot))
+
+
+def decided(snapshot: Snapshot) -> dict[str, int]:
+    """Replicas of each kind as they were decided last; where that is not remembered, as the Deployments have them."""
+    found: dict[str, int] = {}
+    for d in snapshot.deployments:
+        name = f"{d.accelerator}/{d.partition}"
+        found[name] = found.get(name, 0) + d.replicas
+    return snapshot.memory.mix or found
+
+
+def _mixed(
+    snapshot: Snapshot,
+    loads: list[ClassLoad],
+    wanted: tuple[Demanded, ...],
+    able: list[tuple[Choice, Kind]],
+) -> Sized:
+    """The cheapest of several kinds."""
+    choices, total = tuple(c for c, _ in able), snapshot.spec.scaling.max_replicas
+    before, unavailable = decided(snapshot), unavailable_variants(snapshot)
+    most = tuple(_arrived(snapshot, c) if _is_unavailable(snapshot, c, unavailable) else total for c in choices)
+    there = tuple(min(before.get(choice_name(c), 0), m) for c, m in zip(choices, most, strict=True))
+    found = Mixing(snapshot, choices, Fleet(wanted, tuple(k for _, k in able), efficiency(snapshot)), there, most).decide()
+    mix = tuple((c, n) for c, n in zip(choices, found.counts, strict=True) if n)
+    kept = tuple((c, n) for c, n in zip(choices, there, strict=True) if n)
+    why = (*(x.why for x in loads), *found.why)
+    return Sized(mix, sum(found.counts), _mix_verdict(snapshot, loads, mix, found), why, kept, found.better_since, found.moves)
+
+
+def _is_unavailable(snapshot: Snapshot, choice: Choice, unavailable: Collection[str]) -> bool:
+    return all(v.name in unavailable for v in wanted_variants(snapshot.spec, choice))
+
+
+def _arrived(snapshot: Snapshot, choice: Choice) -> int:
+    """Replicas of a kind that have their node."""
+    names = {v.name for v in wanted_variants(snapshot.spec, choice)}
+    return sum(p.variant in names and not p.deleting and bool(p.node or p.ready) for p in snapshot.pods)
+
+
+def _mix_verdict(snapshot: Snapshot, loads: list[ClassLoad], mix: Mix, found: Mixed) -> Verdict:
+    names = " and ".join(choice_name(c) for c, _ in mix)
+    if found.capped:
+        most = snapshot.spec.scaling.max_replicas
+        return _verdict("False", Reason.MAX_REPLICAS, f"{found.binding} needs more than maxReplicas {most}: raise scaling.maxReplicas")
+    return _holds(snapshot, loads, names)
+
+
+def settled(snapshot: Snapshot, sized: Sized, replicas: int) -> tuple[Lot, ...]:
+    """As many replicas as are held: what is wanted, and beyond it what there is already; while nothing is measured, what there is."""
+    spec = snapshot.spec
+    if sized.profile is None:
+        return (Lot(wanted_variants(spec, None), replicas),)
+    counts: dict[str, int] = {}
+    for choice, count in (*(sized.mix if snapshot.fresh else ()), *sized.there, *sized.mix):
+        name = choice_name(choice)
+        more = min(max(0, count - counts.get(name, 0)), replicas - sum(counts.values()))
+        counts[name] = counts.get(name, 0) + more
+    counts[choice_name(sized.profile)] = counts.get(choice_name(sized.profile), 0) + replicas - sum(counts.values())
+    kinds = [c for c in preferred_profile(spec) if counts.get(choice_name(c), 0)] or [sized.profile]
+    return tuple(Lot(wanted_variants(spec, c), counts.get(choice_name(c), 0)) for c in kinds)
+
+
+def efficiency(snapshot: Snapshot) -> float:
+    """How evenly the router was seen to share requests out, in steps of a tenth."""
+    return round(snapshot.memory.router.value, 1) if snapshot.memory.router else 1.0
 
 
 def _sizing(snapshot: Snapshot, wanted: tuple[Demanded, ...], choice: Choice) -> Sizing:
-    spec, router, recent = snapshot.spec, snapshot.memory.router, snapshot.memory.recommendations
-    efficiency, start = round(router.value, 1) if router else 1.0, recent[-1].replicas if recent else 0
-    engine = engine_profile(spec, choice[1])
-    return replicas_for(wanted, engine, efficiency=efficiency, max_replicas=spec.scaling.max_replicas, start=start)
+    spec, recent = snapshot.spec, snapshot.memory.recommendations
+    start, engine = recent[-1].replicas if recent else 0, engine_profile(spec, choice[1])
+    return replicas_for(wanted, engine, efficiency=efficiency(snapshot), max_replicas=spec.scaling.max_replicas, start=start)
 
 
-def _unless_too_soon(snapshot: Snapshot, loads: list[ClassLoad], best: Choice, sizing: Sizing, used: Choice | None) -> Sized:
-    """The best profile; or for a while still the one in use, where the pool has moved to a less preferred one that still does."""
-    if used is None:
-        return _sized(snapshot, loads, best, sizing)
-    since = snapshot.memory.better_since if snapshot.fresh and snapshot.memory.better_since is not None else snapshot.now
-    waits_s = window_s(snapshot)
-    if snapshot.now - since >= waits_s:
-        return _sized(snapshot, loads, best, sizing)
-    try:
-        own = _sizing(snapshot, demanded(snapshot, loads), used)
-    except Infeasible:
-        return _sized(snapshot, loads, best, sizing)
-    note = f"{choice_name(best)} is preferred and must do for {format_duration(waits_s)} before the pool moves to it"
-    return _sized(snapshot, loads, used, own, since, note)
-
-
-def _sized(
-    snapshot: Snapshot, loads: list[ClassLoad], choice: Choice, sizing: Sizing, better_since: float | None = None, note: str = ""
-) -> Sized:
+def _sized(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice, sizing: Sizing) -> Sized:
     name, scaling = choice_name(choice), snapshot.spec.scaling
     replicas = min(max(sizing.replicas, scaling.min_replicas), scaling.max_replicas)
     each = f"each is asked for {sizing.each_rps:.3g} of the {sizing.full_rps:.3g} requests/s that it can finish"
@@ -139,14 +194,18 @@ def _sized(
     if sizing.capped:
         message = f"{sizing.binding} needs more than maxReplicas {scaling.max_replicas} on {name}: raise scaling.maxReplicas"
         feasible = _verdict("False", Reason.MAX_REPLICAS, message)
-    elif loads and not any(promises(snapshot.classes[x.name]) for x in loads):
-        feasible = _verdict("True", Reason.NO_OBJECTIVE, f"no class promises a latency: sized for throughput on {name}")
     else:
-        feasible = _verdict("True", Reason.FEASIBLE, f"every objective can be met on {name}")
-    return Sized(replicas, choice, feasible, (*(x.why for x in loads), why, *([note] if note else [])), better_since)
+        feasible = _holds(snapshot, loads, name)
+    return Sized(((choice, replicas),), replicas, feasible, (*(x.why for x in loads), why))
 
 
-def _infeasible(snapshot: Snapshot, loads: list[ClassLoad], misses: list[tuple[Infeasible, Choice]], used: Choice | None) -> Sized:
+def _holds(snapshot: Snapshot, loads: list[ClassLoad], names: str) -> Verdict:
+    if loads and not any(promises(snapshot.classes[x.name]) for x in loads):
+        return _verdict("True", Reason.NO_OBJECTIVE, f"no class promises a latency: sized for throughput on {names}")
+    return _verdict("True", Reason.FEASIBLE, f"every objective can be met on {names}")
+
+
+def _infeasible(snapshot: Snapshot, loads: list[ClassLoad], misses: list[tuple[Infeasible, Choice]]) -> Sized:
     """Nothing can meet the objectives: the pool is sized for throughput, where it is or on what comes nearest, and says what can be met."""
     spec = snapshot.spec
     miss, nearest = min(misses, key=lambda m: m[0].best_target_s / m[0].target_s)
@@ -156,11 +215,13 @@ def _infeasible(snapshot: Snapshot, loads: list[ClassLoad], misses: list[tuple[I
         f" {best} for {load.input_tokens:.0f} input and {load.output_tokens:.0f} output tokens."
         f" Raise the target to {best}, shorten requests, or add a faster accelerator."
     )
-    choice = used or nearest
+    before = decided(snapshot)
+    used = max((c for _, c in misses), key=lambda c: before.get(choice_name(c), 0))
+    choice = used if before.get(choice_name(used)) else nearest
     sizing = _sizing(snapshot, demanded(snapshot, loads, promised=False), choice)
     replicas = min(max(sizing.replicas, spec.scaling.min_replicas), spec.scaling.max_replicas)
     why = (*(x.why for x in loads), message, f"sized for throughput instead: {replicas} replicas of {choice_name(choice)}")
-    return Sized(replicas, choice, _verdict("False", Reason.OBJECTIVE_BELOW_SERVICE_TIME, message), why)
+    return Sized(((choice, replicas),), replicas, _verdict("False", Reason.OBJECTIVE_BELOW_SERVICE_TIME, message), why)
 
 
 def _verdict(status: Literal["True", "False", "Unknown"], reason: Reason, message: str) -> Verdict:

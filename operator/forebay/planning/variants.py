@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forebay.api.canonical import bounded_name
+from forebay.api.canonical import bounded_name, short_hash
 from forebay.api.inference_pool import FULL, Accelerator, InferencePoolSpec, Profile
 from forebay.planning.queueing import EngineProfile
-from forebay.planning.snapshot import ON_DEMAND, SPOT, CapacityType, DeploymentView
+from forebay.planning.snapshot import ON_DEMAND, SPOT, CapacityType, DeploymentView, PoolIdentity
 
 LABEL_POOL = "forebay.dev/pool"
 LABEL_VARIANT = "forebay.dev/variant"
@@ -18,6 +18,19 @@ LABEL_OWNER_UID = "forebay.dev/owner-uid"
 LABEL_OWNER_NAMESPACE = "forebay.dev/owner-namespace"
 LABEL_PART_OF = "app.kubernetes.io/part-of"
 PART_OF = "forebay"
+
+
+Choice = tuple[Accelerator, Profile]
+"""A kind of replica, on whatever capacity type."""
+
+
+def choice_name(choice: Choice) -> str:
+    return f"{choice[0].name}/{choice[1].partition}"
+
+
+def profile_key(choice: Choice) -> str:
+    """A profile by what it says: one that is corrected begins anew."""
+    return short_hash([choice[0].name, choice[1].model_dump(mode="json")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +56,10 @@ class Variant:
         """GPUs, or partitions, of one replica."""
         return self.profile.gpus if self.profile else 0
 
+    def node_pool_name(self, pool: PoolIdentity) -> str:
+        """The NodePool of its nodes."""
+        return node_pool_name(pool, self.accelerator.name if self.accelerator else "", self.capacity_type)
+
     @property
     def usd_per_node_hour(self) -> float | None:
         if self.accelerator is None:
@@ -51,12 +68,12 @@ class Variant:
         return prices.spot if self.capacity_type == SPOT else prices.on_demand
 
 
-def preferred_profile(spec: InferencePoolSpec) -> list[tuple[Accelerator, Profile]]:
+def preferred_profile(spec: InferencePoolSpec) -> list[Choice]:
     """Profiles in the order in which the accelerators are listed, then as declared."""
     return [(acc, profile) for acc in spec.capacity.accelerators for profile in spec.profiles if profile.accelerator == acc.name]
 
 
-def wanted_variants(spec: InferencePoolSpec, choice: tuple[Accelerator, Profile] | None) -> tuple[Variant, ...]:
+def wanted_variants(spec: InferencePoolSpec, choice: Choice | None) -> tuple[Variant, ...]:
     """The variants that a pool should have on this profile, one per capacity type; without a profile on its first accelerator."""
     accelerator, profile = choice or (next(iter(spec.capacity.accelerators), None), None)
     types = (ON_DEMAND, SPOT) if spec.capacity.spot.enabled else (ON_DEMAND,)
@@ -86,3 +103,8 @@ def engine_profile(spec: InferencePoolSpec, profile: Profile) -> EngineProfile:
 def qualified(namespace: str, name: str) -> str:
     """`namespace.name`: how nodes are marked as a pool's own."""
     return bounded_name(f"{namespace}.{name}")
+
+
+def node_pool_name(pool: PoolIdentity, accelerator: str, capacity_type: CapacityType) -> str:
+    """Dots part what may hold hyphens, so that no two pools of a cluster share a name."""
+    return bounded_name(f"forebay.{pool.namespace}.{pool.name}.{accelerator}.{capacity_type}")

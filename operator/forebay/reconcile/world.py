@@ -19,7 +19,7 @@ Applied = dict[str, tuple[str, float]]
 """What was applied last: path of an object to the hash of what was intended, and when."""
 
 
-_URGENT = ("target", "profile", "better_since", "spot_hold_until", "partitioning", "observed_since")
+_URGENT = ("target", "mix", "better_since", "spot_hold_until", "partitioning", "observed_since")
 
 
 def urgent(memory: Memory) -> tuple[object, ...]:

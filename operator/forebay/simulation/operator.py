@@ -131,8 +131,9 @@ class SimulatedOperator:
         return dict(self._pool().get("status") or {})
 
     def counts(self) -> dict[str, int]:
-        """Replicas by variant, as the Deployments ask for them."""
-        return {d["metadata"]["labels"][LABEL_VARIANT]: d["spec"].get("replicas", 1) for d in self._deployments()}
+        """Replicas by variant, as the Deployments ask for them; none of a variant that has no Deployment any more."""
+        there = {r.variant: 0 for r in self._fleet.all} if self._fleet else {}
+        return there | {d["metadata"]["labels"][LABEL_VARIANT]: d["spec"].get("replicas", 1) for d in self._deployments()}
 
     def decide(self, seen: Observation) -> Mapping[str, int]:
         """One round of the operator at this time."""

@@ -1,0 +1,143 @@
+"""The cheapest replicas, of one kind or of several, that hold every promise.
+
+Exact for the model and small: every mix that could be cheaper than a good one is listed by what replicas hold at best, and the listed are
+tried from the cheapest on. At best, a replica holds what one of a pool of its own kind holds; in mixed company it holds no more, for the
+slower kind bounds what all may have in flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import ceil, inf
+from typing import Protocol
+
+from forebay.planning.mix import Counts, Fleet
+
+MOST_LISTED = 4000
+"""Mixes that are looked at more closely; the list ends there, and the good one that was found first stands against it."""
+
+HOPE = 1.02
+"""How much more than in a pool of its own kind a replica may hold in mixed company, where it makes up for others' misses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Fewest and most replicas of each kind, and of all together."""
+
+    least: Counts
+    most: Counts
+    fewest: int
+    total: int
+
+    def only(self, place: int) -> Bounds:
+        """The same for one kind alone."""
+        return replace(
+            self,
+            least=tuple(n if i == place else 0 for i, n in enumerate(self.least)),
+            most=tuple(n if i == place else 0 for i, n in enumerate(self.most)),
+        )
+
+
+class Prices(Protocol):
+    """What mixes cost."""
+
+    @property
+    def in_dollars(self) -> bool:
+        """Whether the unit is dollars per hour."""
+
+    @property
+    def each(self) -> tuple[float, ...]:
+        """The least that one replica of each kind ever adds."""
+
+    def of(self, counts: Counts) -> float:
+        """Exact, and inf for what may not be."""
+
+
+def held_rps(fleet: Fleet, total: int) -> tuple[float, ...]:
+    """Requests/s that one replica of each kind holds in a pool of its own kind, as large as this load needs or as may be."""
+    found = []
+    for place, kind in enumerate(fleet.kinds):
+        replicas = min(total, max(2, ceil(1.3 * fleet.rate / max(kind.most_rps, 1e-12))))
+        counts = tuple(replicas if i == place else 0 for i in range(len(fleet.kinds)))
+        found.append(fleet.largest_rate(counts) / replicas)
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A fleet's search. `holds_rps` is what one replica of each kind holds in a pool of its own kind (`held_rps`)."""
+
+    fleet: Fleet
+    holds_rps: tuple[float, ...]
+    prices: Prices
+
+    def cheapest(self, bounds: Bounds) -> Counts | None:
+        """None where nothing within the bounds holds, or may be. Of equally dear ones that with fewer kinds, of kinds listed earlier."""
+        good = [c for order in self._orders() if (c := self._added(bounds, order)) is not None]
+        best = min(good, key=self._rank, default=None)
+        if best is None or self.prices.of(best) == inf:
+            return None
+        listed = self._list(bounds, self.prices.of(best))
+        failed: list[Counts] = []
+        for counts in sorted((c for c in listed if self._rank(c) < self._rank(best)), key=self._rank):
+            if any(all(a <= b for a, b in zip(counts, other, strict=True)) for other in failed):
+                continue
+            if not self.fleet.failure(counts, self.fleet.rate):
+                return counts
+            failed.append(counts)
+        return best
+
+    def _rank(self, counts: Counts) -> tuple[float, int, list[int], int]:
+        used = [i for i, n in enumerate(counts) if n]
+        return self.prices.of(counts), len(used), used, sum(counts)
+
+    def _orders(self) -> list[list[int]]:
+        """Kinds by what they cost for what they hold, and by what they hold."""
+        places = range(len(self.holds_rps))
+        return [
+            sorted(places, key=lambda i: (self.prices.each[i] / max(self.holds_rps[i], 1e-12), i)),
+            sorted(places, key=lambda i: (-self.holds_rps[i], i)),
+        ]
+
+    def _added(self, bounds: Bounds, order: list[int]) -> Counts | None:
+        """Replicas added in this order of kinds, until they hold."""
+        counts, rate = list(bounds.least), self.fleet.rate
+        for place in order:
+            while counts[place] < bounds.most[place] and sum(counts) < bounds.total:
+                if sum(counts) >= max(1, bounds.fewest) and not self.fleet.failure(tuple(counts), rate):
+                    return tuple(counts)
+                missing = rate / HOPE - sum(n * held for n, held in zip(counts, self.holds_rps, strict=True))
+                more = max(1, int(missing / max(self.holds_rps[place], 1e-12)) if missing > 0 else 1)
+                more = max(more, bounds.fewest - sum(counts))
+                counts[place] += min(more, bounds.most[place] - counts[place], bounds.total - sum(counts))
+        return tuple(counts) if sum(counts) >= max(1, bounds.fewest) and not self.fleet.failure(tuple(counts), rate) else None
+
+    def _list(self, bounds: Bounds, dearest: float) -> list[Counts]:
+        """Mixes that may hold and may be no dearer, at most MOST_LISTED."""
+        found: list[Counts] = []
+        for counts in self._mixes(bounds, dearest, ()):
+            if self.prices.of(counts) <= dearest:
+                found.append(counts)
+                if len(found) >= MOST_LISTED:
+                    break
+        return found
+
+    def _mixes(self, bounds: Bounds, dearest: float, head: Counts) -> Iterator[Counts]:
+        place = len(head)
+        spent = sum(n * each for n, each in zip(head, self.prices.each, strict=False))
+        held = sum(n * rps for n, rps in zip(head, self.holds_rps, strict=False))
+        if place == len(self.holds_rps):
+            yield head
+            return
+        rest = range(place, len(self.holds_rps))
+        spent += sum(bounds.least[i] * self.prices.each[i] for i in rest)
+        last = place + 1 == len(self.holds_rps)
+        first = bounds.least[place]
+        if last:
+            missing = self.fleet.rate / HOPE - held
+            first = max(first, bounds.fewest - sum(head), ceil(missing / max(self.holds_rps[place], 1e-12) - 1e-9), 1 - sum(head))
+        for n in range(first, min(bounds.most[place], bounds.total - sum(head)) + 1):
+            if spent + (n - bounds.least[place]) * self.prices.each[place] > dearest * (1.0 + 1e-9):
+                break
+            yield from self._mixes(bounds, dearest, (*head, n))

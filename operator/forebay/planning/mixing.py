@@ -1,0 +1,140 @@
+"""Which mix of kinds a pool has next: the cheapest, but what is loaded already counts.
+
+A load that grows is met by the cheapest addition to what there is, one that shrinks by giving back what saves most. To another mix the
+pool moves only where that is cheaper by a margin for a whole window, and only once what it would have saved since pays for its start
+(the ski-rental rule: never more than twice what hindsight would have paid).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil, inf
+
+from forebay.api.meta import format_duration
+from forebay.planning.cheapest import Bounds, Search, held_rps
+from forebay.planning.hold import window_s
+from forebay.planning.mix import Counts, Fleet
+from forebay.planning.prices import PriceList
+from forebay.planning.snapshot import Snapshot
+from forebay.planning.starts import lead_time_s
+from forebay.planning.variants import Choice, choice_name, wanted_variants
+
+MARGIN = 0.05
+"""Share of its cost that another mix must save at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """Replicas of each kind. `moves` where it is no mere addition to what there was, nor part of it; `capped` where it does not hold."""
+
+    counts: Counts
+    why: tuple[str, ...]
+    binding: str
+    better_since: float | None = None
+    moves: bool = False
+    capped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mixing:
+    """One decision: the kinds that can keep every promise, and the replicas that there are of each.
+
+    `most` bounds kinds of which no more come at present.
+    """
+
+    snapshot: Snapshot
+    choices: tuple[Choice, ...]
+    fleet: Fleet
+    there: Counts
+    most: Counts
+
+    def decide(self) -> Mixed:
+        scaling = self.snapshot.spec.scaling
+        holds = held_rps(self.fleet, scaling.max_replicas)
+        zero = tuple(0 for _ in self.choices)
+        tries = [(limited, most) for most in (self.most, (scaling.max_replicas,) * len(zero)) for limited in (True, False)]
+        for limited, most in tries:
+            search = Search(self.fleet, holds, PriceList(self.snapshot, self.choices, limited))
+            bounds = Bounds(zero, most, scaling.min_replicas, scaling.max_replicas)
+            best = search.cheapest(bounds)
+            if best is not None:
+                return self._chosen(search, bounds, best)
+        return self._fastest(holds)
+
+    def _chosen(self, search: Search, bounds: Bounds, best: Counts) -> Mixed:
+        there = tuple(min(a, b) for a, b in zip(self.there, bounds.most, strict=True))
+        stay = self._nearest(search, bounds, there) if any(there) else best
+        if stay is None or search.prices.of(best) >= search.prices.of(stay) * (1.0 - MARGIN):
+            chosen = best if stay is None else stay
+            return self._mixed(search, bounds, chosen)
+        since = self.snapshot.memory.better_since if self.snapshot.fresh else None
+        since = self.snapshot.now if since is None else since
+        waits_s, pays = self._waits_s(search, best, stay)
+        unsettled = any(r.replicas > sum(stay) for r in self.snapshot.memory.recommendations)
+        if self.snapshot.now - since < waits_s or unsettled:
+            note = f"{self.said(best, search)} would do as well, and must for {format_duration(round(waits_s))}{pays} before the pool moves"
+            return replace(self._mixed(search, bounds, stay, note), better_since=since)
+        return self._mixed(search, bounds, best)
+
+    def _nearest(self, search: Search, bounds: Bounds, there: Counts) -> Counts | None:
+        """The cheapest part of what there is that holds, or else the cheapest addition to it."""
+        holds = sum(there) <= bounds.total and not self.fleet.failure(there, self.fleet.rate)
+        return search.cheapest(replace(bounds, most=there) if holds and sum(there) >= bounds.fewest else replace(bounds, least=there))
+
+    def _waits_s(self, search: Search, best: Counts, stay: Counts) -> tuple[float, str]:
+        """How long another mix must have been cheaper: a window, and until its start, in which both are paid, is paid for."""
+        window = window_s(self.snapshot)
+        prices = search.prices
+        if not prices.in_dollars:
+            return window, ""
+        new = zip(best, stay, prices.each, self.choices, strict=True)
+        start_usd_s = sum(max(0, a - b) * each * self._start_s(choice) for a, b, each, choice in new)
+        pays_s = start_usd_s / (prices.of(stay) - prices.of(best))
+        return (pays_s, ", until its start has paid") if pays_s > window else (window, "")
+
+    def _start_s(self, choice: Choice) -> float:
+        return lead_time_s(self.snapshot.memory, tuple(v.name for v in wanted_variants(self.snapshot.spec, choice)))
+
+    def _mixed(self, search: Search, bounds: Bounds, counts: Counts, *notes: str) -> Mixed:
+        binding = self._binding(counts, bounds)
+        pairs = list(zip(counts, self.there, strict=True))
+        moves = any(self.there) and not (all(a >= b for a, b in pairs) or all(a <= b for a, b in pairs))
+        why = [f"{self.said(counts, search)}: {sum(counts)} replicas by {binding}", *self._compared(search, counts), *notes]
+        return Mixed(counts, tuple(why), binding, moves=moves)
+
+    def _binding(self, counts: Counts, bounds: Bounds) -> str:
+        """What one replica fewer of the kind that is used last would not hold."""
+        if sum(counts) <= max(1, bounds.fewest):
+            return "floor"
+        last = max(i for i, n in enumerate(counts) if n)
+        fewer = tuple(n - (i == last) for i, n in enumerate(counts))
+        return self.fleet.failure(fewer, self.fleet.rate) or "what is there already"
+
+    def _compared(self, search: Search, chosen: Counts) -> list[str]:
+        """What each kind alone would take, by what one of it holds among its like."""
+        found, rate, scaling = [], self.fleet.rate, self.snapshot.spec.scaling
+        for place, each_rps in enumerate(search.holds_rps):
+            alone = max(1, scaling.min_replicas, ceil(rate / each_rps - 1e-9)) if each_rps > 0.0 else scaling.max_replicas + 1
+            counts = tuple(alone if i == place else 0 for i in range(len(chosen)))
+            if alone > scaling.max_replicas:
+                found.append(f"{choice_name(self.choices[place])} alone would not do")
+            elif not chosen[place] or sum(chosen) > chosen[place]:
+                found.append(f"about {self.said(counts, search)} alone")
+        holds = (f"{rps:.3g} requests/s on one {choice_name(c)}" for c, rps in zip(self.choices, search.holds_rps, strict=True))
+        return [f"compared with {'; '.join(found)} (held: {', '.join(holds)})"] if found else []
+
+    def said(self, counts: Sequence[int], search: Search) -> str:
+        """A mix in words, with its price where there is one."""
+        mix = " + ".join(f"{n} × {choice_name(c)}" for n, c in zip(counts, self.choices, strict=True) if n)
+        prices = search.prices
+        return f"{mix} at {prices.of(tuple(counts)):.4g} $/h" if prices.in_dollars and prices.of(tuple(counts)) < inf else mix
+
+    def _fastest(self, holds: Sequence[float]) -> Mixed:
+        """Nothing holds: as many as there may be of the kind of which one holds most."""
+        total, place = self.snapshot.spec.scaling.max_replicas, max(range(len(holds)), key=lambda i: (holds[i], -i))
+        counts = tuple(total if i == place else 0 for i in range(len(holds)))
+        binding = self.fleet.failure(counts, self.fleet.rate) or "nodes.limits"
+        return Mixed(
+            counts, (f"{total} replicas of {choice_name(self.choices[place])}: no mix of maxReplicas {total} holds",), binding, capped=True
+        )
