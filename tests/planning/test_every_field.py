@@ -59,7 +59,8 @@ KARPENTER: Object = {
         "minReplicas": 2,
         "maxReplicas": 20,
         "paused": False,
-        "scaleDown": {"stabilization": "5m"},
+        "scaleDown": {"stabilization": "5m", "maxPerStep": "100%"},
+        "warmStandby": 1,
         "forecast": {"mode": "Auto", "coverage": 0.9, "history": "336h"},
     },
     "capacity": {
@@ -198,13 +199,15 @@ def candidates(schema: Object) -> list[Any]:
     """Values at the ends of what a field may be, and some that it may not."""
     if "enum" in schema:
         return list(schema["enum"])
+    if schema.get("x-kubernetes-int-or-string"):
+        return [schema["minimum"] - 1, schema["minimum"], 3, schema["maximum"], "Auto", "1%", "10%", "100%", "101%", "0%", "7", "x", True]
     if schema["type"] == "boolean":
         return [True, False]
     if schema["type"] == "integer":
         return [schema.get("minimum", -(2**31)), schema.get("maximum", 2**31), 3, 0, -1]
     if schema["type"] == "number":
         return [schema.get("minimum", -1e308), schema.get("maximum", 1e308), 0.75, 0.0, 0.9999, 1e-300]
-    durations = ["0s", "1ns", "45s", "1m", "61s", "1h30m", "999999999h", "9999999999h"]
+    durations = ["0s", "1ns", "45s", "1m", "61s", "1h30m", "999999999h", "9999999999h", "Auto"]
     words = ["a", "other", "llama", "1g.10gb", "x" * 63, "y" * 253, "", " ", "a b", "new\nline", "\x00", "ünder", "/", ".", "None", "7"]
     return durations + words
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.planning.builders import NOW, a_snapshot, a_spec, demand, done, running, settled
+from tests.planning.builders import NOW, a_class, a_snapshot, a_spec, demand, done, running, settled
 
-from forebay.planning.hold import MAX_RECOMMENDATIONS, hold
+from forebay.planning.hold import MAX_RECOMMENDATIONS, hold, window_s
 from forebay.planning.planner import plan
-from forebay.planning.snapshot import Memory, Recommendation, Snapshot
+from forebay.planning.snapshot import Memory, Recommendation, Shape, Snapshot
 
 STABLE = 300.0
 
@@ -37,8 +37,56 @@ def test_the_most_of_the_window_is_kept() -> None:
 
 def test_the_window_covers_the_measured_start_time() -> None:
     slow = Memory(target=4, observed_since=NOW - 400, starts={"h100-on-demand": {"ready": (500.0,)}}, start_times_s=(500.0,))
-    assert plan(idle(slow)).replicas == 4
-    assert plan(idle(slow.model_copy(update={"observed_since": NOW - 501}))).replicas == 1
+    spec = a_spec(scaling={"minReplicas": 1, "maxReplicas": 20, "scaleDown": {"stabilization": "5m"}})
+    assert plan(idle(slow, spec=spec)).replicas == 4
+    assert plan(idle(slow.model_copy(update={"observed_since": NOW - 501}), spec=spec)).replicas == 1
+
+
+def paced(per_step: int | str, current: int = 20) -> list[int]:
+    """Replicas at one look a minute, of a pool of which one would do."""
+    scaling = {"minReplicas": 1, "maxReplicas": 40, "scaleDown": {"maxPerStep": per_step}}
+    memory, seen = settled(current), []
+    for minute in range(9):
+        at = NOW + 60 * minute
+        snapshot = a_snapshot(spec=a_spec(scaling=scaling), memory=memory, demand=demand(age_s=-60 * minute)).model_copy(update={"now": at})
+        held = hold(snapshot, 1, memory.target)
+        memory = held.memory.model_copy(update={"target": held.replicas})
+        seen.append(held.replicas)
+    return seen
+
+
+def test_no_more_than_a_step_is_given_back_within_two_minutes() -> None:
+    assert paced(3) == [17, 17, 14, 14, 11, 11, 8, 8, 5]
+    assert paced("10%") == [18, 18, 17, 17, 16, 16, 15, 15, 14]
+    assert paced("10%", current=4) == [3, 3, 2, 2, 1, 1, 1, 1, 1], "one at least"
+    assert paced("100%")[0] == 1
+
+
+def test_a_step_says_what_holds() -> None:
+    scaling = {"minReplicas": 1, "maxReplicas": 40, "scaleDown": {"maxPerStep": 1}}
+    assert any("3 held: 1 is given back within 2m" in w for w in plan(idle(settled(4), spec=a_spec(scaling=scaling))).why)
+
+
+def test_auto_is_what_it_costs_to_start_again() -> None:
+    """Twice the learned start time, and five minutes at least."""
+
+    def window(wished: str, *starts: float) -> float:
+        known = Memory(starts={"h100-on-demand": {"ready": starts}}, start_times_s=starts) if starts else Memory()
+        scaling = {"scaleDown": {"stabilization": wished}}
+        return window_s(a_snapshot(spec=a_spec(scaling=scaling), memory=known))
+
+    assert (window("Auto"), window("Auto", 100.0), window("Auto", 400.0)) == (300, 300, 800)
+    assert (window("1m"), window("1m", 100.0), window("10m", 100.0)) == (60, 100, 600)
+
+
+def test_misses_that_are_dear_hold_for_longer() -> None:
+    def window(usd: float) -> float:
+        dear = a_class(objectives={"missUsdPer1k": usd, "timeToFirstToken": {"quantile": 0.95, "target": "1s"}})
+        known = settled(4, starts={"h100-on-demand": {"ready": (100.0,) * 20}}, start_times_s=(100.0,))
+        known = known.model_copy(update={"shapes": {"interactive": Shape(input_tokens=200, output_tokens=100)}})
+        return window_s(a_snapshot(classes={"interactive": dear}, memory=known))
+
+    assert window(0.01) == 300 < window(2) < window(20) <= 100 * 100 + 1
 
 
 def test_one_dip_does_not_shrink_and_one_peak_holds_for_a_window() -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ConfigDict, Field
 
 from forebay.api.meta import Duration, HistoryDuration, K8sModel, ModelId, Name, ObjectMeta, cel, listmap, rules
+from forebay.api.pace import ScaleDown, Standby
 from forebay.api.pod_template import checked
 from forebay.api.pool_capacity import (
     FULL,
@@ -130,14 +131,6 @@ class Profile(K8sModel):
     iteration: Iteration
 
 
-class ScaleDown(K8sModel):
-    """When capacity may be given back."""
-
-    stabilization: Annotated[
-        Duration, Field(description="How long less must have been enough. Never shorter than the measured start time of a replica.")
-    ] = 300.0
-
-
 class ForecastMode(StrEnum):
     """What forecasts of demand are for."""
 
@@ -195,6 +188,13 @@ class Scaling(K8sModel):
     max_replicas: Annotated[int, Field(ge=1, le=10000, description="Most replicas, whatever is asked.")] = 10
     paused: Annotated[bool, Field(description="Hold everything as it is; status goes on being reported.")] = False
     scale_down: ScaleDown = ScaleDown()
+    warm_standby: Annotated[
+        Standby,
+        Field(
+            description="Replicas that are kept ready beyond what the load needs. Auto is what demand may rise by while a replica starts,"
+            " beyond the forecast's own bound."
+        ),
+    ] = 0
     forecast: Forecasting = Forecasting()
 
 

@@ -42,12 +42,12 @@ def rules(*checks: dict[str, str]) -> dict[str, Any]:
     return {"x-kubernetes-validations": list(checks)}
 
 
-_BOUNDED_DURATION = r"^([0-9]{1,9}(\.[0-9]{1,9})?(h|ms|us|ns|m|s))+$"
+BOUNDED_DURATION = r"^([0-9]{1,9}(\.[0-9]{1,9})?(h|ms|us|ns|m|s))+$"
 """What users may write: what is summed up and multiplied from it stays finite."""
 
 
 def _duration_schema(*further: dict[str, str]) -> dict[str, Any]:
-    form = cel(f"self.matches(r'{_BOUNDED_DURATION}')", "must be a duration such as 250ms, 30s or 1h30m, of at most 9 digits a unit")
+    form = cel(f"self.matches(r'{BOUNDED_DURATION}')", "must be a duration such as 250ms, 30s or 1h30m, of at most 9 digits a unit")
     return {"type": "string", "maxLength": 32, **rules(form, *further)}
 
 
@@ -66,7 +66,7 @@ BatchWindow = Annotated[
     Duration,
     WithJsonSchema(
         _duration_schema(
-            cel(f"!self.matches(r'{_BOUNDED_DURATION}') || duration(self) <= duration('1m')", "must be at most 1m: requests wait for it")
+            cel(f"!self.matches(r'{BOUNDED_DURATION}') || duration(self) <= duration('1m')", "must be at most 1m: requests wait for it")
         )
     ),
 ]
@@ -77,7 +77,7 @@ HistoryDuration = Annotated[
     WithJsonSchema(
         _duration_schema(
             cel(
-                f"!self.matches(r'{_BOUNDED_DURATION}') || (duration(self) >= duration('1h') && duration(self) <= duration('1440h'))",
+                f"!self.matches(r'{BOUNDED_DURATION}') || (duration(self) >= duration('1h') && duration(self) <= duration('1440h'))",
                 "must be from 1h to 1440h (60 days); days are written in hours, such as 336h for two weeks",
             )
         )

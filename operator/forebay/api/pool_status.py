@@ -16,6 +16,7 @@ class DesiredStatus(K8sModel):
 
     on_demand: Annotated[int, Field(description="Replicas on on-demand nodes.")] = 0
     spot: Annotated[int, Field(description="Replicas on spot nodes.")] = 0
+    warm_standby: Annotated[int, Field(description="How many of these are kept ready beyond what the load needs.")] = 0
     partitions: Annotated[dict[str, int], Field(description="Replicas by partition: `full` or a MIG profile.")] = {}
 
 

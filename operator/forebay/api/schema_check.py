@@ -35,6 +35,9 @@ def _check(value: Any, schema: dict[str, Any], path: str) -> Iterator[Problem]:
         hint = _KEEPS_TEXT if expected == "string" and found in ("boolean", "integer", "number") else ""
         yield Problem(path, f'Invalid value: "{found}": {path} in body must be of type {expected}: "{found}"{hint}', blocking=True)
         return
+    if schema.get("x-kubernetes-int-or-string") and found not in ("integer", "string"):
+        yield Problem(path, f'Invalid value: "{found}": {path} in body must be of type integer,string: "{found}"', blocking=True)
+        return
     if "enum" in schema and value not in schema["enum"]:
         supported = ", ".join(show(choice) for choice in schema["enum"])
         yield Problem(path, f"Unsupported value: {show(value)}: supported values: {supported}", blocking=True)

@@ -9,10 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from forebay.api.meta import format_duration
+from forebay.api.pace import AUTO, share_of
+from forebay.planning.coverage import coverage
 from forebay.planning.snapshot import Memory, Recommendation, Snapshot
 from forebay.planning.starts import lead_of
 
 MAX_RECOMMENDATIONS = 128
+AUTO_FLOOR_S = 300.0
+START_COST = 2.0
+"""Without prices a start costs its time twice: it is paid for while nothing is answered, and work is late meanwhile.
+
+Holding a replica until that is spent, and then giving it back, costs at most twice what one would pay who knew when it is needed again
+(the ski-rental bound)."""
+STEP_S = 120.0
+"""Within so long no more than `scaleDown.maxPerStep` is given back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +36,16 @@ class Held:
 
 def window_s(snapshot: Snapshot) -> float:
     """How long less must have been enough."""
-    return max(snapshot.spec.scaling.scale_down.stabilization, lead_of(snapshot) if snapshot.memory.start_times_s else 0.0)
+    wished, lead_s = snapshot.spec.scaling.scale_down.stabilization, lead_of(snapshot) if snapshot.memory.start_times_s else 0.0
+    return max(AUTO_FLOOR_S, _start_cost(snapshot) * lead_s) if wished == AUTO else max(wished, lead_s)
+
+
+def _start_cost(snapshot: Snapshot) -> float:
+    """What a start costs, in its own time of a replica: once for itself, and what is missed meanwhile where misses have a price."""
+    known = [coverage(snapshot, name, shape) for name, shape in snapshot.memory.shapes.items() if name in snapshot.classes]
+    priced = [c.share for c in known if c.why]
+    # Of coverage c, under / over is c / (1 - c): what a replica too few costs in misses, for each second of one too many.
+    return 1.0 + max(c / (1.0 - c) for c in priced) if priced else START_COST
 
 
 def unbroken(snapshot: Snapshot) -> Memory:
@@ -34,7 +53,7 @@ def unbroken(snapshot: Snapshot) -> Memory:
     memory, now = snapshot.memory, snapshot.now
     looked: dict[str, object] = {"looked_at": now, "looking_since": memory.looking_since if memory.looking_since is not None else now}
     if memory.looked_at and not 0 <= now - memory.looked_at <= snapshot.settings.stale_after_s:
-        looked |= {"looking_since": now, "observed_since": None, "recommendations": (), "better_since": None}
+        looked |= {"looking_since": now, "observed_since": None, "recommendations": (), "better_since": None, "step": None}
     return memory.model_copy(update=looked)
 
 
@@ -54,10 +73,25 @@ def hold(snapshot: Snapshot, wanted: int, current: int) -> Held:
     recommendations = _recommended(memory, now, wanted, window)
     most = max(r.replicas for r in recommendations)
     full = now - since >= window
-    replicas = _bounded(snapshot, wanted if wanted >= current else min(current, most) if full else current)
+    step, least = _step(snapshot, current)
+    down = max(min(current, most), least) if full else current
+    replicas = _bounded(snapshot, wanted if wanted >= current else down)
     if wanted < replicas:
-        notes = (f"{replicas} held: fewer ({wanted}) must be enough for {format_duration(window)} before any is given back",)
-    return Held(replicas, memory.model_copy(update={"observed_since": since, "recommendations": recommendations}), notes)
+        slowly = f"{replicas} held: {snapshot.spec.scaling.scale_down.max_per_step} is given back within {format_duration(STEP_S)}"
+        waits = f"{replicas} held: fewer ({wanted}) must be enough for {format_duration(window)} before any is given back"
+        notes = (slowly if full and most < replicas else waits,)
+    begun = step if replicas < current else memory.step
+    return Held(replicas, memory.model_copy(update={"observed_since": since, "recommendations": recommendations, "step": begun}), notes)
+
+
+def _step(snapshot: Snapshot, current: int) -> tuple[Recommendation, int]:
+    """The step under way, or one that begins now; and the fewest replicas that it may leave."""
+    begun, setting = snapshot.memory.step, snapshot.spec.scaling.scale_down.max_per_step
+    if begun is None or not 0 <= snapshot.now - begun.at < STEP_S:
+        begun = Recommendation(at=snapshot.now, replicas=current)
+    share = share_of(setting)
+    most = int(setting) if share is None else max(1, int(share * begun.replicas + 1e-9))
+    return begun, min(current, begun.replicas - most)
 
 
 def _served(snapshot: Snapshot) -> bool:

@@ -25,6 +25,7 @@ from forebay.planning.sidecar_config import compile_sidecar
 from forebay.planning.sleep import rest, with_gateways
 from forebay.planning.snapshot import DeploymentView, Memory, Partitioning, PodView, Snapshot, Spread
 from forebay.planning.split import Lot
+from forebay.planning.standby import with_standby
 from forebay.planning.starts import learn_starts
 from forebay.planning.status import Facts, report
 from forebay.planning.supply import marked, replacements, supply_why
@@ -121,6 +122,7 @@ def _choose(snapshot: Snapshot) -> Chosen:
     sized = size(snapshot, known if snapshot.fresh else unloaded(known))
     shares = observed_share(snapshot, known, sized.profile)
     sized = floored(snapshot, known, sized, shares) if snapshot.fresh else sized
+    sized = with_standby(snapshot, known, sized) if snapshot.fresh else sized
     held = hold(_unheld(snapshot), sized.replicas, sized.replicas) if sized.moves else hold(snapshot, sized.replicas, current)
     held = rest(snapshot, held, current, known)
     lots = settled(snapshot, sized, held.replicas)

@@ -73,7 +73,7 @@ def floored(snapshot: Snapshot, loads: list[ClassLoad], sized: Sized, shares: di
     if least <= sized.replicas:
         return sized
     why = f"saturated replicas finished {share:.0%} of what the profile says, {each_rps:.3g} requests/s each: {least} replicas by that"
-    return replace(sized, mix=((sized.profile, least),), replicas=least, why=(*sized.why, why))
+    return replace(sized, mix=((sized.profile, least),), replicas=least, needed=least, why=(*sized.why, why))
 
 
 def _promised_rps(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice) -> float:

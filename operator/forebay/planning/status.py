@@ -69,7 +69,12 @@ def _status(facts: Facts) -> InferencePoolStatus:
         replicas=len(alive),
         ready_replicas=sum(p.ready for p in alive),
         selector=f"{LABEL_POOL}={snapshot.pool.name}",
-        desired=DesiredStatus(on_demand=split.on_demand, spot=split.spot, partitions=partitions or {"full": 0}),
+        desired=DesiredStatus(
+            on_demand=split.on_demand,
+            spot=split.spot,
+            warm_standby=max(0, min(facts.sized.standby, facts.placed.replicas - facts.sized.needed)),
+            partitions=partitions or {"full": 0},
+        ),
         variants=[*(_variant(facts, name, variant, replicas) for name, (variant, replicas) in facts.targets.items()), *_leaving(facts)],
         demand=_demand(facts),
         objective=_objective(snapshot),

@@ -34,7 +34,8 @@ class Sized:
     """The replicas that the load asks for, within the pool's own bounds; without a profile there is a count and no mix.
 
     `there` is what was decided before, as far as it can be had. `better_since` is when another mix began to be cheaper, where one is;
-    `moves` says that the pool moves to it now.
+    `moves` says that the pool moves to it now. `needed` is what the load asks for, whatever minReplicas is where there is one kind, and
+    `standby` what is to be ready beyond that.
     """
 
     mix: Mix
@@ -44,6 +45,8 @@ class Sized:
     there: Mix = ()
     better_since: float | None = None
     moves: bool = False
+    needed: int = 0
+    standby: int = 0
 
     @property
     def profile(self) -> Choice | None:
@@ -139,7 +142,8 @@ def _mixed(
     mix = tuple((c, n) for c, n in zip(choices, found.counts, strict=True) if n)
     kept = tuple((c, n) for c, n in zip(choices, there, strict=True) if n)
     why = (*(x.why for x in loads), *found.why)
-    return Sized(mix, sum(found.counts), _mix_verdict(snapshot, loads, mix, found), why, kept, found.better_since, found.moves)
+    total = sum(found.counts)
+    return Sized(mix, total, _mix_verdict(snapshot, loads, mix, found), why, kept, found.better_since, found.moves, total)
 
 
 def _is_unavailable(snapshot: Snapshot, choice: Choice, unavailable: Collection[str]) -> bool:
@@ -196,7 +200,7 @@ def _sized(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice, sizing: S
         feasible = _verdict("False", Reason.MAX_REPLICAS, message)
     else:
         feasible = _holds(snapshot, loads, name)
-    return Sized(((choice, replicas),), replicas, feasible, (*(x.why for x in loads), why))
+    return Sized(((choice, replicas),), replicas, feasible, (*(x.why for x in loads), why), needed=sizing.replicas)
 
 
 def _holds(snapshot: Snapshot, loads: list[ClassLoad], names: str) -> Verdict:
@@ -221,7 +225,8 @@ def _infeasible(snapshot: Snapshot, loads: list[ClassLoad], misses: list[tuple[I
     sizing = _sizing(snapshot, demanded(snapshot, loads, promised=False), choice)
     replicas = min(max(sizing.replicas, spec.scaling.min_replicas), spec.scaling.max_replicas)
     why = (*(x.why for x in loads), message, f"sized for throughput instead: {replicas} replicas of {choice_name(choice)}")
-    return Sized(((choice, replicas),), replicas, _verdict("False", Reason.OBJECTIVE_BELOW_SERVICE_TIME, message), why)
+    verdict = _verdict("False", Reason.OBJECTIVE_BELOW_SERVICE_TIME, message)
+    return Sized(((choice, replicas),), replicas, verdict, why, needed=sizing.replicas)
 
 
 def _verdict(status: Literal["True", "False", "Unknown"], reason: Reason, message: str) -> Verdict:
