@@ -14,7 +14,7 @@ from forebay.api.batch_class import BatchClass
 from forebay.api.crd import KINDS
 from forebay.api.inference_pool import InferencePool
 from forebay.api.routing_policy import RoutingPolicy
-from forebay.api.schema_check import type_of
+from forebay.api.schema_check import check, type_of
 from forebay.api.schema_rules import check_rules, matches
 
 Object = dict[str, Any]
@@ -99,6 +99,7 @@ def test_the_crds_hold_only_what_admission_interprets(kind: str) -> None:
         *("type", "description", "default", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength"),
         *("pattern", "minItems", "maxItems", "maxProperties", "required", "properties", "additionalProperties", "items", "format"),
         *("x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations"),
+        "x-kubernetes-int-or-string",
     }
     for node in _nodes(schema_for(kind)):
         assert set(node) <= known
@@ -106,6 +107,14 @@ def test_the_crds_hold_only_what_admission_interprets(kind: str) -> None:
         for rule in node.get("x-kubernetes-validations", ()):
             assert set(rule) == {"rule", "message"}
             assert "oldSelf" not in rule["rule"]
+
+
+@pytest.mark.parametrize(
+    ("value", "good"), [(1, True), ("10%", True), ("100%", True), (0, False), ("0%", False), ("ten", False), (True, False)]
+)
+def test_a_number_or_a_percentage(value: Any, good: bool) -> None:
+    schema = schema_for("InferencePool")["properties"]["spec"]["properties"]["scaling"]["properties"]["scaleDown"]
+    assert (not check({"maxPerStep": value}, schema)) == good
 
 
 def test_patterns_are_those_of_the_api_server() -> None:
