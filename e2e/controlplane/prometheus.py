@@ -24,7 +24,7 @@ from e2e.controlplane.parts import Part
 METRICS_PORTS = (9400, 9401)
 """Of the sidecar and of the gateway."""
 
-_RELABELLED = {"forebay.dev/pool": "forebay_pool", "forebay.dev/gateway": "forebay_gateway"}
+_RELABELLED = {"forebay.dev/pool": "forebay_pool", "forebay.dev/variant": "forebay_variant", "forebay.dev/gateway": "forebay_gateway"}
 _DISCOVERY_S = 0.5
 
 

@@ -17,6 +17,7 @@ class Target:
     address: str
     port: int
     ready_at: float | None
+    variant: str = ""
 
 
 class Metrics(Protocol):

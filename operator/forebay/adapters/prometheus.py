@@ -20,7 +20,7 @@ from forebay.adapters import promql, scrape
 from forebay.adapters.metrics import Target
 from forebay.adapters.promql import FAILURES, PromQL, Row
 from forebay.planning import series
-from forebay.planning.snapshot import ClassDemand, Demand
+from forebay.planning.snapshot import Demand
 
 WINDOW_S = 60.0
 PATIENCE_S = 8.0
@@ -42,6 +42,7 @@ _RATES = {
     series.TOKENS_SQUARED: ("batch_class", "token_type"),
     series.OBJECTIVE: ("batch_class", "met"),
     series.TTFT_BUCKET: ("batch_class", "le"),
+    series.STEP_MOMENTS: ("forebay_variant", "term"),
 }
 _GAUGES = (series.QUEUE_DEPTH, series.IN_FLIGHT)
 
@@ -55,7 +56,10 @@ class _Pool:
 
 
 class PrometheusMetrics:
-    """Metrics by PromQL. Series are told apart by the labels `namespace` and `forebay_pool` that a PodMonitor's relabelling adds."""
+    """Metrics by PromQL. Series are told apart by the labels `namespace`, `forebay_pool` and `forebay_variant` that a PodMonitor adds.
+
+    Where the last is missing, what steps take is known of the pool's replicas together.
+    """
 
     def __init__(self, url: str, window_s: float = WINDOW_S, matchers: Mapping[str, str] | None = None) -> None:
         self._promql, self._window_s, self._matchers = PromQL(url), window_s, dict(matchers or {})
@@ -107,24 +111,25 @@ class PrometheusMetrics:
         )
         if not found.told_apart:
             return found
-        taken = query(f"stdvar(sum by (pod) ({series.IN_FLIGHT}{select} + {series.QUEUE_DEPTH}{select}))")
-        spread = _spread(taken, found.replicas_reporting)
-        return found.model_copy(update={"classes": self._classes(query, select), "in_flight_variance": spread})
+        taken = f"sum by (pod) ({series.IN_FLIGHT}{select} + {series.QUEUE_DEPTH}{select})"
+        spread = _spread(query(f"stdvar({taken})"), found.replicas_reporting)
+        return found.model_copy(update={**self._measured(query, select), "in_flight_variance": spread})
 
-    def _classes(self, query: Callable[[str], list[Row]], select: str) -> dict[str, ClassDemand]:
+    def _measured(self, query: Callable[[str], list[Row]], select: str) -> dict[str, object]:
+        """What its classes asked for, and what its replicas' steps took."""
         window = f"[{self._window_s:.0f}s]"
         total: dict[scrape.Sample, float] = {}
         for metric, labels in _RATES.items():
             for row in query(f"sum by ({','.join(labels)}) (rate({metric}{select}{window}))"):
                 further = row["metric"].get(labels[1], "") if len(labels) > 1 else ""
-                total[metric, row["metric"].get("batch_class", ""), further] = float(row["value"][1]) * self._window_s
+                total[metric, row["metric"].get(labels[0], ""), further] = float(row["value"][1]) * self._window_s
         gauges = {
             (metric, row["metric"].get("batch_class", ""), ""): float(row["value"][1])
             for metric in _GAUGES
             for row in query(f"sum by (batch_class) ({metric}{select})")
         }
-        names = sorted({sample[1] for sample in (*total, *gauges) if sample[1]})
-        return {name: scrape.class_demand(name, total, gauges, self._window_s) for name in names}
+        names = scrape.classes_of(total, gauges)
+        return {"classes": {n: scrape.class_demand(n, total, gauges, self._window_s) for n in names}, "steps": scrape.steps_of(total)}
 
 
 @dataclass(frozen=True, slots=True)

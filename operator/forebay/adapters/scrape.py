@@ -10,15 +10,28 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import variance
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from forebay.adapters.metrics import Target
+from forebay.api.step_moments import TERMS
 from forebay.dataplane.http.client import Client, UpstreamError
-from forebay.planning.series import ARRIVALS, CONFIG_INFO, IN_FLIGHT, OBJECTIVE, QUEUE_DEPTH, REQUESTS, TOKENS, TOKENS_SQUARED, TTFT_BUCKET
-from forebay.planning.snapshot import ClassDemand, Demand
+from forebay.planning.series import (
+    ARRIVALS,
+    CONFIG_INFO,
+    IN_FLIGHT,
+    OBJECTIVE,
+    QUEUE_DEPTH,
+    REQUESTS,
+    STEP_MOMENTS,
+    TOKENS,
+    TOKENS_SQUARED,
+    TTFT_BUCKET,
+)
+from forebay.planning.snapshot import ClassDemand, Demand, StepMoments
 
 WINDOW_S = 45.0
 MIN_SPACING_S = 1.0
@@ -26,14 +39,22 @@ MAX_SCRAPES = 64
 SCRAPE_TIMEOUT_S = 3.0
 MAX_BODY_BYTES = 4 << 20
 AT_ONCE = 32
+MAX_VARIANTS = 64
 _MOST = 1e30
 
 
 Sample = tuple[str, str, str]
-"""Series of one class: metric name, class, and the one further label that matters."""
+"""Series of one class: metric name, class, and the one further label that matters. Of the engine's steps the variant is the class."""
 
-_FURTHER = {REQUESTS: "outcome", TOKENS: "token_type", TOKENS_SQUARED: "token_type", OBJECTIVE: "met", TTFT_BUCKET: "le"}
-_COUNTERS = frozenset({ARRIVALS, REQUESTS, TOKENS, TOKENS_SQUARED, OBJECTIVE, TTFT_BUCKET})
+_FURTHER = {
+    REQUESTS: "outcome",
+    TOKENS: "token_type",
+    TOKENS_SQUARED: "token_type",
+    OBJECTIVE: "met",
+    TTFT_BUCKET: "le",
+    STEP_MOMENTS: "term",
+}
+_COUNTERS = frozenset({ARRIVALS, REQUESTS, TOKENS, TOKENS_SQUARED, OBJECTIVE, TTFT_BUCKET, STEP_MOMENTS})
 _GAUGES = frozenset({QUEUE_DEPTH, IN_FLIGHT})
 
 
@@ -149,7 +170,7 @@ class ScrapedMetrics:
             for series, value in reading.gauges.items():
                 gauges[series] = gauges.get(series, 0.0) + value
         taken = [sum(reading.gauges.values()) for _, reading in readings.values()]
-        names = sorted({series[1] for series in (*total, *gauges) if series[1]})
+        names = classes_of(total, gauges)
         return Demand(
             measured_at=now,
             window_s=round(window_s, 3),
@@ -158,7 +179,23 @@ class ScrapedMetrics:
             in_flight_variance=round(variance(taken), 4) if len(taken) > 1 else None,
             classes={name: class_demand(name, total, gauges, window_s) for name in names},
             config_hashes=hashes,
+            steps=steps_of(total),
         )
+
+
+def classes_of(*counted: Iterable[Sample]) -> list[str]:
+    """The classes that there are series of."""
+    return sorted({name for samples in counted for metric, name, _ in samples if name and metric != STEP_MOMENTS})
+
+
+def steps_of(total: dict[Sample, float]) -> dict[str, StepMoments]:
+    """What was added to the sums of steps, by variant. Some of the terms alone say nothing."""
+    found: dict[str, dict[str, float]] = {}
+    for (metric, variant, term), value in total.items():
+        if metric == STEP_MOMENTS:
+            found.setdefault(variant, {})[term] = float(f"{value:.10g}")
+    whole = {variant: terms for variant, terms in found.items() if terms.get("count", 0.0) > 0.0 and set(TERMS) <= terms.keys()}
+    return {variant: StepMoments.model_validate(whole[variant]) for variant in sorted(whole)[:MAX_VARIANTS]}
 
 
 def _difference(kept: _Pool, readings: dict[str, tuple[Target, Reading]], since: float) -> dict[Sample, float]:
@@ -170,6 +207,7 @@ def _difference(kept: _Pool, readings: dict[str, tuple[Target, Reading]], since:
             before = {} if young else reading.counters
         for series, value in reading.counters.items():
             grown = value - before.get(series, 0.0)
+            series = (STEP_MOMENTS, target.variant, series[2]) if series[0] == STEP_MOMENTS else series
             added[series] = added.get(series, 0.0) + (value if grown < 0 else grown)
         kept.last[pod] = reading.counters
     return added

@@ -119,6 +119,13 @@ class Iteration(K8sModel):
     per_kv_token: Annotated[Duration, Field(description="Added by each token of context held by a request, such as 0.4us.")] = 0.0
 
 
+class Tuning(StrEnum):
+    """What becomes of a declared profile."""
+
+    AUTO = "Auto"
+    DISABLED = "Disabled"
+
+
 class Profile(K8sModel):
     """How fast one replica is on one kind of GPU, or on one MIG partition of it."""
 
@@ -129,6 +136,13 @@ class Profile(K8sModel):
     gpus: Annotated[int, Field(ge=0, le=64, description="GPUs (or partitions) of one replica; 0 for a server that runs on the CPU.")] = 1
     max_concurrency: Annotated[int, Field(ge=1, le=4096, description="Most requests one replica works on at once.")]
     iteration: Iteration
+    tuning: Annotated[
+        Tuning,
+        Field(
+            description="Auto takes the declared times as a first guess and learns from what replicas are seen to do;"
+            " Disabled sizes by the declared ones alone. status.profiles shows what was learned."
+        ),
+    ] = Tuning.AUTO
 
 
 class ForecastMode(StrEnum):
@@ -284,7 +298,7 @@ class InferencePool(K8sModel):
 
     metadata: ObjectMeta
     spec: InferencePoolSpec
-    status: InferencePoolStatus = InferencePoolStatus(variants=[], conditions=[])
+    status: InferencePoolStatus = InferencePoolStatus(variants=[], profiles=[], conditions=[])
 
 
 __all__ = [

@@ -116,6 +116,32 @@ class PlanStatus(K8sModel):
     ]
 
 
+class TimeStatus(K8sModel):
+    """One time of a profile."""
+
+    value: Annotated[str, Field(description="What it was learned to be.")]
+    declared: Annotated[str, Field(description="What the profile says.")]
+    uncertainty: Annotated[float, Field(description="Standard deviation of the value, as a share of it.")]
+
+
+class ProfileStatus(K8sModel):
+    """What was learned of one profile from what its replicas were seen to do."""
+
+    name: Annotated[str, Field(description="Accelerator and partition.")]
+    use: Annotated[
+        str,
+        Field(
+            description="What the pool is sized by: `Declared`, `Tuned`, or `Slower`: the learned times where they are longer than the"
+            " declared ones, until enough was seen to trust shorter ones."
+        ),
+    ]
+    base: TimeStatus
+    per_token: TimeStatus
+    per_kv_token: TimeStatus | None = None
+    observations: Annotated[int, Field(description="How many observations it rests on; old ones fade.")] = 0
+    age: Annotated[str, Field(description="Since the last measurement that went into it, in whole minutes or hours.")] = "0s"
+
+
 class InferencePoolStatus(K8sModel):
     """Observed state, written by the operator."""
 
@@ -127,6 +153,10 @@ class InferencePoolStatus(K8sModel):
     variants: Annotated[
         list[VariantStatus],
         Field(default_factory=list, max_length=128, description="Replicas by kind of node.", json_schema_extra=listmap("name")),
+    ]
+    profiles: Annotated[
+        list[ProfileStatus],
+        Field(default_factory=list, max_length=32, description="Profiles that were tuned.", json_schema_extra=listmap("name")),
     ]
     demand: DemandStatus = DemandStatus(forecast=[])
     objective: ObjectiveStatus = ObjectiveStatus()

@@ -18,6 +18,7 @@ from forebay.planning.hold import Held, hold, unbroken
 from forebay.planning.interruption import doomed
 from forebay.planning.outlook import learn
 from forebay.planning.placement import Placed, place
+from forebay.planning.profiles import learned
 from forebay.planning.room import blocked, makes_nodes
 from forebay.planning.router import routed
 from forebay.planning.saturation import floored, observed_share, saturation
@@ -80,7 +81,7 @@ def plan(snapshot: Snapshot) -> Plan:
 def _observed(snapshot: Snapshot) -> Memory:
     """The memory with what this snapshot adds: a past, a demand point, request shapes, start times of replicas that became ready."""
     memory = backfilled(unbroken(snapshot), snapshot.history)
-    update = learn_starts(snapshot)
+    update = learn_starts(snapshot) | {"profiles": learned(snapshot)}
     if snapshot.demand is not None and snapshot.fresh:
         history, shapes = remembered(memory, snapshot.demand, snapshot.spec.classes)
         window_s = snapshot.demand.window_s

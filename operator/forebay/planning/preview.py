@@ -13,10 +13,11 @@ from forebay.planning.decision import Plan
 from forebay.planning.demand import loads, remembered
 from forebay.planning.mix import Fleet, kind
 from forebay.planning.planner import plan
+from forebay.planning.profiles import speed
 from forebay.planning.sizing import Expected, Infeasible, expected
 from forebay.planning.snapshot import Memory, Recommendation, Snapshot
 from forebay.planning.target import demanded
-from forebay.planning.variants import choice_name, engine_profile, preferred_profile
+from forebay.planning.variants import choice_name, preferred_profile
 
 LONG_AGO_S = 30 * 86_400.0
 _BREAKS = (Type.SLO_FEASIBLE, Type.BUDGET_RESPECTED, Type.RESOLVED_REFS)
@@ -89,7 +90,7 @@ def _expected(snapshot: Snapshot, mix: dict[str, int]) -> tuple[Expected, ...]:
     known = loads(snapshot, history, shapes)
     wanted, choices = demanded(snapshot, known), [c for c in preferred_profile(snapshot.spec) if mix.get(choice_name(c))]
     try:
-        kinds = tuple(kind(choice_name(c), wanted, engine_profile(snapshot.spec, c[1])) for c in choices)
+        kinds = tuple(kind(choice_name(c), wanted, speed(snapshot, c).engine) for c in choices)
         if len(kinds) == 1:
             return expected(wanted, kinds[0].engine, mix[kinds[0].name])
         fleet = Fleet(wanted, kinds)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from forebay.planning.burstiness import PRIOR_S, averaged, evenness
 from forebay.planning.demand import ClassLoad
+from forebay.planning.profiles import speed
 from forebay.planning.queueing import mixed, work_of
 from forebay.planning.snapshot import Snapshot, Spread
-from forebay.planning.variants import Choice, engine_profile
+from forebay.planning.variants import Choice
 
 SETTLED_S = 120.0
 """A replica that became ready more recently has fewer requests than its share, whatever the router does."""
@@ -21,7 +22,7 @@ def routed(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice | None) ->
     if any(p.ready_at is not None and snapshot.now - p.ready_at < SETTLED_S for p in ready):
         return known
     mean = sum(c.in_flight + c.queued for c in demand.classes.values()) / demand.replicas_reporting
-    engine = engine_profile(snapshot.spec, choice[1])
+    engine = speed(snapshot, choice).engine
     work = mixed([(load.load.requests_per_s, work_of(load.load, engine)) for load in loads])
     growth = sum(c.requests_per_s for c in demand.classes.values()) / demand.replicas_reporting * work.total_s
     sample = evenness(demand.in_flight_variance, mean, min(growth, 0.9))

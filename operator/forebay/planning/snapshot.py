@@ -117,11 +117,27 @@ class ClassDemand(K8sModel):
     objectives_met: float | None = None
 
 
+class StepMoments(K8sModel):
+    """Sums over observations of a replica's mean step: its seconds, the tokens computed in it, the tokens of context held."""
+
+    count: float = 0.0
+    tokens: float = 0.0
+    context: float = 0.0
+    tokens_tokens: float = 0.0
+    tokens_context: float = 0.0
+    context_context: float = 0.0
+    seconds: float = 0.0
+    seconds_tokens: float = 0.0
+    seconds_context: float = 0.0
+    seconds_seconds: float = 0.0
+
+
 class Demand(K8sModel):
     """What is asked of the pool. No demand at all (None in the snapshot) is not zero demand.
 
     `in_flight_variance` is the variance between replicas of the requests that each has, waiting ones included.
     `strangers` are replicas that report as if they were the pool's, and are left out; where they are not `told_apart`, nothing is believed.
+    `steps` are what its replicas' steps took over the window, by variant; of variants that cannot be told apart, under an empty name.
     """
 
     measured_at: float
@@ -133,6 +149,7 @@ class Demand(K8sModel):
     told_apart: bool = True
     classes: dict[str, ClassDemand] = {}
     config_hashes: dict[str, int] = {}
+    steps: dict[str, StepMoments] = {}
 
 
 class AtGateways(K8sModel):
@@ -210,6 +227,22 @@ class Saturation(K8sModel):
     finished_per_s: float = 0.0
 
 
+class TunedProfile(K8sModel):
+    """What was learned of a profile: its three times, the covariance of their logarithms, and the sums that they were fitted to.
+
+    `rejected` measurements in a row did not fit; `at` is when the last one did, `looked_at` when the last one was looked at.
+    """
+
+    base_s: float
+    per_token_s: float
+    per_kv_token_s: float
+    covariance: tuple[tuple[float, ...], ...]
+    moments: StepMoments
+    rejected: int = 0
+    at: float
+    looked_at: float
+
+
 class Recommendation(K8sModel):
     """How many replicas were wanted at a moment."""
 
@@ -245,9 +278,9 @@ class Memory(K8sModel):
     """What the planner carries from one decision to the next; persisted over restarts.
 
     `target` is the count that was decided, `mix` of which kinds, `placed` what the limits let through of it, `step` when replicas began
-    to be given back and how many there were then. `dispersion` is that of each class's arrivals, `router` how evenly requests are shared out
-    (planning/burstiness.py). `starts` holds seconds by variant and stage, `start_times_s` those of all variants together. It was looked at
-    the pool without a break since `looking_since`, at `looked_at` last.
+    to be given back and how many there were then. `dispersion` is that of each class's arrivals, `router` how evenly requests are shared
+    out (planning/burstiness.py). `starts` holds seconds by variant and stage, `start_times_s` those of all variants together. It was
+    looked at the pool without a break since `looking_since`, at `looked_at` last.
     """
 
     history: dict[str, tuple[DemandPoint, ...]] = {}
@@ -257,6 +290,7 @@ class Memory(K8sModel):
     router: Spread | None = None
     saturation: Saturation | None = None
     throughput_shares: dict[str, float] = {}
+    profiles: dict[str, TunedProfile] = {}
     recommendations: tuple[Recommendation, ...] = ()
     observed_since: float | None = None
     step: Recommendation | None = None

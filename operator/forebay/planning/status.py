@@ -25,6 +25,7 @@ from forebay.planning.forecast_status import forecast_status, forecast_verdict
 from forebay.planning.hold import Held
 from forebay.planning.interruption import doomed
 from forebay.planning.placement import Placed
+from forebay.planning.profile_status import profiles_status
 from forebay.planning.sleep import asleep_verdict, heard_verdict
 from forebay.planning.snapshot import SPOT, ClassDemand, Memory, Snapshot
 from forebay.planning.starts import SLOWEST, quantile
@@ -76,6 +77,7 @@ def _status(facts: Facts) -> InferencePoolStatus:
             partitions=partitions or {"full": 0},
         ),
         variants=[*(_variant(facts, name, variant, replicas) for name, (variant, replicas) in facts.targets.items()), *_leaving(facts)],
+        profiles=profiles_status(snapshot),
         demand=_demand(facts),
         objective=_objective(snapshot),
         rate=RateStatus(usd_per_hour=_dollars(facts)),

@@ -18,12 +18,13 @@ from forebay.planning.decision import Verdict
 from forebay.planning.demand import ClassLoad
 from forebay.planning.mix import Fleet, Kind, kind
 from forebay.planning.mixing import Mixed, Mixing
+from forebay.planning.profiles import speed
 from forebay.planning.queueing import Metric, Promise
 from forebay.planning.sizing import Demanded, Infeasible, Sizing, replicas_for
 from forebay.planning.snapshot import Snapshot
 from forebay.planning.split import Lot
 from forebay.planning.supply import unavailable_variants
-from forebay.planning.variants import Choice, choice_name, engine_profile, preferred_profile, profile_key, wanted_variants
+from forebay.planning.variants import Choice, choice_name, preferred_profile, profile_key, wanted_variants
 
 Mix = tuple[tuple[Choice, int], ...]
 """Replicas of each kind, in the order of the list."""
@@ -115,7 +116,7 @@ def size(snapshot: Snapshot, loads: list[ClassLoad]) -> Sized:
 
 def _kind(snapshot: Snapshot, wanted: tuple[Demanded, ...], choice: Choice) -> Kind:
     share = snapshot.memory.throughput_shares.get(profile_key(choice), 1.0)
-    return kind(choice_name(choice), wanted, engine_profile(snapshot.spec, choice[1]), share, efficiency(snapshot))
+    return kind(choice_name(choice), wanted, speed(snapshot, choice).engine, share, efficiency(snapshot))
 
 
 def decided(snapshot: Snapshot) -> dict[str, int]:
@@ -141,7 +142,7 @@ def _mixed(
     found = Mixing(snapshot, choices, Fleet(wanted, tuple(k for _, k in able), efficiency(snapshot)), there, most).decide()
     mix = tuple((c, n) for c, n in zip(choices, found.counts, strict=True) if n)
     kept = tuple((c, n) for c, n in zip(choices, there, strict=True) if n)
-    why = (*(x.why for x in loads), *found.why)
+    why = (*(x.why for x in loads), *found.why, *(said for choice, _ in mix for said in _tuned(snapshot, choice)))
     total = sum(found.counts)
     return Sized(mix, total, _mix_verdict(snapshot, loads, mix, found), why, kept, found.better_since, found.moves, total)
 
@@ -186,7 +187,7 @@ def efficiency(snapshot: Snapshot) -> float:
 
 def _sizing(snapshot: Snapshot, wanted: tuple[Demanded, ...], choice: Choice) -> Sizing:
     spec, recent = snapshot.spec, snapshot.memory.recommendations
-    start, engine = recent[-1].replicas if recent else 0, engine_profile(spec, choice[1])
+    start, engine = recent[-1].replicas if recent else 0, speed(snapshot, choice).engine
     return replicas_for(wanted, engine, efficiency=efficiency(snapshot), max_replicas=spec.scaling.max_replicas, start=start)
 
 
@@ -200,7 +201,14 @@ def _sized(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice, sizing: S
         feasible = _verdict("False", Reason.MAX_REPLICAS, message)
     else:
         feasible = _holds(snapshot, loads, name)
-    return Sized(((choice, replicas),), replicas, feasible, (*(x.why for x in loads), why), needed=sizing.replicas)
+    said = (why, *_tuned(snapshot, choice))
+    return Sized(((choice, replicas),), replicas, feasible, (*(x.why for x in loads), *said), needed=sizing.replicas)
+
+
+def _tuned(snapshot: Snapshot, choice: Choice) -> tuple[str, ...]:
+    """What is said of a kind's speed, where it is not the one that was declared."""
+    said = speed(snapshot, choice).why
+    return (said,) if said else ()
 
 
 def _holds(snapshot: Snapshot, loads: list[ClassLoad], names: str) -> Verdict:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from forebay.planning.snapshot import ClassDemand, Demand
+from forebay.api.step_moments import NOTHING, TERMS, added
+from forebay.planning.snapshot import ClassDemand, Demand, StepMoments
 from forebay.simulation.law import Observation, Sample
 from forebay.simulation.score import quantile
 
@@ -23,7 +24,17 @@ def demand_of(seen: Observation, now: float, window_s: float) -> Demand | None:
         replicas_reporting=seen.ready,
         in_flight_variance=samples[-1].in_flight_variance,
         classes={name: _class_demand([s.classes[name] for s in samples if name in s.classes], span_s, samples[-1], name) for name in names},
+        steps=_steps(samples),
     )
+
+
+def _steps(samples: Sequence[Sample]) -> dict[str, StepMoments]:
+    total: dict[str, tuple[float, ...]] = {}
+    for sample in samples:
+        for variant, sums in sample.steps.items():
+            total[variant] = added(total.get(variant, NOTHING), sums)
+    terms = {variant: [float(f"{v:.10g}") for v in sums] for variant, sums in sorted(total.items())}
+    return {variant: StepMoments.model_validate(dict(zip(TERMS, sums, strict=True))) for variant, sums in terms.items()}
 
 
 def _class_demand(of_class: Sequence[Sample], span_s: float, newest: Sample, name: str) -> ClassDemand:

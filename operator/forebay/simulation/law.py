@@ -34,6 +34,8 @@ class Sample:
     per_token_s: list[float] = field(default_factory=list)
     classes: dict[str, Sample] = field(default_factory=dict)
     """The same of each class by itself, where that was asked for."""
+    steps: dict[str, list[float]] = field(default_factory=dict)
+    """What the replicas' steps took, by variant: sums in the order of `step_moments.TERMS`."""
 
     def of(self, name: str) -> Sample:
         """The sample of one class."""

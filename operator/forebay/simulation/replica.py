@@ -11,6 +11,7 @@ import heapq
 from collections.abc import Iterable, Mapping
 from math import ceil, inf, sqrt
 
+from forebay.api.step_moments import NOTHING, observe
 from forebay.planning.work import EngineProfile
 from forebay.simulation.queues import Lines, Rule
 from forebay.simulation.request import Request
@@ -20,15 +21,17 @@ NODE_S = 45.0
 
 _INSTANT_S = 1e-9
 _NEAR = 1e-9
+_OBSERVED_S = 0.5
+_LEAST_STEPS = 4
 
 
 class Replica:
     """One server. `next_at` is when something ends in it, inf where nothing runs; then `advance` is to be called."""
 
     __slots__ = (
-        "_began", "_chain", "_context", "_leaving", "_order", "_profile", "_step_s", "_steps", "_taken", "_waiting",
-        "billed_at", "created_at", "draining", "goes_at", "gone_at", "next_at", "node_at", "number", "prompt_tokens", "ready_at", "refused",
-        "running", "started", "variant",
+        "_began", "_chain", "_context", "_leaving", "_order", "_profile", "_seen", "_step_s", "_steps", "_taken", "_waiting",
+        "billed_at", "created_at", "draining", "goes_at", "gone_at", "moments", "next_at", "node_at", "number", "prompt_tokens", "ready_at",
+        "refused", "running", "started", "variant",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +70,9 @@ class Replica:
         self._began = 0.0
         self._step_s = 0.0
         self._chain = 0
+        self.moments = [*NOTHING]
+        """Sums over what was seen of its steps, until somebody takes note of them and sets them back."""
+        self._seen = (0.0, 0.0, 0.0, 0.0)
 
     @property
     def name(self) -> str:
@@ -123,6 +129,7 @@ class Replica:
         """Ends what ends now; answers the requests that are done."""
         done: list[Request] = []
         self.started = []
+        self._see(now - self._began)
         if self._chain:
             self._count(self._chain)
             self._chain = 0
@@ -139,6 +146,19 @@ class Replica:
             done.append(request)
         self._begin(now)
         return done
+
+    def _see(self, seconds: float) -> None:
+        """Tells of the steps that end now as a sidecar does: every half second of them is one observation."""
+        steps, running = self._chain or 1, self.running
+        prompts = sum(r.input_tokens for r in self._taken)
+        seen_s, count, tokens, context = self._seen
+        seen_s, count, tokens = seen_s + seconds, count + steps, tokens + steps * running + prompts
+        context += steps * self._context + 0.5 * running * steps * (steps - 1) + prompts
+        if seen_s < _OBSERVED_S or count < _LEAST_STEPS:
+            self._seen = (seen_s, count, tokens, context)
+            return
+        observe(self.moments, seen_s / count, tokens / count, context / count)
+        self._seen = (0.0, 0.0, 0.0, 0.0)
 
     def _start_decoding(self, now: float, done: list[Request]) -> None:
         """Those whose prompts were computed in the step that ends."""

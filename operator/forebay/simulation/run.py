@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import inf, isfinite, isnan
 
+from forebay.api.step_moments import NOTHING, added
 from forebay.planning.work import EngineProfile
 from forebay.simulation.fleet import Fleet
 from forebay.simulation.law import Law, Observation, Sample
@@ -259,6 +260,10 @@ class Run:
         sample.context_tokens = sum(r.context_tokens for r in busy)
         sample.ready = fleet.ready
         sample.in_flight_variance = _variance([r.in_flight for r in fleet.serving])
+        for replica in busy:
+            if replica.moments[0]:
+                sample.steps[replica.variant] = list(added(sample.steps.get(replica.variant, NOTHING), replica.moments))
+                replica.moments = [*NOTHING]
         if self._setup.by_class:
             self._count_by_class(sample, busy)
         self._samples.append(sample)

@@ -24,7 +24,16 @@ from forebay.dataplane.sidecar.config import EMBEDDINGS, Mode, SidecarConfig, pa
 from forebay.dataplane.sidecar.embeddings import read
 from forebay.dataplane.sidecar.engine import Engine
 from forebay.dataplane.sidecar.gate import Gate
-from forebay.dataplane.sidecar.generate import BadRequest, Generator, engine_failed, outcome_of, refuse, upstream_headers, with_retry_after
+from forebay.dataplane.sidecar.generate import (
+    GENERATION_PATHS,
+    BadRequest,
+    Generator,
+    engine_failed,
+    outcome_of,
+    refuse,
+    upstream_headers,
+    with_retry_after,
+)
 from forebay.dataplane.sidecar.limit import DEFAULT_PACE, Limiter, Pace
 from forebay.dataplane.sidecar.measure import Measure
 from forebay.dataplane.sidecar.metrics import Metrics, Outcome
@@ -146,7 +155,8 @@ class Sidecar:
         mode = config.classes[name].mode
         batched = config.task == EMBEDDINGS and request.path == EMBEDDINGS_PATH and mode is not Mode.DISABLED
         lane = (self._jobs if batched else self._queues).lane(name)
-        measure = Measure(lane, None if batched or config.task == EMBEDDINGS else self.limiter, monotonic())
+        part = self.metrics.steps.part(len(request.body)) if request.path in GENERATION_PATHS else None
+        measure = Measure(lane, None if batched or config.task == EMBEDDINGS else self.limiter, monotonic(), part)
         lane.metrics.arrivals.inc()
         outcome, usage = Outcome.CANCELLED, None
         try:

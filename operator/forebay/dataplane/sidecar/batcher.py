@@ -34,7 +34,7 @@ class Batcher:
     """The lines of those that wait, and the batches that are out."""
 
     def __init__(self, engine: Engine, queues: Queues, limiter: Limiter, metrics: Metrics, loop: asyncio.AbstractEventLoop) -> None:
-        self._caller = Caller(engine, limiter)
+        self._caller = Caller(engine, limiter, metrics.steps)
         self._queues = queues
         self._limiter = limiter
         self._metrics = metrics

@@ -21,6 +21,7 @@ from forebay.dataplane.sidecar.limit import Limiter
 from forebay.dataplane.sidecar.measure import Measure
 from forebay.dataplane.sidecar.queues import Lane, Waiting
 from forebay.dataplane.sidecar.sse import usage_of
+from forebay.dataplane.sidecar.steps import Steps
 
 _MOST_ANSWER_BYTES = 256 * 1024 * 1024
 # What the engine refuses whatever the input: asking again in halves would only ask more often.
@@ -107,9 +108,10 @@ class Batch:
 class Caller:
     """Calls the engine with pieces that may share a call, and gives each its answer."""
 
-    def __init__(self, engine: Engine, limiter: Limiter) -> None:
+    def __init__(self, engine: Engine, limiter: Limiter, steps: Steps) -> None:
         self._engine = engine
         self._limiter = limiter
+        self._steps = steps
 
     async def call(self, pieces: list[Piece]) -> None:
         """Answers every piece, one way or another."""
@@ -130,8 +132,9 @@ class Caller:
                 _fail(pieces, failure(504 if error.kind == "timeout" else 502, f"the model server failed: {error}"))
             return
         if reply.status == 200:
-            self._observe(pieces, began)
-            await self._take(pieces, data, untouched)
+            ended = monotonic()
+            self._observe(pieces, began, ended)
+            self._steps.batch(began, ended, await self._take(pieces, data, untouched))
             return
         if reply.status in (429, 503):
             self._limiter.overloaded()
@@ -146,17 +149,19 @@ class Caller:
         await self.call(pieces[:middle])
         await self.call(pieces[middle:])
 
-    def _observe(self, pieces: list[Piece], began: float) -> None:
-        seconds = monotonic() - began
+    def _observe(self, pieces: list[Piece], began: float, ended: float) -> None:
+        seconds = ended - began
         for name in {piece.job.lane.config.name for piece in pieces}:
             self._limiter.observe(name, TTFT, seconds, began)
             self._limiter.observe(name, E2E, seconds, began)
 
-    async def _take(self, pieces: list[Piece], data: bytes, untouched: bool) -> None:
+    async def _take(self, pieces: list[Piece], data: bytes, untouched: bool) -> int:
+        """Gives each its answer, and returns how many tokens the engine counted; 0 where it did not say."""
         job = pieces[0].job
         if job.ask.texts is None:
-            job.finish(Answer(200, data, [JSON], _input_tokens(data)))
-            return
+            tokens = _input_tokens(data)
+            job.finish(Answer(200, data, [JSON], tokens))
+            return tokens or 0
         try:
             parts = split(data, [piece.sizes for piece in pieces])
         except BadAnswer as error:
@@ -164,12 +169,13 @@ class Caller:
                 await self._call_halves(pieces)
             else:
                 _fail(pieces, failure(502, f"the model server failed: {error}"))
-            return
+            return 0
         if untouched:
             job.finish(Answer(200, data, [JSON], parts[0].tokens))
-            return
-        for piece, part in zip(pieces, parts, strict=True):
-            piece.job.receive(piece.start, part)
+        else:
+            for piece, part in zip(pieces, parts, strict=True):
+                piece.job.receive(piece.start, part)
+        return sum(part.tokens for part in parts)
 
 
 def _fail(pieces: list[Piece], result: Answer) -> None:

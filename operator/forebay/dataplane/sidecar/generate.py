@@ -38,10 +38,14 @@ class BadRequest(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What the engine is sent: `injected` asks for usage where the client did not, else it is the body as it came."""
+    """What the engine is sent: `injected` asks for usage where the client did not, else it is the body as it came.
+
+    `streams` says whether the answer is to come token by token.
+    """
 
     original: bytes
     injected: bytes
+    streams: bool = True
 
     @property
     def asks_more(self) -> bool:
@@ -85,7 +89,9 @@ def prepare(path: str, body: bytes) -> Prepared:
         return Prepared(body, body)
     parsed = parse_object(body)
     options = parsed.get("stream_options")
-    if parsed.get("stream") is not True or (options is not None and not isinstance(options, dict)):
+    if parsed.get("stream") is not True:
+        return Prepared(body, body, streams=False)
+    if options is not None and not isinstance(options, dict):
         return Prepared(body, body)
     if options is None and "stream_options" not in parsed:
         # Put in front, so that the rest of the body stays what the client wrote to the last digit.
@@ -148,6 +154,8 @@ class Generator:
             return turned.outcome, None
         try:
             measure.sent(monotonic())
+            if not prepared.streams:
+                measure.unseen()
             return await self._exchange(request, response, measure, prepared)
         finally:
             self._gate.leave(measure.lane)

@@ -7,6 +7,7 @@ from forebay.dataplane.sidecar.limit import Limiter
 from forebay.dataplane.sidecar.metrics import Outcome
 from forebay.dataplane.sidecar.queues import Lane
 from forebay.dataplane.sidecar.sse import Usage
+from forebay.dataplane.sidecar.steps import Part
 
 # A stream shows the limiter its pace this often; waiting for its end would show it too late.
 _SEGMENT_S = 0.25
@@ -15,16 +16,17 @@ _SEGMENT_S = 0.25
 class Measure:
     """One request. Every method takes the time of the monotonic clock: the event loop's own stands still within a turn.
 
-    `limiter` is told what was seen of the engine; None where that is seen better elsewhere.
+    `limiter` and `part` are told what was seen of the engine; None where that is seen better elsewhere.
     """
 
-    __slots__ = ("_counted", "_first", "_last", "_limiter", "_segment_began", "_segment_tokens", "arrived", "dispatched", "lane")
+    __slots__ = ("_counted", "_first", "_last", "_limiter", "_part", "_segment_began", "_segment_tokens", "arrived", "dispatched", "lane")
 
-    def __init__(self, lane: Lane, limiter: Limiter | None, now: float) -> None:
+    def __init__(self, lane: Lane, limiter: Limiter | None, now: float, part: Part | None = None) -> None:
         self.lane = lane
         self.arrived = now
         self.dispatched = 0.0
         self._limiter = limiter
+        self._part = part
         self._first = 0.0
         self._last = 0.0
         self._segment_began = 0.0
@@ -35,9 +37,18 @@ class Measure:
         """The engine has it now."""
         self.dispatched = now
         self.lane.metrics.queue_wait.observe(now - self.arrived)
+        if self._part is not None:
+            self._part.sent(now)
+
+    def unseen(self) -> None:
+        """Its tokens will not be seen one by one."""
+        if self._part is not None:
+            self._part.unseen()
 
     def tokens(self, events: int, now: float) -> None:
         """Events with tokens were read together."""
+        if self._part is not None:
+            self._part.tokens(events, now)
         if not self._first:
             self._first = self._last = self._segment_began = now
             self._saw_first(now)
@@ -58,6 +69,8 @@ class Measure:
         if self._counted:
             return
         self._counted = True
+        if self._part is not None:
+            self._part.ended(usage)
         metrics = self.lane.metrics
         metrics.outcomes[outcome].inc()
         if usage is not None:

@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from forebay.dataplane.sidecar.config import OBJECTIVES
+from forebay.dataplane.sidecar.steps import Steps
 
 # About a fifth to two fifths apart: a p95 read off neighbouring buckets is that exact.
 SECONDS = (
@@ -100,7 +101,9 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self.engine = EngineGauges()
+        self.steps = Steps()
         self.registry.register(self.engine)
+        self.registry.register(self.steps)
         self._classes: dict[str, ClassMetrics] = {}
         self._define_counts()
         self._define_times()
