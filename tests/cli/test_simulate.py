@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from forebay.api.durations import parse_duration
 from forebay.cli.main import main
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +43,23 @@ def test_a_workload_that_is_too_much_misses_it_and_the_exit_code_says_so(tmp_pat
     assert simulate("--workload", a_workload(tmp_path, every_s=0.02, count=6000, output_tokens=200)) == 2
     told = capsys.readouterr().out
     assert "missed" in told and "refused, 0 lost" in told and " 0 refused" not in told
+
+
+@pytest.mark.parametrize("factor", ["3", "0.33"])
+def test_replicas_that_are_not_what_their_profile_says_are_learned(factor: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ("--workload", a_workload(tmp_path, every_s=0.25), "--step-times", f"sim-gpu={factor}")
+    simulate(*args, "--json")
+    (profile,) = json.loads(capsys.readouterr().out)["profiles"]
+    declared, learned = (parse_duration(profile["base"][name]) for name in ("declared", "value"))
+    assert profile["use"] == "Tuned" and learned == pytest.approx(float(factor) * declared, rel=0.1)
+    simulate(*args)
+    assert "PER KV TOKEN" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", ["h100=3", "sim-gpu", "sim-gpu=0", "sim-gpu=fast", "=3"])
+def test_step_times_that_mean_nothing_are_wrong_usage(wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulate("--workload", a_workload(tmp_path, count=3), "--step-times", wrong) == 64
+    assert "step-times" in capsys.readouterr().err
 
 
 def test_the_same_seed_gives_the_same_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

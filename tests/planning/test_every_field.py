@@ -22,7 +22,7 @@ from forebay.planning.backfill import missing
 from forebay.planning.planner import plan
 from forebay.planning.routing import GatewaySnapshot, PolicyView, PoolView, plan_gateway
 from forebay.planning.sidecar_config import compile_sidecar
-from forebay.planning.snapshot import Memory, Recommendation, Settings, Snapshot
+from forebay.planning.snapshot import Memory, Recommendation, Settings, Snapshot, StepMoments
 
 Object = dict[str, Any]
 
@@ -53,6 +53,7 @@ KARPENTER: Object = {
             "gpus": 1,
             "maxConcurrency": 16,
             "iteration": {"base": "20ms", "perToken": "0.05ms", "perKvToken": "0.2us"},
+            "tuning": "Auto",
         }
     ],
     "scaling": {
@@ -118,6 +119,19 @@ WORLDS: dict[str, tuple[str, Object]] = {
 OVERDUE = {**running(2), "memory": Memory(target=2)}
 OVERDUE["pods"] = (*OVERDUE["pods"], a_pod("late", "spot", ready=False, created_at=NOW - 5000, node=""))
 AHEAD = {"memory": learned([10.0 + 4 * (minute % 5) for minute in range(70)])}
+# An engine that takes twice as long as declared for a step with ten tokens and 2,000 of context.
+SLOW = StepMoments(
+    count=40,
+    tokens=400,
+    context=80_000,
+    tokens_tokens=4400,
+    tokens_context=840_000,
+    context_context=1.7e8,
+    seconds=2.0,
+    seconds_tokens=20.4,
+    seconds_context=4080,
+    seconds_seconds=0.102,
+)
 LESS = {
     **running(6),
     "memory": Memory(target=6, observed_since=NOW - 400, recommendations=(Recommendation(at=NOW - 350, replicas=2),)),
@@ -145,6 +159,7 @@ def outcomes(world: str, spec: Object) -> list[Any]:
             {"demand": demand(30), **OVERDUE},
             {"demand": demand(0.1), **LESS},
             {"demand": demand(12), **AHEAD},
+            {"demand": demand(20).model_copy(update={"steps": {"": SLOW}}), **running(2)},
         )
     ):
         snapshot = Snapshot(now=NOW, pool=POOL, spec=pool, classes=classes, settings=Settings(sidecar_image="i"), **fields)

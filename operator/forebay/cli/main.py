@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "up": "run a folder of resources on this machine, without a cluster",
     "top": "show pools, replicas, queues, latency and cost, live",
     "plan": "show what would be decided for a folder or a cluster, and touch nothing",
+    "profile": "measure a running engine and write the profile that pools are sized by",
     "simulate": "try resources on a workload, on a virtual clock",
     "explain": "say why a pool has the size it has",
     "replay": "plan recorded decisions again and show the difference",
@@ -29,7 +30,16 @@ COMMANDS: dict[str, str] = {
     "docs": "write the reference pages that are generated from the code",
 }
 
-EXTRAS = {"operator": "operator", "up": "local", "top": "cli", "plan": "cli", "simulate": "local", "explain": "cli", "engine": "embeddings"}
+EXTRAS = {
+    "operator": "operator",
+    "up": "local",
+    "top": "cli",
+    "plan": "cli",
+    "simulate": "local",
+    "profile": "local",
+    "explain": "cli",
+    "engine": "embeddings",
+}
 """The extra that brings what a command needs beyond the base; `resources` where none is named."""
 
 EXIT_USAGE = 64

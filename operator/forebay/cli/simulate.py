@@ -30,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", type=some_time, default=110.0, metavar="TIME", help="a replica's time to start (default: 110s)")
     unequal = "how unequal start times are: their coefficient of variation (default: 0)"
     parser.add_argument("--start-spread", type=number(0, 5), default=0.0, metavar="CV", help=unequal)
+    steps = "steps on this accelerator really take so many times what its profile declares; may be given again for another"
+    parser.add_argument("--step-times", type=step_times, action="append", default=[], metavar="ACCELERATOR=FACTOR", help=steps)
     parser.add_argument("--interval", type=some_time, default=15.0, metavar="TIME", help="time between decisions (default: 15s)")
     parser.add_argument("--seed", type=whole(0, 2**31), default=1, metavar="N", help="seed of all that is drawn (default: 1)")
     many = "run so many seeds, from --seed on, and tell how much figures vary (default: 1)"
@@ -63,6 +65,14 @@ def _add_misfortune(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--stuck-share", type=number(0, 1), default=0.0, metavar="SHARE", help=stuck)
 
 
+def step_times(text: str) -> tuple[str, float]:
+    """`a100=3`: an accelerator, and how many times as long as declared its steps take."""
+    name, found, factor = text.partition("=")
+    if not name or not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an accelerator and a factor, such as a100=3")
+    return name, float(number(0.01, 100)(factor))
+
+
 def run(args: argparse.Namespace) -> int:
     """Exit code 2 when an objective was missed."""
     from forebay.local.folder import read_folder
@@ -75,10 +85,20 @@ def run(args: argparse.Namespace) -> int:
     pool = _chosen(pools, args.pool)
     meta = pool["metadata"]
     default = args.batch_class or next(iter(pool["spec"].get("classes") or ["default"]))
+    slower = _step_times(args, pool)
 
     def asked(seed: int) -> Asked:
-        objects = tuple(folder.objects.values())
-        return Asked(objects, meta["namespace"], meta["name"], args.start, args.start_spread, args.interval, seed, _fortune(args, seed))
+        return Asked(
+            objects=tuple(folder.objects.values()),
+            namespace=meta["namespace"],
+            pool=meta["name"],
+            start_s=args.start,
+            start_spread=args.start_spread,
+            interval_s=args.interval,
+            seed=seed,
+            fortune=_fortune(args, seed),
+            slower=slower,
+        )
 
     def once(seed: int) -> dict[str, Any]:
         workload, share = _workload(args, default, seed)
@@ -117,6 +137,14 @@ def _fortune(args: argparse.Namespace, seed: int) -> Any:
         raise UsageError("--spot-zones says which nodes go together: say --spot-mean-life too")
     changes = read_spot(args.spot_events, seed) if args.spot_events else ()
     return Fortune(changes, args.spot_mean_life or inf, args.spot_notice, args.spot_zones or 0, args.stuck_share)
+
+
+def _step_times(args: argparse.Namespace, pool: dict[str, Any]) -> dict[str, float]:
+    known = [a["name"] for a in pool["spec"].get("capacity", {}).get("accelerators", [])]
+    for name, _ in args.step_times:
+        if name not in known:
+            raise UsageError(f"--step-times: the pool has no accelerator {name!r}: there are {', '.join(known) or 'none'}")
+    return dict(args.step_times)
 
 
 def _laws(args: argparse.Namespace) -> list[str]:

@@ -62,7 +62,7 @@ def lines(document: dict[str, Any], took_s: float) -> list[str]:
         met = "" if row["met"] else "missed"
         rows.append((row["class"], row["objective"], target, within, f"{seconds['p50']:.3g}s", f"{seconds['p99']:.3g}s", met))
     table = columns(rows, left=3) if len(rows) > 1 else ["no class promises a latency"]
-    return [*head, *table, *_classes(document), *_seeds(document), *_comparison(document)]
+    return [*head, *table, *_classes(document), *_profiles(document), *_seeds(document), *_comparison(document)]
 
 
 def _classes(document: dict[str, Any]) -> list[str]:
@@ -72,6 +72,18 @@ def _classes(document: dict[str, Any]) -> list[str]:
     rows = [("CLASS", "PRIORITY", "ANSWERED", "REFUSED", "LOST")]
     rows += [(c["name"], str(c["priority"]), f"{c['answered']:,}", f"{c['refused']:,}", f"{c['lost']:,}") for c in document["classes"]]
     return ["", *columns(rows, left=1)]
+
+
+def _profiles(document: dict[str, Any]) -> list[str]:
+    """What was learned of the replicas' speed."""
+    if not document["profiles"]:
+        return []
+    rows = [("PROFILE", "USE", "BASE", "PER TOKEN", "PER KV TOKEN", "OBSERVATIONS")]
+    for row in document["profiles"]:
+        found = (row.get(name) for name in ("base", "perToken", "perKvToken"))
+        times = (f"{time['value']} ± {time['uncertainty']:.1%}" if time else "" for time in found)
+        rows.append((row["name"], row["use"], *times, str(row["observations"])))
+    return ["", *columns(rows, left=2)]
 
 
 def _seeds(document: dict[str, Any]) -> list[str]:

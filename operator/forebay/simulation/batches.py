@@ -13,6 +13,7 @@ from math import inf
 from typing import Any
 
 from forebay.api.batch_class import Batching, BatchingMode
+from forebay.api.step_moments import observe
 from forebay.simulation.replica import Replica
 from forebay.simulation.request import Request
 
@@ -72,6 +73,7 @@ class BatchingReplica(Replica):
         self.started = []
         if self._out and self._ends_at <= now:
             self.started = self._out.popleft()
+            observe(self.moments, self._batch_s(self.started), sum(request.input_tokens for request in self.started), 0.0)
             for request in self.started:
                 request.first_token = request.finished = now
                 self.prompt_tokens -= request.input_tokens

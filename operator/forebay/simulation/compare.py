@@ -17,7 +17,7 @@ from forebay.simulation.operator import SimulatedOperator
 from forebay.simulation.request import Request
 from forebay.simulation.run import Run, Setup
 from forebay.simulation.score import Objective
-from forebay.simulation.study import Asked, Document, objectives, replicas_of, requests_of, rules, starts, usd_of, watched
+from forebay.simulation.study import Asked, Document, engine_of, objectives, replicas_of, requests_of, rules, starts, usd_of, watched
 
 
 def compared(
@@ -37,7 +37,8 @@ def compared(
         law = shipped(name, Known(engine, _objective(operator.classes(), means[1]), *means))
         bounds = operator.spec.scaling
         first = law.replicas if isinstance(law, Static) else bounds.min_replicas
-        fleet = Fleet({"": engine}, starts(asked), {"": first}, replicas_of(operator), rules(operator.classes()))
+        real = engine_of(asked, operator.spec, variant)
+        fleet = Fleet({"": real}, starts(asked), {"": first}, replicas_of(operator), rules(operator.classes()))
         setup = Setup(engine, asked.start_s, bounds.min_replicas, max(first, bounds.max_replicas), first)
         run = Run(setup, law, fleet)
         befall(run, asked.fortune, (), asked.seed)

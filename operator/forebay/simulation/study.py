@@ -6,19 +6,19 @@ import random
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from typing import Any
 
 from forebay.adapters.cluster import Object
 from forebay.api.batch_class import BatchClassSpec
-from forebay.api.inference_pool import Task
+from forebay.api.inference_pool import InferencePoolSpec, Task
 from forebay.planning.limits import replicas_per_node
 from forebay.planning.sizing import capacity_rps
 from forebay.planning.snapshot import SPOT
 from forebay.planning.target import promises
-from forebay.planning.variants import engine_profile
+from forebay.planning.variants import Variant, engine_profile
 from forebay.planning.work import EngineProfile, Load, Metric
 from forebay.reconcile.held import EVERY_S
 from forebay.runtime.errors import ForebayError, UsageError
@@ -51,6 +51,8 @@ class Asked:
     interval_s: float = 15.0
     seed: int = 1
     fortune: Fortune = NOTHING
+    slower: Mapping[str, float] = field(default_factory=dict)
+    """By accelerator, how many times as long as its profile declares a step really takes."""
 
 
 def study(asked: Asked, workload: Iterable[Request], progress: Callable[[float, int], None] = lambda at_s, requests: None) -> Document:
@@ -66,7 +68,7 @@ def study(asked: Asked, workload: Iterable[Request], progress: Callable[[float, 
             raise ForebayError(f"pool {asked.namespace}/{asked.pool} has no profile of a listed accelerator: there is no speed to simulate")
         if asked.fortune.of_spot and not operator.spec.capacity.spot.enabled:
             raise UsageError(f"pool {asked.namespace}/{asked.pool} has no spot nodes: set capacity.spot.enabled, or leave --spot-* out")
-        profiles = {name: engine_profile(operator.spec, v.profile) for name, v in variants.items() if v.profile}
+        profiles = {name: engine_of(asked, operator.spec, v) for name, v in variants.items() if v.profile}
         fleet = Fleet(profiles, starts(asked), operator.counts(), replicas_of(operator), rules(operator.classes()))
         operator.attach(fleet)
         bounds = operator.spec.scaling
@@ -93,6 +95,14 @@ def replicas_of(operator: SimulatedOperator) -> Callable[..., Replica]:
 def rules(classes: Mapping[str, BatchClassSpec]) -> dict[str, Rule]:
     """What the classes say of queues and retries."""
     return {name: Rule(spec.priority, spec.queue.max_depth, spec.queue.max_wait, spec.retry.max_attempts) for name, spec in classes.items()}
+
+
+def engine_of(asked: Asked, spec: InferencePoolSpec, variant: Variant) -> EngineProfile:
+    """What a replica of this variant, which has a profile, really does."""
+    assert variant.profile is not None and variant.accelerator is not None
+    declared, factor = engine_profile(spec, variant.profile), asked.slower.get(variant.accelerator.name, 1.0)
+    times = factor * declared.base_s, factor * declared.per_token_s, factor * declared.per_kv_token_s
+    return EngineProfile(*times, declared.max_concurrency, declared.task)
 
 
 def starts(asked: Asked) -> Callable[[str], float]:
@@ -143,6 +153,7 @@ def _document(asked: Asked, operator: SimulatedOperator, outcome: Outcome, profi
         "events": _events(outcome),
         "timeline": timeline(outcome, operator.course, _prices(operator), _one_holds(operator, profile, outcome)),
         "decisions": operator.course.changes,
+        "profiles": operator.status().get("profiles", []),
         "conditions": operator.status().get("conditions", []),
     }
 

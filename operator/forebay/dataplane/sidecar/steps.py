@@ -21,8 +21,9 @@ from forebay.dataplane.sidecar.sse import Usage
 
 _WINDOW_S = 0.5
 _LEAST_STEPS = 4.0
-# What is read within so short a time comes from one step.
+# What is read within so short a time, or within this share of a mean step, comes from one step: its streams are read one after another.
 _SAME_STEP_S = 0.002
+_SAME_STEP_SHARE = 0.35
 # A mean step longer than this is an engine that hangs.
 _MOST_S = 60.0
 # Lengths beyond any context would spoil the means for long.
@@ -109,6 +110,9 @@ class Steps(Collector):
         self.made = 0.0
         # Up to when time is counted, and since when without a gap.
         self._at = self._since = 0.0
+        # The step that is read of: when its end was read first, how many streams show it, how many ran in it and what they held.
+        self._step_at, self._same_s = 0.0, _SAME_STEP_S
+        self._of, self._running, self._held = 1, 0, 0.0
         self._batch_ended = 0.0
         # The window: seconds, steps, and sums over its steps of tokens and context.
         self._window_s = self._window_steps = self._tokens = self._context = 0.0
@@ -126,33 +130,46 @@ class Steps(Collector):
 
     def first_token(self, prompt: float, now: float, alone_s: float | None) -> None:
         """The step that has just ended computed a prompt; in `alone_s` where the engine had nothing else to do."""
-        if not self.streams:
-            self._at = self._since = now
-        elif now - self._since > _SAME_STEP_S:
-            self._tokens += prompt
-            self._context += prompt
-        if not self.streams and alone_s is not None:
-            self._count(alone_s, 1.0, prompt, prompt)
+        if self.streams:
+            self._read(now)
+            if now - self._since > self._same_s:
+                self._tokens += prompt
+                self._context += prompt
+        else:
+            self._end_window_if_full()
+            self._at = self._step_at = self._since = now
+            if alone_s is not None:
+                self._window_s += alone_s
+                self._window_steps += 1.0
+                self._tokens += prompt
+                self._context += prompt
         self.streams += 1
 
     def tokens(self, events: int, now: float) -> None:
         """Events with tokens of one stream, after its first, were read together."""
-        steps = events * self._events_tokens / (self._events * self.streams)
-        held = self.prompts + self.running * self.made - self.joined
+        self._read(now)
+        steps = events * self._events_tokens / (self._events * self._of)
         self.made += steps
-        seconds, self._at = now - self._at, now
-        self._count(seconds, steps, steps * self.running, steps * held)
-
-    def _count(self, seconds: float, steps: float, tokens: float, context: float) -> None:
-        self._window_s += seconds
         self._window_steps += steps
-        self._tokens += tokens
-        self._context += context
-        if self._window_s >= _WINDOW_S and self._window_steps >= _LEAST_STEPS:
-            self._end_window()
+        self._tokens += steps * self._running
+        self._context += steps * self._held
 
-    def _end_window(self) -> None:
+    def _read(self, now: float) -> None:
+        """Something was read, of a step that others were read of already, or of the next one, in which all who run now took part."""
+        if now - self._step_at > self._same_s:
+            # Not amid the reads of one step: its time would be in this window and its tokens in the next.
+            self._end_window_if_full()
+            self._step_at = now
+            self._of, self._running = max(1, self.streams), self.running
+            self._held = self.prompts + self.running * self.made - self.joined
+        self._window_s += now - self._at
+        self._at = now
+
+    def _end_window_if_full(self) -> None:
         steps = self._window_steps
+        if self._window_s < _WINDOW_S or steps < _LEAST_STEPS:
+            return
+        self._same_s = max(_SAME_STEP_S, _SAME_STEP_SHARE * self._window_s / steps)
         if self._window_s <= _MOST_S * steps:
             observe(self.sums, self._window_s / steps, self._tokens / steps, self._context / steps)
         self._window_s = self._window_steps = self._tokens = self._context = 0.0

@@ -1,0 +1,211 @@
+"""`forebay profile`: measures a running engine, and writes the profile that a pool is sized by."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import ssl
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from forebay.cli.values import number, url, whole
+from forebay.runtime.columns import columns
+from forebay.runtime.errors import ForebayError, UsageError
+
+if TYPE_CHECKING:
+    from forebay.dataplane.http.client import Client
+    from forebay.profiling.curve import Measured
+    from forebay.profiling.load import Endpoint, Level
+
+EXIT_REFUSED = 2
+_BAR = 48
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("url", type=url, metavar="URL", help="the engine, such as http://127.0.0.1:8000")
+    parser.add_argument("--task", choices=("Chat", "Embeddings"), default="Chat", help="what it answers (default: Chat)")
+    parser.add_argument("--model", metavar="NAME", help="the model to ask for (default: the one that it lists)")
+    parser.add_argument("--input-tokens", type=whole(1, 100_000), default=512, metavar="N", help="mean length of prompts (default: 512)")
+    parser.add_argument("--output-tokens", type=whole(2, 100_000), default=128, metavar="N", help="length of answers (default: 128)")
+    most = "most requests at once, or with task Embeddings inputs of one batch (default: 64)"
+    parser.add_argument("--max-concurrency", type=whole(1, 4096), default=64, metavar="N", help=most)
+    parser.add_argument("--seconds", type=number(1, 3600), default=15.0, metavar="S", help="time at each concurrency (default: 15)")
+    parser.add_argument("--api-key-from-env", metavar="VARIABLE", help="environment variable with the engine's API key")
+    parser.add_argument(
+        "--accelerator", type=_name, default="gpu", metavar="NAME", help="the accelerator that the entry is for (default: gpu)"
+    )
+    parser.add_argument("--gpus", type=whole(0, 64), default=1, metavar="N", help="GPUs of this engine (default: 1)")
+    parser.add_argument("--overload", action="store_true", help="load it although it serves others, or is not near")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the entry for `profiles` there, as YAML")
+    parser.add_argument("--json", action="store_true", help="print a JSON document instead of tables")
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name: write lower-case letters, digits and dashes")
+    return text
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code 2 when the endpoint should not be loaded."""
+    return asyncio.run(_run(args))
+
+
+async def _run(args: argparse.Namespace) -> int:
+    from forebay.dataplane.http.client import Client
+    from forebay.profiling.guard import objection
+
+    tls = ssl.create_default_context() if urlsplit(args.url).scheme == "https" else None
+    client = Client(max_idle_per_host=args.max_concurrency, ssl=tls)
+    try:
+        endpoint = await _endpoint(args, client)
+        reason = "" if args.overload else await objection(client, endpoint)
+        if reason:
+            print(f"forebay: {args.url} is not loaded: {reason}; say --overload to do it all the same", file=sys.stderr)
+            return EXIT_REFUSED
+        levels, sums = await _measure(args, client, endpoint)
+    finally:
+        await client.close()
+    _report(args, endpoint, levels, sums)
+    return 0
+
+
+async def _endpoint(args: argparse.Namespace, client: Client) -> Endpoint:
+    from dataclasses import replace
+
+    from forebay.api.inference_pool import Task
+    from forebay.profiling.guard import models
+    from forebay.profiling.load import Endpoint
+
+    parts = urlsplit(args.url)
+    assert parts.hostname is not None
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    prefix = parts.path.rstrip("/").removesuffix("/v1")
+    lengths = {"input_tokens": args.input_tokens, "output_tokens": args.output_tokens}
+    endpoint = Endpoint(parts.hostname, port, prefix, args.model or "", Task(args.task), _key(args), **lengths)
+    if args.model:
+        return endpoint
+    found = await models(client, endpoint)
+    if len(found) != 1:
+        raise UsageError(f"say --model: the engine lists {', '.join(found) or 'none that can be read'}")
+    return replace(endpoint, model=found[0])
+
+
+def _key(args: argparse.Namespace) -> tuple[tuple[bytes, bytes], ...]:
+    if not args.api_key_from_env:
+        return ()
+    value = os.environ.get(args.api_key_from_env, "")
+    if not value or not value.isprintable() or not value.isascii():
+        raise UsageError(f"--api-key-from-env: the variable {args.api_key_from_env} holds no key")
+    return ((b"authorization", b"Bearer " + value.encode()),)
+
+
+async def _measure(args: argparse.Namespace, client: Client, endpoint: Endpoint) -> tuple[list[Level], list[float]]:
+    """One level after another, until more stops paying twice in a row, or the engine turns requests away."""
+    from forebay.profiling.curve import concurrencies, knee
+    from forebay.profiling.load import Loader
+
+    loader, levels = Loader(endpoint, client), list[Any]()
+    wanted = concurrencies(args.max_concurrency)
+    with _progress(len(wanted)) as tell:
+        for index, concurrency in enumerate(wanted):
+            levels.append(await loader.at(concurrency, args.seconds, partial(tell, index, concurrency)))
+            at, saturated = knee(levels, endpoint.task)
+            if levels[-1].refused or (saturated and at <= concurrency // 4):
+                break
+    return levels, loader.steps.sums
+
+
+@contextmanager
+def _progress(levels: int) -> Iterator[Callable[[int, int, float], None]]:
+    """A bar on a terminal's standard error; elsewhere nothing."""
+    if not sys.stderr.isatty():
+        yield lambda index, concurrency, share: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True, highlight=False)
+    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("measuring", total=float(levels))
+
+        def tell(index: int, concurrency: int, share: float) -> None:
+            bar.update(task, completed=index + share, description=f"{concurrency} at once")
+
+        yield tell
+
+
+def _report(args: argparse.Namespace, endpoint: Endpoint, levels: list[Level], sums: list[float]) -> None:
+    from forebay.profiling.curve import entry, measured
+
+    found = measured(levels, sums, endpoint.task)
+    text = entry(found, args.accelerator, args.gpus)
+    if args.out:
+        try:
+            args.out.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ForebayError(f"--out {args.out}: {error.strerror}") from error
+    if args.json:
+        print(json.dumps(document(endpoint, levels, found)))
+        return
+    print("\n".join(lines(endpoint, levels, found)))
+    print(f"\n{f'written to {args.out}' if args.out else 'for the pool, under spec.profiles:'}\n\n{text}", end="")
+
+
+def _row(level: Level, endpoint: Endpoint) -> dict[str, float | int | None]:
+    firsts, between = sorted(level.first_token_s), sorted(level.per_token_s)
+    return {
+        "concurrency": level.concurrency,
+        "requests": level.requests,
+        "refused": level.refused,
+        "tokensPerSecond": round(level.throughput(endpoint.task), 2),
+        "p95FirstSeconds": round(firsts[int(0.95 * (len(firsts) - 1))], 6) if firsts else None,
+        "p95PerTokenSeconds": round(between[int(0.95 * (len(between) - 1))], 6) if between else None,
+    }
+
+
+def document(endpoint: Endpoint, levels: list[Level], found: Measured) -> dict[str, Any]:
+    """All that was found."""
+    names = ("base", "perToken", "perKvToken")
+    times = {
+        name: {"seconds": float(f"{t:.4g}"), "uncertainty": float(f"{found.times.covariance[i][i] ** 0.5:.2g}")}
+        for i, (name, t) in enumerate(zip(names, found.times.times_s, strict=False))
+    }
+    return {
+        "schemaVersion": 1,
+        "model": endpoint.model,
+        "task": endpoint.task.value,
+        "iteration": times,
+        "maxConcurrency": found.knee,
+        "saturated": found.saturated,
+        "observations": found.observations,
+        "levels": [_row(level, endpoint) for level in levels],
+    }
+
+
+def lines(endpoint: Endpoint, levels: list[Level], found: Measured) -> list[str]:
+    """The curve and its knee, and the times, for a terminal."""
+    rows, most = [_row(level, endpoint) for level in levels], max(level.throughput(endpoint.task) for level in levels)
+    table: list[tuple[str, ...]] = [("AT ONCE", "TOKENS/S", "P95 FIRST", "P95 BETWEEN", "")]
+    for row, level in zip(rows, levels, strict=True):
+        share = level.throughput(endpoint.task) / most if most > 0 else 0.0
+        mark = " knee" if level.concurrency == found.knee and found.saturated else " turned away" if level.refused else ""
+        seconds = (f"{row[name]:.3g}s" if row[name] is not None else "" for name in ("p95FirstSeconds", "p95PerTokenSeconds"))
+        table.append((str(level.concurrency), f"{level.throughput(endpoint.task):,.0f}", *seconds, "█" * round(_BAR * share) + mark))
+    # The bar stands at the left of its column, all else are figures.
+    bars = [row[-1] for row in table]
+    curve = [f"{line}  {bar}".rstrip() for line, bar in zip(columns([row[:-1] for row in table], left=0), bars, strict=True)]
+    times = [
+        f"{name:<11}{t * 1e3:.4g} ms ± {found.times.covariance[i][i] ** 0.5:.1%}"
+        for i, (name, t) in enumerate(zip(("base", "perToken", "perKvToken"), found.times.times_s, strict=False))
+    ]
+    end = [] if found.saturated else ["more at once still paid: raise --max-concurrency to find the knee"]
+    return [f"{endpoint.model}: {found.observations} observations", "", *curve, *end, "", *times]

@@ -1,0 +1,180 @@
+"""`forebay profile` against engines whose profile is known, on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.engines.engine_harness import a_simulator
+
+from forebay.api.durations import parse_duration
+from forebay.api.inference_pool import Profile as DeclaredProfile
+from forebay.api.inference_pool import Task
+from forebay.cli.main import main
+from forebay.dataplane.http.errors import JSON
+from forebay.dataplane.http.message import Handler, Request, Response
+from forebay.dataplane.http.server import serve
+from forebay.engines.sim.engine import Generation
+from forebay.engines.sim.stepping import Profile
+from forebay.profiling.curve import concurrencies, knee
+from forebay.profiling.load import Level
+
+SLOW = Profile(0.03, 0.0003, 0.000003, 8)
+
+
+@contextmanager
+def beside(profile: Profile | None = None, handler: Handler | None = None, busy: int = 0) -> Iterator[int]:
+    """A simulator, or whatever else, that serves from a thread of its own; with so many requests of others in it."""
+    port, ready, loop = 0, threading.Event(), asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    async def work() -> None:
+        nonlocal port
+        if handler is not None:
+            server = await serve(handler, "127.0.0.1", 0)
+            port = server.port
+            ready.set()
+            await stop.wait()
+            await server.close(0)
+            return
+        async with a_simulator(profile or SLOW) as engine:
+            for _ in range(busy):
+                engine.engine.batch.running[Generation(10, 10**6, 0.0)] = None
+            port = engine.port
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(work()), daemon=True)
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield port
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(10)
+        loop.close()
+
+
+def profile(port: int, *args: str) -> int:
+    return main(["profile", f"http://127.0.0.1:{port}", *args])
+
+
+def test_the_profile_of_an_engine_is_found_and_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The time of a step within a fifth, alone and full; a busy machine makes it longer, and three times cannot be told apart so well."""
+    out = tmp_path / "profile.yaml"
+    with beside() as port:
+        args = ("--seconds", "4", "--max-concurrency", "16", "--input-tokens", "120", "--output-tokens", "30", "--json")
+        assert profile(port, *args, "--accelerator", "h100", "--out", str(out)) == 0
+    found = json.loads(capsys.readouterr().out)
+    times = [found["iteration"][name]["seconds"] for name in ("base", "perToken", "perKvToken")]
+    for tokens, context in ((1, 150), (8, 1200), (60, 1200)):
+        expected = SLOW.step_s(tokens, context)
+        assert times[0] + times[1] * tokens + times[2] * context == pytest.approx(expected, rel=0.25)
+    levels = [level["concurrency"] for level in found["levels"]]
+    assert levels == [1, 2, 4, 8, 16][: len(levels)] and found["maxConcurrency"] in levels
+    (entry,) = yaml.safe_load(out.read_text())
+    declared = DeclaredProfile.model_validate(entry)
+    assert declared.accelerator == "h100" and declared.iteration.base == pytest.approx(times[0], rel=0.01)
+
+
+def test_batches_of_an_embeddings_engine(capsys: pytest.CaptureFixture[str]) -> None:
+    with beside(Profile(0.04, 0.0004, 0.0, 8)) as port:
+        assert profile(port, "--task", "Embeddings", "--seconds", "2", "--max-concurrency", "8", "--input-tokens", "60") == 0
+    told = capsys.readouterr().out
+    (entry,) = yaml.safe_load(told[told.index("- accelerator:") :])
+    base_s, per_token_s = (parse_duration(entry["iteration"][name]) for name in ("base", "perToken"))
+    for tokens in (75, 600):
+        assert base_s + per_token_s * tokens == pytest.approx(0.04 + 0.0004 * tokens, rel=0.3)
+    assert "perKvToken" not in entry["iteration"] and "AT ONCE" in told and "█" in told
+
+
+def test_an_engine_that_serves_others_is_not_loaded(capsys: pytest.CaptureFixture[str]) -> None:
+    with beside(busy=3) as port:
+        assert profile(port) == 2
+    told = capsys.readouterr()
+    assert "has 3 requests of others now" in told.err and "--overload" in told.err and told.out == ""
+
+
+@pytest.mark.parametrize("role", ["gateway", "sidecar"])
+def test_what_stands_before_engines_is_not_loaded(role: str, capsys: pytest.CaptureFixture[str]) -> None:
+    async def handler(request: Request, response: Response) -> None:
+        response.send(200, f"# TYPE forebay_{role}_requests counter\n".encode())
+
+    with beside(handler=handler) as port:
+        assert profile(port, "--model", "m") == 2
+    assert f"this is a Forebay {role}" in capsys.readouterr().err
+
+
+def test_a_public_address_is_not_loaded(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["profile", "http://192.88.99.1:9", "--model", "m"]) == 2
+    assert "is a public address" in capsys.readouterr().err
+
+
+def answering(status: int, body: bytes) -> Handler:
+    async def handler(request: Request, response: Response) -> None:
+        response.send(status if request.method == "POST" else 404, body, [JSON])
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (401, b"{}", "--api-key-from-env"),
+        (404, b'{"error": "no such model"}', "say --model and --task"),
+        (500, b"broken", "the engine answers 500: broken"),
+        (200, b'{"choices": [], "data": []}', "reports no usage"),
+    ],
+)
+def test_what_is_wrong_with_an_engine_is_said(status: int, body: bytes, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with beside(handler=answering(status, body)) as port:
+        assert profile(port, "--model", "m", "--seconds", "1") == 1
+    assert words in capsys.readouterr().err
+
+
+def test_an_engine_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert profile(1, "--model", "m") == 1
+    assert "does not answer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["ftp://x"], "is not a URL"),
+        (["http://127.0.0.1:1", "--model", "m", "--api-key-from-env", "NOT_SET_ANYWHERE"], "holds no key"),
+        (["http://127.0.0.1:1", "--accelerator", "H 100"], "is not a name"),
+        (["http://127.0.0.1:1", "--seconds", "0"], "--seconds"),
+    ],
+)
+def test_wrong_usage(args: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["profile", *args]) == 64
+    assert words in capsys.readouterr().err
+
+
+def test_too_little_is_not_fitted(capsys: pytest.CaptureFixture[str]) -> None:
+    with beside() as port:
+        assert profile(port, "--seconds", "1", "--max-concurrency", "1", "--input-tokens", "4", "--output-tokens", "4") == 1
+    assert "more --seconds" in capsys.readouterr().err
+
+
+def a_curve(*throughputs: float) -> list[Level]:
+    return [Level(2**i, span_s=1.0, output_tokens=round(t)) for i, t in enumerate(throughputs)]
+
+
+def test_the_knee_is_where_twice_as_many_stop_paying() -> None:
+    assert knee(a_curve(100, 190, 350, 600, 640, 650), Task.CHAT) == (8, True)
+    assert knee(a_curve(100, 190, 350), Task.CHAT) == (4, False)
+    assert knee(a_curve(100, 100), Task.CHAT) == (1, True)
+    refused = a_curve(100, 190, 300)
+    refused[2].refused = 1
+    assert knee(refused, Task.CHAT) == (2, True)
+
+
+def test_concurrencies_end_with_the_most() -> None:
+    assert [concurrencies(n) for n in (1, 2, 5, 8, 12)] == [[1], [1, 2], [1, 2, 4, 5], [1, 2, 4, 8], [1, 2, 4, 8, 12]]
