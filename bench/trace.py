@@ -191,13 +191,9 @@ def _settings(lead_s: float) -> dict[str, dict[str, Callable[[], Law]]]:
 
 
 def _forebay(engine: Engine, lead_s: float) -> dict[str, Callable[[], Law]]:
-    def law(coverage: float, stabilization_s: int) -> Law:
-        scaling = {"scaleDown": {"stabilization": f"{stabilization_s}s"}, "forecast": {"coverage": coverage}}
-        pool = pool_of(engine.profile, min_replicas=1, max_replicas=MOST_REPLICAS, **scaling)
-        return Forebay(pool, promised(OBJECTIVE, 0.95), lead_s, interval_s=30.0)
-
-    grid = ((0.9, 300), (0.8, 60), (0.7, 60), (0.95, 60))
-    return {f"coverage {c:g}, stabilization {s} s": partial(law, c, s) for c, s in grid}
+    """As shipped: what there is to choose it chooses by itself."""
+    pool = pool_of(engine.profile, min_replicas=1, max_replicas=MOST_REPLICAS)
+    return {"as shipped": lambda: Forebay(pool, promised(OBJECTIVE, 0.95), lead_s, interval_s=30.0)}
 
 
 def _setup(engine: Engine, lead_s: float) -> Setup:

@@ -215,8 +215,9 @@ def test_an_object_that_is_no_longer_applied_falls_back_to_its_defaults(run: Run
             "minReplicas": 1,
             "maxReplicas": 10,
             "paused": False,
-            "scaleDown": {"stabilization": "5m"},
-            "forecast": {"mode": "Auto", "coverage": 0.9},
+            "warmStandby": 0,
+            "scaleDown": {"stabilization": "Auto", "maxPerStep": "100%"},
+            "forecast": {"mode": "Auto", "history": "336h"},
         }
 
     run(check)

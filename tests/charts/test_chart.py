@@ -180,7 +180,7 @@ def test_an_operator_of_one_namespace_sweeps_that_one_when_it_is_uninstalled() -
         ("operator.interval=soon", "interval"),
         ("operator.logLevel=loud", "logLevel"),
         ("operator.prometheusUrl=prometheus:9090", "prometheusUrl"),
-        ("operator.prometheusMatchers.namespace=a", "prometheusMatchers"),
+        ("operator.prometheusMatchers.namespace=a", "invalid propertyName 'namespace'"),
         ("operator.prometheusMatchers.cluster=", "cluster"),
         ("operator.prometheusMatchers=cluster", "prometheusMatchers"),
         ("image.digest=latest", "digest"),

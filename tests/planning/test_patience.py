@@ -48,7 +48,7 @@ def test_a_peak_of_what_may_wait_is_provided_for_by_its_mean() -> None:
 def test_bursts_of_what_may_wait_need_no_replica() -> None:
     """Higher priorities go first: a clump of deferred requests stands in line, and nobody else behind it."""
     steady = ClassDemand(requests_per_s=2.0)
-    assert plan(a_pool(steady, dispersion=64.0)).replicas == plan(a_pool(steady)).replicas
+    assert plan(a_pool(steady, dispersion=16.0)).replicas == plan(a_pool(steady)).replicas
 
 
 def test_it_is_said_what_is_provided_for() -> None:

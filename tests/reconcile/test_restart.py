@@ -196,7 +196,7 @@ def test_what_is_remembered_outlives_a_restart() -> None:
         async with lab.operator() as operator:
             await operator.again()
             after = operator.world.pools["default", "chat"].memory
-        assert (after.target, after.profile, after.start_times_s) == (before.target, before.profile, before.start_times_s)
+        assert (after.target, after.mix, after.start_times_s) == (before.target, before.mix, before.start_times_s)
 
     in_lab(test)
 

@@ -22,7 +22,9 @@ PRIOR_S = 600.0
 CLIP = 6.6
 """A squared normal deviate is above so many times its mean once in a hundred."""
 
-MOST = 64.0
+MOST = 16.0
+"""That of gaps with a coefficient of variation of four. What windows of a minute show beyond it is demand that changes, not clumps."""
+
 CALM = 1.3
 """A dispersion below this is taken for 1: it is as much what an hour of samples is off by."""
 

@@ -18,6 +18,7 @@ from forebay.planning.decision import Verdict
 from forebay.planning.demand import ClassLoad
 from forebay.planning.mix import Fleet, Kind, kind
 from forebay.planning.mixing import Mixed, Mixing
+from forebay.planning.prices import PriceList
 from forebay.planning.profiles import speed
 from forebay.planning.queueing import Metric, Promise
 from forebay.planning.sizing import Demanded, Infeasible, Sizing, replicas_for
@@ -108,10 +109,19 @@ def size(snapshot: Snapshot, loads: list[ClassLoad]) -> Sized:
             misses.append((miss, choice))
     if not able:
         return _infeasible(snapshot, loads, misses)
+    able = _payable(snapshot, able)
     if len(able) == 1:
         choice = able[0][0]
         return _sized(snapshot, loads, choice, _sizing(snapshot, wanted, choice))
     return _mixed(snapshot, loads, wanted, able)
+
+
+def _payable(snapshot: Snapshot, able: list[tuple[Choice, Kind]]) -> list[tuple[Choice, Kind]]:
+    """Only kinds that are there, where a limit in dollars cannot be checked: of others none would be let in (placement.py)."""
+    if snapshot.spec.capacity.nodes.limits.usd_per_hour is None or PriceList(snapshot, tuple(c for c, _ in able), True).in_dollars:
+        return able
+    there = decided(snapshot)
+    return [(choice, kind) for choice, kind in able if there.get(choice_name(choice))] or able
 
 
 def _kind(snapshot: Snapshot, wanted: tuple[Demanded, ...], choice: Choice) -> Kind:
