@@ -131,20 +131,20 @@ def _compared(
         for setting in settings[name]
     }
     first = {key: future.result() for key, future in tuning.items()}
-    rows, scored = [], {}
+    rows, chosen_of = [], {}
     for name in wanted:
         if name == "clairvoyant":
             continue
         mine = {setting: half for (law, setting), half in first.items() if law == name}
         chosen = _cheapest(mine)
-        for label, setting in ((name, chosen), (f"{name}, as shipped", next(iter(settings[name])))):
-            scored[label, setting] = pool.submit(_both_halves, job(name, setting, span_s))
+        chosen_of |= {name: (name, chosen), f"{name}, as shipped": (name, next(iter(settings[name])))}
+    scored = {key: pool.submit(_both_halves, job(*key, span_s)) for key in dict.fromkeys(chosen_of.values())}
     bounds = {s: pool.submit(_both_halves, job("clairvoyant", s, span_s)) for s in CLAIRVOYANT}
     found = {setting: future.result() for setting, future in bounds.items()}
     best = _cheapest({setting: halves[1] for setting, halves in found.items()})
     bound = found[best][1]
-    for (label, setting), future in scored.items():
-        rows.append(_row(label, setting, lead_s, future.result(), bound, span_s, usd_per_gpu_hour))
+    for label, key in chosen_of.items():
+        rows.append(_row(label, key[1], lead_s, scored[key].result(), bound, span_s, usd_per_gpu_hour))
         print(f"trace: {rows[-1]}", file=sys.stderr)
     return [*rows, _row("clairvoyant", best, lead_s, found[best], bound, span_s, usd_per_gpu_hour)]
 

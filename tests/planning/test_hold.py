@@ -68,14 +68,14 @@ def test_a_step_says_what_holds() -> None:
 
 
 def test_auto_is_what_it_costs_to_start_again() -> None:
-    """Twice the learned start time, and five minutes at least."""
+    """The learned start time, and five minutes at least."""
 
     def window(wished: str, *starts: float) -> float:
         known = Memory(starts={"h100-on-demand": {"ready": starts}}, start_times_s=starts) if starts else Memory()
         scaling = {"scaleDown": {"stabilization": wished}}
         return window_s(a_snapshot(spec=a_spec(scaling=scaling), memory=known))
 
-    assert (window("Auto"), window("Auto", 100.0), window("Auto", 400.0)) == (300, 300, 800)
+    assert (window("Auto"), window("Auto", 100.0), window("Auto", 400.0)) == (300, 300, 400)
     assert (window("1m"), window("1m", 100.0), window("10m", 100.0)) == (60, 100, 600)
 
 

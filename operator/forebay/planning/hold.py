@@ -16,8 +16,8 @@ from forebay.planning.starts import lead_of
 
 MAX_RECOMMENDATIONS = 128
 AUTO_FLOOR_S = 300.0
-START_COST = 2.0
-"""Without prices a start costs its time twice: it is paid for while nothing is answered, and work is late meanwhile.
+START_COST = 1.0
+"""Without prices a start costs its own time, for which it is paid while nothing is answered.
 
 Holding a replica until that is spent, and then giving it back, costs at most twice what one would pay who knew when it is needed again
 (the ski-rental bound)."""

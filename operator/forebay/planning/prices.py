@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import inf
 
 from forebay.planning.limits import NOTHING, bill, units_per_node
@@ -15,26 +16,26 @@ _LATER = 1e4
 """Without prices one replica of a kind counts as so many of the kind that is listed before it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PriceList:
-    """Prices of mixes of these kinds, within the pool's limits or not."""
+    """Prices of mixes of these kinds, within the pool's limits or not. A search asks for the same hundreds of times."""
 
     snapshot: Snapshot
     choices: tuple[Choice, ...]
     limited: bool = True
     _known: dict[Counts, float] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def variants(self) -> list[tuple[Variant, ...]]:
         return [wanted_variants(self.snapshot.spec, choice) for choice in self.choices]
 
-    @property
+    @cached_property
     def in_dollars(self) -> bool:
         """Whether every price that can count is known."""
         spot = most_spot(self.snapshot, self.snapshot.spec.scaling.max_replicas) > 0
         return all(v.usd_per_node_hour is not None for lot in self.variants for v in lot if spot or v.capacity_type != SPOT)
 
-    @property
+    @cached_property
     def each(self) -> tuple[float, ...]:
         """The least that one replica of each kind ever adds."""
         if not self.in_dollars:
