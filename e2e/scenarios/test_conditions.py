@@ -91,7 +91,7 @@ def test_recommend_touches_nothing(forebay: Forebay) -> None:
     assert forebay.told("RecommendedUp").startswith("0 → 2 replicas")
     forebay.operator.rounds(3)
     shown = forebay.status()
-    assert shown["desired"] == {"onDemand": 0, "spot": 2, "partitions": {"full": 2}}
+    assert shown["desired"] == {"onDemand": 0, "spot": 2, "warmStandby": 0, "partitions": {"full": 2}}
     assert shown["plan"]["summary"] == "would have 0 on-demand + 2 spot" and shown["rate"] == {"usdPerHour": "20.00"}
     assert written(forebay) == {"inferencepools/status"}
     assert forebay.node_pools() == {}
