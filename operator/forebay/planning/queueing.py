@@ -12,7 +12,7 @@ from math import ceil, exp
 
 from forebay.api.inference_pool import Task
 from forebay.planning.tails import Points, gamma_points, gamma_tail, negative_binomial, none_at_all
-from forebay.planning.work import EngineProfile, Load, Metric, Promise, Work, clumps, mixed, work_of
+from forebay.planning.work import EngineProfile, Load, Metric, Promise, Work, clump_size, clumps, mixed, work_of
 
 __all__ = ["EngineProfile", "Load", "Metric", "Occupancy", "Promise", "Work", "mixed", "occupancy", "service_rate", "work_of"]
 
@@ -237,6 +237,12 @@ def _rounds(dispersion: float, replicas: int) -> float:
     return 1.0 + ratio / (1.0 - ratio) + step * ratio / (1.0 - ratio) ** 2
 
 
+def _in_clumps(work: Work, engine: EngineProfile, rate: float, clumping: float) -> tuple[Work, EngineProfile, float]:
+    """The same replica with clumps of requests in place of requests."""
+    size = clump_size(clumping)
+    return clumps(work, clumping), replace(engine, max_concurrency=ceil(engine.max_concurrency / size)), rate / size
+
+
 def occupancy(
     work: Work,
     engine: EngineProfile,
@@ -258,9 +264,7 @@ def occupancy(
         return None
     share, clumping = _dispersed(replicas, efficiency, dispersion)
     if clumping > 1.0:
-        size = 0.5 * (clumping + 1.0)
-        work, rate = clumps(work, clumping), rate / size
-        engine = replace(engine, max_concurrency=ceil(engine.max_concurrency / size))
+        work, engine, rate = _in_clumps(work, engine, rate, clumping)
     flight, met = _in_flight(engine, work, rate, share, window_s)
     idle = _idle(engine, work, rate, share) if rate > 0.0 else 1.0
     burst = bursts(work, _joined(engine, work, rate, idle) * work.prompt_s)

@@ -112,7 +112,7 @@ def clumps(work: Work, dispersion: float) -> Work:
     Clumps arrive as a Poisson process and hold a geometric number of requests, m on average. Counts of such arrivals have the dispersion
     2m - 1 (compound Poisson: E[N^2] / E[N]).
     """
-    size = _clump(dispersion)
+    size = clump_size(dispersion)
     return replace(
         work,
         prompt_s=size * work.prompt_s,
@@ -123,7 +123,7 @@ def clumps(work: Work, dispersion: float) -> Work:
 
 def among_clump(own: Work, dispersion: float) -> Work:
     """What a request waits for in its own clump, itself included: a larger clump has more who see it, so this is 2m - 1 on average."""
-    size = _clump(dispersion)
+    size = clump_size(dispersion)
     met = 2.0 * size - 1.0
     return replace(
         own,
@@ -133,6 +133,6 @@ def among_clump(own: Work, dispersion: float) -> Work:
     )
 
 
-def _clump(dispersion: float) -> float:
+def clump_size(dispersion: float) -> float:
     """Mean number of requests in a clump."""
     return 0.5 * (dispersion + 1.0)
