@@ -23,3 +23,15 @@ def eventually(what: str, probe: Callable[[], T], timeout_s: float = 60.0) -> T:
             raise AssertionError(f"{what}: not within {timeout_s:.0f} s; last answer {answer!r}")
         time.sleep(POLL_S)
     return answer
+
+
+def holds(what: str, probe: Callable[[], bool], for_s: float) -> None:
+    """`probe` is true all the time, as far as asking again and again can tell.
+
+    Raises:
+        AssertionError: it was not once.
+    """
+    deadline = time.monotonic() + for_s
+    while time.monotonic() < deadline:
+        assert probe(), what
+        time.sleep(POLL_S)

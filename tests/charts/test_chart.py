@@ -12,6 +12,7 @@ import yaml
 from chart import CHART, NAMESPACE, ROOT, Object, Refused, named, pods, rendered, template
 
 from forebay.api.crd import rendered_files
+from forebay.api.shared_limits import read_shared_limits
 
 VALUES = Path(__file__).parent / "values"
 GOLDEN = Path(__file__).parent / "golden" / "default.yaml"
@@ -183,6 +184,8 @@ def test_an_operator_of_one_namespace_sweeps_that_one_when_it_is_uninstalled() -
         ("operator.prometheusMatchers.namespace=a", "invalid propertyName 'namespace'"),
         ("operator.prometheusMatchers.cluster=", "cluster"),
         ("operator.prometheusMatchers=cluster", "prometheusMatchers"),
+        ("operator.sharedLimits[0].name=a", "sharedLimits"),
+        ("operator.sharedLimits[0].gpu=8", "sharedLimits"),
         ("image.digest=latest", "digest"),
         ("image.pullPolicy=Sometimes", "pullPolicy"),
         ("crds.keep=yes please", "keep"),
@@ -217,3 +220,23 @@ def test_the_default_rendering_is_the_golden_one() -> None:
         GOLDEN.parent.mkdir(exist_ok=True)
         GOLDEN.write_text(text)
     assert text == GOLDEN.read_text()
+
+
+def test_shared_limits_are_what_the_operator_reads() -> None:
+    objects = rendered(*FULL)
+    (held,) = (o for o in objects if o["kind"] == "ConfigMap" and "shared-limits.yaml" in o.get("data", {}))
+    limits = read_shared_limits(held["data"]["shared-limits.yaml"])
+    assert [str(limit) for limit in limits] == ["shared limit research (gpus 16, usdPerHour 60.5)", "shared limit all (gpus 64)"]
+    (pod,) = (o["spec"]["template"] for o in objects if o["kind"] == "Deployment")
+    (mount,) = (m for m in pod["spec"]["containers"][0]["volumeMounts"] if m["name"] == "shared-limits")
+    assert f"--shared-limits={mount['mountPath']}/shared-limits.yaml" in pod["spec"]["containers"][0]["args"]
+    (volume,) = (v for v in pod["spec"]["volumes"] if v["name"] == "shared-limits")
+    assert volume["configMap"]["name"] == held["metadata"]["name"]
+
+
+def test_an_operator_is_started_anew_when_shared_limits_change() -> None:
+    def pod(gpus: int) -> object:
+        objects = rendered("--set", "operator.sharedLimits[0].name=a", "--set", f"operator.sharedLimits[0].gpus={gpus}")
+        return next(o["spec"]["template"]["metadata"] for o in objects if o["kind"] == "Deployment")
+
+    assert pod(8) != pod(9)

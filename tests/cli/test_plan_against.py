@@ -99,6 +99,33 @@ def test_what_would_break_is_named_and_the_exit_code_is_2(
     assert found["breaks"] and any(problem.startswith(told.split(":")[0]) for problem in found["after"]["problems"])
 
 
+def test_a_shared_limit_counts_pools_that_the_folder_leaves_out(records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    limits = tmp_path / "limits.yaml"
+    other = [json.loads(line) for line in records.read_text().splitlines()][-1]
+    other["pool"], other["snapshot"]["pool"]["name"] = "default/other", "other"
+    both = tmp_path / "both.jsonl"
+    both.write_text(records.read_text() + json.dumps(other) + "\n")
+    limits.write_text("- {name: team, namespaces: [default], gpus: 4}")
+    code, found = chat(capsys, "-f", a_folder(tmp_path), "--against", str(both), "--shared-limits", str(limits))
+    assert code == 2 and found["before"] == found["after"] and found["after"]["replicas"] == 2
+    (problem,) = found["after"]["problems"]
+    assert "shared limit team (gpus 4): 2 of " in problem
+    limits.write_text("- {name: team, namespaces: [elsewhere], gpus: 4}")
+    assert main(["plan", "-f", str(tmp_path / "pr"), "--against", str(both), "--shared-limits", str(limits)]) == 0
+
+
+@pytest.mark.parametrize(("text", "told"), [(None, "No such file"), ("- {name: a}", "gives no bound"), ("- [", "limits.yaml:")])
+def test_shared_limits_that_cannot_be_read_are_said_in_one_line(
+    records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, told: str
+) -> None:
+    limits = tmp_path / "limits.yaml"
+    if text is not None:
+        limits.write_text(text)
+    assert main(["plan", "-f", a_folder(tmp_path), "--against", str(records), "--shared-limits", str(limits)]) == 64
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--shared-limits" in line and told in line
+
+
 def test_prices_that_are_unknown_stay_unknown(records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     unpriced = ("usdPerHour: {onDemand: 3.93, spot: 1.28}", ""), ("limits: {gpus: 8, usdPerHour: 20}", "limits: {gpus: 8}")
     code, found = chat(capsys, "-f", a_folder(tmp_path, *unpriced), "--against", str(records))

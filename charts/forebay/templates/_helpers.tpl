@@ -16,6 +16,10 @@
 {{ include "forebay.fullname" . }}-operator
 {{- end }}
 
+{{- define "forebay.sharedLimits" -}}
+{{ include "forebay.fullname" . }}-shared-limits
+{{- end }}
+
 {{- define "forebay.serviceAccount" -}}
 {{- if .Values.serviceAccount.create }}
 {{- default (include "forebay.operator" .) .Values.serviceAccount.name }}

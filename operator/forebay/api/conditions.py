@@ -67,6 +67,7 @@ class Reason(StrEnum):
     FORECAST_DISABLED = "ForecastDisabled"
     WITHIN_LIMITS = "WithinLimits"
     LIMITED = "Limited"
+    SHARED_LIMIT = "SharedLimit"
     PRICE_UNKNOWN = "PriceUnknown"
     LAYOUT_APPLIED = "LayoutApplied"
     REPARTITIONING = "Repartitioning"
@@ -89,7 +90,7 @@ CONDITIONS: dict[Type, str] = {
     Type.SLO_FEASIBLE: "every objective can be met; False says the best figure that can be reached, or that maxReplicas are too few",
     Type.METRICS_FRESH: "demand was measured within the last three intervals, by gateways where no replica is; else the pool is held",
     Type.FORECAST_CALIBRATED: "forecasts size the pool; False where their bounds did not hold for a day: then what is measured does",
-    Type.BUDGET_RESPECTED: "nodes.limits hold; reason Limited says that more replicas are wanted than they allow",
+    Type.BUDGET_RESPECTED: "nodes.limits and shared limits hold; reasons Limited and SharedLimit: they allow fewer replicas than wanted",
     Type.PARTITIONED: "every node of the pool's own shows the MIG layout; False names the node that is changing, failed or stuck",
     Type.FIELD_CONFLICT: "another field manager owns a field that Forebay needs; the message names both",
     Type.PAUSED: "nothing is touched, because of scaling.paused or mode Recommend",
@@ -105,6 +106,7 @@ EVENTS: dict[str, str] = {
     "SpotUnavailable": "spot replicas did not come in time; on-demand stands in",
     "VariantUnavailable": "replicas of a variant found no node for much longer than a start takes: another is tried for a while",
     "Limited": "nodes.limits allow fewer replicas than are wanted",
+    "SharedLimit": "a limit that several pools share allows fewer replicas than are wanted; the message says who has the rest, and why",
     "PriceUnknown": "limits.usdPerHour cannot be checked, so the pool does not grow",
     "ObjectiveBelowServiceTime": "no profile can meet an objective",
     "PartitioningFailed": "mig-manager answered failed for a node",

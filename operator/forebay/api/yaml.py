@@ -70,6 +70,18 @@ def read_text(text: str, file: str = "<input>") -> list[tuple[int, dict[str, Any
     ]
 
 
+def read_value(text: str, file: str = "<input>") -> Any:
+    """What the one document of a text holds that is no Kubernetes object; None where there is none.
+
+    Raises:
+        ReadError: it cannot be read, or there are several documents.
+    """
+    documents = [(line, value) for line, value in _documents(text, file) if value is not None]
+    if len(documents) > 1:
+        raise ReadError(file, documents[1][0], "one document is expected, here begins another")
+    return documents[0][1] if documents else None
+
+
 def _text(file: Path) -> str:
     try:
         return file.read_bytes().decode()

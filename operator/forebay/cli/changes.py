@@ -11,8 +11,10 @@ from typing import Any
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import InferencePoolSpec
 from forebay.cli.against import fresh_snapshot, states
+from forebay.cli.values import shared_limits
 from forebay.local.folder import read_folder
-from forebay.planning.preview import Preview, preview
+from forebay.planning.preview import Preview, preview, with_shares
+from forebay.planning.snapshot import Snapshot
 from forebay.runtime.columns import columns
 
 
@@ -69,17 +71,22 @@ def changes(args: argparse.Namespace) -> list[Change]:
     """
     objects = list(read_folder(args.file).objects.values())
     classes = {o["metadata"]["name"]: BatchClassSpec.model_validate(o["spec"]) for o in objects if o["kind"] == "BatchClass"}
-    known, found = states(args), []
+    known, after = states(args), dict[str, Snapshot]()
     for obj in (o for o in objects if o["kind"] == "InferencePool"):
         name = f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
         spec = InferencePoolSpec.model_validate(obj["spec"])
-        state = known.get(name)
-        start = state or fresh_snapshot(obj["metadata"]["namespace"], obj["metadata"]["name"], spec)
+        start = known.get(name) or fresh_snapshot(obj["metadata"]["namespace"], obj["metadata"]["name"], spec)
         # Classes that the folder leaves out are those that there are.
         wanted = {c: found_class for c in spec.classes if (found_class := classes.get(c) or start.classes.get(c)) is not None}
-        after = preview(start.model_copy(update={"spec": spec, "classes": wanted}))
-        found.append(Change(name, None if state is None else preview(state), after, state is not None and state.demand is not None))
-    return found
+        after[name] = start.model_copy(update={"spec": spec, "classes": wanted})
+    limits = shared_limits(args.shared_limits)
+    before, shared = with_shares(limits, known), with_shares(limits, {**known, **after})
+    return [_change(name, before.get(name), shared[name]) for name in after]
+
+
+def _change(name: str, before: Snapshot | None, after: Snapshot) -> Change:
+    measured = before is not None and before.demand is not None
+    return Change(name, None if before is None else preview(before), preview(after), measured)
 
 
 def table(found: list[Change], width: int) -> list[str]:

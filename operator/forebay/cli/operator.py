@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from forebay.cli.values import PORT, given, matcher, namespace, seconds, some_time, url
+from forebay.cli.values import PORT, given, matcher, namespace, seconds, shared_limits, some_time, url
 from forebay.runtime.errors import UsageError
 
 
@@ -44,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--decisions", default="-", metavar="FILE", help="where decision records go, one JSON line each; - is standard output (default)"
     )
     parser.add_argument(
+        "--shared-limits",
+        type=Path,
+        metavar="FILE",
+        help="limits that several pools keep together: a list of {name, namespaces, gpus, usdPerHour} in YAML",
+    )
+    parser.add_argument(
         "--mig-config-namespace",
         type=namespace,
         default="gpu-operator",
@@ -65,5 +71,6 @@ def run(args: argparse.Namespace) -> int:
     if args.prometheus_matchers and not args.prometheus:
         raise UsageError("--prometheus-matchers goes with --prometheus URL")
     configure(args.log_level)
-    values = {k: v for k, v in vars(args).items() if k in Options.__dataclass_fields__}
+    called = {**vars(args), "shared_limits": shared_limits(args.shared_limits)}
+    values = {k: v for k, v in called.items() if k in Options.__dataclass_fields__}
     return main(Options(**values))

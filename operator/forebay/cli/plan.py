@@ -26,6 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="STATE",
         help="with -f: what the folder would change; `cluster`, or a file of decision records for the state to start from",
     )
+    parser.add_argument(
+        "--shared-limits",
+        type=Path,
+        metavar="FILE",
+        help="with --against: limits that pools keep together, as the operator has them; pools that the folder leaves out count too",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     add_source(parser)
 
@@ -34,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     """Exit code 2 when a plan cannot hold an objective or a limit."""
     if args.against:
         return _run_against(args)
+    if args.shared_limits:
+        raise UsageError("--shared-limits are divided by what is measured: say with --against where that is")
     rows = _from_folder(args.file) if args.file else [row(p) for p in read_pools(args)]
     if args.json:
         print(json.dumps(rows))
@@ -62,7 +70,7 @@ def _problems(conditions: list[dict[str, Any]]) -> list[str]:
     return [
         f"{c['type']}: {c['message']}"
         for c in conditions
-        if c["type"] in _PROBLEMS and (c["status"] == "False" or c["reason"] in ("Limited", "PriceUnknown"))
+        if c["type"] in _PROBLEMS and (c["status"] == "False" or c["reason"] in ("Limited", "SharedLimit", "PriceUnknown"))
     ]
 
 

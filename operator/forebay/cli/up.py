@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from forebay.cli.values import PORT, duration, some_time
+from forebay.cli.values import PORT, duration, shared_limits, some_time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grace", type=duration, default="10s", metavar="DURATION", help="time that processes have to end after Ctrl-C")
     parser.add_argument("--state", type=Path, metavar="DIR", help="where pods' files and logs go and stay; a temporary folder by default")
     parser.add_argument("--decisions", metavar="FILE", help="where decision records are appended; decisions.jsonl of the state by default")
+    parser.add_argument(
+        "--shared-limits",
+        type=Path,
+        metavar="FILE",
+        help="limits that several pools keep together: a list of {name, namespaces, gpus, usdPerHour} in YAML",
+    )
     parser.add_argument("--log-level", default="error", choices=("debug", "info", "warning", "error"), help="least level that is logged")
 
 
@@ -52,5 +58,6 @@ def run(args: argparse.Namespace) -> int:
             run_file=RUN_FILE,
             demo=args.demo,
             summary=args.summary,
+            shared_limits=shared_limits(args.shared_limits),
         )
     )

@@ -6,9 +6,15 @@ import argparse
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from forebay.api.durations import parse_duration
+from forebay.runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from forebay.api.shared_limits import SharedLimit
 
 
 def duration(text: str) -> float:
@@ -83,6 +89,22 @@ def matcher(text: str) -> tuple[str, str]:
     if not value or len(value) > 253 or not value.isprintable():
         raise argparse.ArgumentTypeError(f"the value of {name} must be 1 to 253 printable characters")
     return name, value
+
+
+def shared_limits(path: Path | None) -> tuple[SharedLimit, ...]:
+    """The limits of --shared-limits; none without a file.
+
+    Raises:
+        UsageError: it cannot be read, or something in it is wrong.
+    """
+    from forebay.api.shared_limits import read_shared_limits
+
+    try:
+        return read_shared_limits(path.read_text(), str(path)) if path else ()
+    except OSError as error:
+        raise UsageError(f"--shared-limits {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"--shared-limits {error}") from error
 
 
 def url(text: str) -> str:

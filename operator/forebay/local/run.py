@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from forebay.adapters.cluster import BATCH_CLASSES, INFERENCE_POOLS, ROUTING_POLICIES, ClusterError
 from forebay.adapters.decisions import BothDecisions, DecisionsInMemory, FileDecisions
+from forebay.api.shared_limits import SharedLimit
 from forebay.dataplane.http.run import run as run_until_stopped
 from forebay.local.demo.doors import find_doors
 from forebay.local.demo.run import show
@@ -46,6 +47,7 @@ class Settings:
     state: Path | None
     decisions: str | None
     run_file: Path
+    shared_limits: tuple[SharedLimit, ...] = ()
     demo: bool = False
     summary: Path | None = None
 
@@ -138,6 +140,7 @@ async def _run(settings: Settings, folder: Folder, state: Path, decisions: FileD
     options = Options(
         state=state,
         decisions=BothDecisions(decisions, kept) if settings.demo else decisions,
+        shared_limits=settings.shared_limits,
         port=settings.port,
         api_port=settings.api_port,
         interval_s=settings.interval_s,

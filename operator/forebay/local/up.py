@@ -22,6 +22,7 @@ from forebay.adapters.held import HeldByScrape
 from forebay.adapters.loaded import LoadedByScrape
 from forebay.adapters.memory import MemoryCluster
 from forebay.adapters.scrape import ScrapedMetrics
+from forebay.api.shared_limits import SharedLimit
 from forebay.dataplane.http.client import Client
 from forebay.local.addresses import Addresses, loopback_addresses
 from forebay.local.api_server import api_server
@@ -40,6 +41,7 @@ from forebay.planning.gateway_workload import LABEL_GATEWAY
 from forebay.planning.snapshot import Settings
 from forebay.reconcile.events import Recorder
 from forebay.reconcile.loop import Loop, follow
+from forebay.reconcile.shares import Ledger
 from forebay.reconcile.view import ObjectView
 from forebay.reconcile.world import World
 
@@ -66,6 +68,7 @@ class Options:
 
     state: Path
     decisions: DecisionLog
+    shared_limits: tuple[SharedLimit, ...] = ()
     port: int = 8080
     api_port: int = 0
     interval_s: float = 5.0
@@ -151,6 +154,7 @@ def _operator(cluster: MemoryCluster, client: Client, api: str, options: Options
         decisions=options.decisions,
         recorder=Recorder(cluster, clock, "forebay-up"),
         settings=settings,
+        ledger=Ledger(options.shared_limits),
     )
     return Loop(world, view)
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from forebay.api.conditions import Reason, Type
 from forebay.api.inference_pool import InferencePoolStatus
 from forebay.api.meta import K8sModel
+from forebay.planning.shares import Ask
 from forebay.planning.snapshot import Memory
 
 
@@ -46,7 +47,7 @@ class Note(K8sModel):
 
 
 class Plan(K8sModel):
-    """The output of one decision."""
+    """The output of one decision. `ask` is what the pool would do with any part of the limits that it shares, where it shares some."""
 
     schema_version: Literal[1] = 1
     actions: tuple[Action, ...] = ()
@@ -58,6 +59,7 @@ class Plan(K8sModel):
     why: tuple[str, ...] = ()
     replicas: int
     dry: bool = False
+    ask: Ask | None = None
 
 
 def ref_of(obj: dict[str, Any]) -> Ref:

@@ -7,6 +7,7 @@ ready (make before break), unless the limits leave no room for both; so do those
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -141,6 +142,19 @@ def place(snapshot: Snapshot, lots: tuple[Lot, ...], rolling: frozenset[str] = f
     return Placed(summed(result), room.counts(result, old), count, hold, room.bill(result, old), verdict, kept, surge, why)
 
 
+def bills(snapshot: Snapshot, lots: tuple[Lot, ...], counts: Sequence[int]) -> list[Bill]:
+    """What so many replicas of these lots would take, the first ones first, for each of the counts."""
+    room = _Room(snapshot, lots, tuple(supply(snapshot, lot.variants) for lot in lots), ())
+    return [room.bill(room.split(count)) for count in counts]
+
+
+def taken(snapshot: Snapshot, like: Variant) -> Bill:
+    """What the pool's replicas take until they are gone: those that are asked for, and those that still end."""
+    pods = Counter(p.variant for p in snapshot.pods)
+    there = ((existing_variant(snapshot.spec, d, like), max(d.replicas, pods[d.variant])) for d in snapshot.deployments)
+    return sum((bill(snapshot.spec, variant, replicas) for variant, replicas in there), NOTHING)
+
+
 def _leftovers(snapshot: Snapshot, lots: tuple[Lot, ...], there: tuple[Supply, ...]) -> tuple[_Leftover, ...]:
     """Replicas of variants that are no longer wanted; and of those of which fewer are wanted, while another kind is not ready yet."""
     variants = {v.name: v for lot in lots for v in lot.variants}
@@ -199,6 +213,9 @@ def _within(room: _Room, replicas: int, old: int) -> tuple[int, Splits, Verdict]
     set_ = [f"{name} {value:g}" for name, value in (("gpus", limits.gpus), ("usdPerHour", limits.usd_per_hour)) if value is not None]
     text = ", ".join(set_)
     count, result = _most(room, replicas, old)
+    if count < replicas and (shared := "; ".join(share.why for share in room.snapshot.shares if share.why)):
+        message = f"{replicas} replicas are wanted; its share ({text}) allows {count}. {shared}"
+        return count, result, _budget("True", Reason.SHARED_LIMIT, message)
     if count < replicas:
         message = f"{replicas} replicas are wanted; limits ({text}) allow {count}. Raise nodes.limits, or accept missed objectives"
     elif result != room.split(count):

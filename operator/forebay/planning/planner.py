@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forebay.api.inference_pool import ForecastMode, Mode
+from forebay.api.inference_pool import ForecastMode, Mode, NodeLimits
 from forebay.planning import mig, nodes, workload
+from forebay.planning.asking import ask, within_shares
 from forebay.planning.backfill import backfilled, told
 from forebay.planning.burstiness import dispersed
 from forebay.planning.decision import Action, Plan, Ref, apply
@@ -22,6 +23,7 @@ from forebay.planning.profiles import learned
 from forebay.planning.room import blocked, makes_nodes
 from forebay.planning.router import routed
 from forebay.planning.saturation import floored, observed_share, saturation
+from forebay.planning.shares import Ask
 from forebay.planning.sidecar_config import compile_sidecar
 from forebay.planning.sleep import rest, with_gateways
 from forebay.planning.snapshot import DeploymentView, Memory, Partitioning, PodView, Snapshot, Spread
@@ -47,6 +49,7 @@ class Chosen:
     shares: dict[str, float]
     router: Spread | None
     targets: dict[str, tuple[Variant, int]]
+    lots: tuple[Lot, ...]
     mix: dict[str, int]
     supplied: tuple[str, ...] = ()
 
@@ -57,7 +60,8 @@ class Chosen:
 
 def plan(snapshot: Snapshot) -> Plan:
     """Decides what one pool should look like now."""
-    snapshot = with_gateways(snapshot)
+    own = snapshot.spec.capacity.nodes.limits
+    snapshot = within_shares(with_gateways(snapshot))
     snapshot = snapshot.model_copy(update={"memory": _observed(snapshot)})
     chosen = _choose(snapshot)
     moves = mig.repartition(snapshot)
@@ -75,7 +79,12 @@ def plan(snapshot: Snapshot) -> Plan:
         why=_why(snapshot, chosen),
         replicas=chosen.placed.replicas,
         dry=dry,
+        ask=_ask(snapshot, own, chosen),
     )
+
+
+def _ask(snapshot: Snapshot, own: NodeLimits, chosen: Chosen) -> Ask | None:
+    return ask(snapshot, own, chosen.lots, chosen.loads, chosen.placed) if snapshot.shares else None
 
 
 def _observed(snapshot: Snapshot) -> Memory:
@@ -132,7 +141,7 @@ def _choose(snapshot: Snapshot) -> Chosen:
     placed = place(snapshot, beside, _rolling(snapshot, variants))
     targets = {workload.deployment_name(snapshot.pool.name, v): (v, placed.of(v)) for v in variants}
     mix, router = {lot.name: lot.replicas for lot in lots if lot.name}, routed(snapshot, known, sized.profile)
-    return Chosen(sized, held, placed, known, shares, router, targets, mix, (*late, *supply_why(snapshot)))
+    return Chosen(sized, held, placed, known, shares, router, targets, lots, mix, (*late, *supply_why(snapshot)))
 
 
 def _unheld(snapshot: Snapshot) -> Snapshot:

@@ -5,22 +5,27 @@ For a change that is not applied yet: the same state, demand and memory with ano
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 
-from forebay.api.conditions import Type
+from forebay.api.conditions import Reason, Type
+from forebay.api.shared_limits import SharedLimit
 from forebay.planning.decision import Plan
 from forebay.planning.demand import loads, remembered
+from forebay.planning.limits import NOTHING
 from forebay.planning.mix import Fleet, kind
 from forebay.planning.planner import plan
 from forebay.planning.profiles import speed
+from forebay.planning.shares import Ask, share_of
 from forebay.planning.sizing import Expected, Infeasible, expected
-from forebay.planning.snapshot import Memory, Recommendation, Snapshot
+from forebay.planning.snapshot import Memory, Recommendation, Share, Snapshot
 from forebay.planning.target import demanded
 from forebay.planning.variants import choice_name, preferred_profile
 
 LONG_AGO_S = 30 * 86_400.0
 _BREAKS = (Type.SLO_FEASIBLE, Type.BUDGET_RESPECTED, Type.RESOLVED_REFS)
+_SHORT = (Reason.LIMITED, Reason.SHARED_LIMIT, Reason.PRICE_UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ def preview(snapshot: Snapshot) -> Preview:
     snapshot = _settled(snapshot)
     decision = plan(snapshot)
     desired, rate = decision.status.desired, decision.status.rate.usd_per_hour
-    told = [v for v in decision.verdicts if v.type in _BREAKS and (v.status == "False" or v.reason in ("Limited", "PriceUnknown"))]
+    told = [v for v in decision.verdicts if v.type in _BREAKS and (v.status == "False" or v.reason in _SHORT)]
     return Preview(
         replicas=decision.replicas,
         on_demand=desired.on_demand,
@@ -57,6 +62,24 @@ def preview(snapshot: Snapshot) -> Preview:
         problems=tuple(f"{v.type}: {v.message}" for v in told),
         why=decision.why,
     )
+
+
+def with_shares(limits: Sequence[SharedLimit], snapshots: Mapping[str, Snapshot]) -> dict[str, Snapshot]:
+    """The pools, by namespace/name, with what each would have of limits that they share once nobody waits for another any more."""
+    found = {name: snapshot.model_copy(update={"shares": ()}) for name, snapshot in snapshots.items()}
+    for limit in limits:
+        bound = {name: snapshot for name, snapshot in found.items() if limit.binds(snapshot.pool.namespace)}
+        asks = {name: ask for name, snapshot in bound.items() if (ask := _asked(limit, snapshot)) is not None}
+        for name in asks:
+            share = share_of(limit, name, asks, (), NOTHING).share
+            found[name] = found[name].model_copy(update={"shares": (*found[name].shares, share)})
+    return found
+
+
+def _asked(limit: SharedLimit, snapshot: Snapshot) -> Ask | None:
+    """What the pool asks for in the end, having taken nothing yet."""
+    asked = plan(_settled(snapshot).model_copy(update={"shares": (Share(limit=limit.name),)})).ask
+    return asked and asked.model_copy(update={"taken_gpus": 0, "taken_usd_per_hour": 0.0})
 
 
 def _settled(snapshot: Snapshot) -> Snapshot:

@@ -310,6 +310,15 @@ class Memory(K8sModel):
     rest: Rest | None = None
 
 
+class Share(K8sModel):
+    """What the pool may take of a limit that it shares with others now; `why` says what stands against more, where something does."""
+
+    limit: str
+    gpus: int | None = None
+    usd_per_hour: float | None = None
+    why: str = ""
+
+
 class Settings(K8sModel):
     """How this operator is set up."""
 
@@ -338,6 +347,7 @@ class Snapshot(K8sModel):
     demand: Demand | None = None
     gateways: AtGateways | None = None
     history: dict[str, ClassHistory] = {}
+    shares: tuple[Share, ...] = ()
     memory: Memory = Memory()
     settings: Settings
 

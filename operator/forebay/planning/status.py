@@ -287,7 +287,7 @@ def _notes(facts: Facts) -> tuple[Note, ...]:
             notes.append(Note(type="Warning", reason=Reason.VARIANT_UNAVAILABLE, message=f"{variant}: {known.reason}"))
     if facts.sized.feasible.status == "False":
         notes.append(Note(type="Warning", reason=facts.sized.feasible.reason, message=facts.sized.feasible.message))
-    if facts.placed.verdict.reason in (Reason.LIMITED, Reason.PRICE_UNKNOWN):
+    if facts.placed.verdict.reason in (Reason.LIMITED, Reason.SHARED_LIMIT, Reason.PRICE_UNKNOWN):
         notes.append(Note(type="Warning", reason=facts.placed.verdict.reason, message=facts.placed.verdict.message))
     notes += history_notes(snapshot)
     told = forecast_verdict(snapshot, facts.loads)

@@ -10,13 +10,17 @@ from forebay.adapters import cluster as kinds
 from forebay.adapters.cluster import Object
 from forebay.api.conditions import Reason, Type
 from forebay.api.inference_pool import InferencePoolSpec
-from forebay.planning.decision import Note, Verdict
+from forebay.planning.decision import Note, Plan, Verdict
 from forebay.planning.planner import plan
+from forebay.planning.snapshot import Snapshot
 from forebay.reconcile.apply import apply, due, remember
 from forebay.reconcile.keys import Key
 from forebay.reconcile.observe import pool_snapshot
 from forebay.reconcile.report import conditions, memory_writes, report_pool, write_status
 from forebay.reconcile.world import World, urgent
+
+_SOON_S = 1.0
+"""Time until a pool is looked at again that waits for another's first decision."""
 
 
 async def reconcile_pool(world: World, key: Key) -> float | None:
@@ -26,6 +30,7 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
         world.pools.pop((key.namespace, key.name), None)
         world.metrics.forget(key.namespace, key.name)
         world.history.forget(key.namespace, key.name)
+        world.ledger.forget((key.namespace, key.name))
         return None
     try:
         spec = InferencePoolSpec.model_validate(obj["spec"])
@@ -34,7 +39,10 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
         return None
     snapshot = await pool_snapshot(world, key, obj, spec)
     # A long past takes a second of arithmetic, which is not to stop everybody else.
-    decision = await asyncio.to_thread(plan, snapshot) if snapshot.history else plan(snapshot)
+    if world.ledger.limits:
+        snapshot, decision = _share_out(world, key, snapshot)
+    else:
+        decision = await asyncio.to_thread(plan, snapshot) if snapshot.history else plan(snapshot)
     record = world.pools[key.namespace, key.name]
     saving = memory_writes(record, snapshot, decision)
     actions = due(decision.actions, record.applied, world.view, snapshot.now)
@@ -45,7 +53,25 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
     outcome.raise_error()
     if saving and saving[-1] in outcome.done:
         record.saved, record.saved_at = urgent(decision.memory), snapshot.now
-    return decision.requeue_after_s
+    return _SOON_S if world.ledger.waits((key.namespace, key.name), _places(world)) else decision.requeue_after_s
+
+
+def _places(world: World) -> set[tuple[str, str]]:
+    """Every pool that there is."""
+    return {(o["metadata"]["namespace"], o["metadata"]["name"]) for o in world.view.all(kinds.INFERENCE_POOLS)}
+
+
+def _share_out(world: World, key: Key, snapshot: Snapshot) -> tuple[Snapshot, Plan]:
+    """The decision within the pool's shares, written down before any other is made: nothing is awaited in here.
+
+    What a new pool asks for is known only once it was planned, so it is planned twice.
+    """
+    place, pools, ledger = (key.namespace, key.name), _places(world), world.ledger
+    for _ in range(1 if place in ledger.asks else 2):
+        shared = snapshot.model_copy(update={"shares": ledger.shares(snapshot, pools)})
+        decision = plan(shared)
+        ledger.record(place, decision.ask)
+    return shared, decision
 
 
 async def report_invalid(world: World, obj: Object, error: ValidationError) -> None:

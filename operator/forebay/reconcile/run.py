@@ -20,6 +20,7 @@ from forebay.adapters.lease import LeaderLease, LeaseLost
 from forebay.adapters.loaded import LoadedByScrape
 from forebay.adapters.metrics import History, Metrics, NoHistory
 from forebay.adapters.scrape import WINDOW_S, ScrapedMetrics
+from forebay.api.shared_limits import SharedLimit
 from forebay.dataplane.http.admin import admin
 from forebay.dataplane.http.beside import beside
 from forebay.dataplane.http.client import Client
@@ -30,6 +31,7 @@ from forebay.reconcile import handlers, telemetry
 from forebay.reconcile.chores import sweep_node_pools
 from forebay.reconcile.events import Recorder
 from forebay.reconcile.loop import Loop
+from forebay.reconcile.shares import Ledger
 from forebay.reconcile.view import ObjectView
 from forebay.reconcile.world import World
 from forebay.runtime.errors import ForebayError
@@ -53,6 +55,7 @@ class Options:
     interval: float = 15.0
     prometheus: str | None = None
     prometheus_matchers: tuple[tuple[str, str], ...] | list[tuple[str, str]] = ()
+    shared_limits: tuple[SharedLimit, ...] = ()
     decisions: str = "-"
     mig_config_namespace: str = "gpu-operator"
     host: str = "0.0.0.0"  # noqa: S104
@@ -145,6 +148,7 @@ async def _work(
         ),
         backend_installed=installed,
         namespaces=tuple(options.namespace),
+        ledger=Ledger(options.shared_limits),
     )
     loop = Loop(world, view)
     ready = asyncio.Event()

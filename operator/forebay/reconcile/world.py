@@ -13,6 +13,7 @@ from forebay.adapters.metrics import History, Metrics, NoHistory
 from forebay.planning.snapshot import Memory, Settings
 from forebay.reconcile.events import Recorder
 from forebay.reconcile.keys import Key
+from forebay.reconcile.shares import Ledger
 from forebay.reconcile.view import View
 
 Applied = dict[str, tuple[str, float]]
@@ -67,6 +68,7 @@ class World:
     history: History = field(default_factory=NoHistory)
     backend_installed: bool = False
     namespaces: tuple[str, ...] = ()
+    ledger: Ledger = field(default_factory=Ledger)
     gateways: dict[tuple[str, str], Applied] = field(default_factory=dict)
     pools: dict[tuple[str, str], PoolRecord] = field(default_factory=dict)
     routes: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)

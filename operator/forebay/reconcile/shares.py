@@ -1,0 +1,59 @@
+"""What pools have asked of the limits that they share, and what each may take of them now.
+
+A share is given and what is decided on it written down without anything in between, so two pools never take the same GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from forebay.api.shared_limits import SharedLimit
+from forebay.planning.asking import held_now
+from forebay.planning.shares import Ask, kept, share_of
+from forebay.planning.snapshot import Share, Snapshot
+
+Place = tuple[str, str]
+"""Namespace and name of a pool."""
+
+
+@dataclass
+class Ledger:
+    """Asks of every pool since the process began. `less_since` is when a pool's share became less than it has, for each limit."""
+
+    limits: tuple[SharedLimit, ...] = ()
+    asks: dict[Place, Ask] = field(default_factory=dict)
+    less_since: dict[tuple[str, Place], float] = field(default_factory=dict)
+
+    def forget(self, pool: Place) -> None:
+        """The pool is gone, and what it had."""
+        self.asks.pop(pool, None)
+        self.less_since = {key: at for key, at in self.less_since.items() if key[1] != pool}
+
+    def record(self, pool: Place, ask: Ask | None) -> None:
+        if ask is not None:
+            self.asks[pool] = ask
+
+    def waits(self, pool: Place, pools: Collection[Place]) -> bool:
+        """Whether some pool that shares a limit with this one has not asked yet."""
+        return any(limit.binds(pool[0]) and self._unknown(limit, pools) for limit in self.limits)
+
+    def shares(self, snapshot: Snapshot, pools: Collection[Place]) -> tuple[Share, ...]:
+        """What the pool may take of each limit that binds it. `pools` are all that there are."""
+        pool = (snapshot.pool.namespace, snapshot.pool.name)
+        return tuple(self._share(limit, pool, snapshot, pools) for limit in self.limits if limit.binds(pool[0]))
+
+    def _unknown(self, limit: SharedLimit, pools: Collection[Place]) -> set[Place]:
+        return {place for place in pools if limit.binds(place[0])} - self.asks.keys()
+
+    def _share(self, limit: SharedLimit, pool: Place, snapshot: Snapshot, pools: Collection[Place]) -> Share:
+        own, key = held_now(snapshot), (limit.name, pool)
+        asks = {"/".join(place): ask for place, ask in self.asks.items() if limit.binds(place[0])}
+        unknown = {"/".join(place) for place in self._unknown(limit, pools)}
+        due = share_of(limit, "/".join(pool), asks, unknown, own)
+        if not due.takes_away:
+            self.less_since.pop(key, None)
+            return due.share
+        since = self.less_since.setdefault(key, snapshot.now)
+        waited = snapshot.now - since >= self.asks[pool].window_s
+        return due.share if waited else kept(limit, due.share, own)

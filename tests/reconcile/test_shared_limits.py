@@ -1,0 +1,169 @@
+"""Limits that pools share, through the whole loop: who has what, why, and that it is never more than there is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.reconcile.worlds import H100, Lab, Operator, a_class, a_pool, in_lab
+
+from forebay.adapters import cluster as kinds
+from forebay.api.shared_limits import SharedLimit
+from forebay.cli.replay import replay
+from forebay.reconcile.keys import pool_key
+
+ONE_GPU: dict[str, Any] = {**H100, "gpusPerNode": 1, "usdPerHour": {"onDemand": 4}}
+CAPACITY = {"accelerators": [ONE_GPU]}
+BUSY = 60.0
+"""Requests/s that take several replicas of the worlds' profile."""
+
+
+def two_pools(**b: Any) -> tuple[dict[str, Any], ...]:
+    dear = a_class("dear", objectives={"timeToFirstToken": {"quantile": 0.95, "target": "1s"}, "missUsdPer1k": 50})
+    return a_class(), dear, a_pool("a", capacity=CAPACITY), a_pool("b", capacity=CAPACITY, **b)
+
+
+async def rounds(lab: Lab, operator: Operator, count: int = 1, every_s: float = 15.0) -> None:
+    for _ in range(count):
+        await lab.clock.advance(every_s)
+        for pool, answer in list(lab.metrics.answers.items()):
+            lab.metrics.answers[pool] = answer.model_copy(update={"measured_at": lab.clock.now()}) if answer else answer
+        await operator.again(pool_key("default", "a"), pool_key("default", "b"))
+        await lab.run_pods()
+        await operator.quiet()
+
+
+async def total(lab: Lab) -> int:
+    return sum((await lab.replicas()).values())
+
+
+def limited(operator: Operator, gpus: int, name: str = "team") -> None:
+    operator.world.ledger.limits = (SharedLimit(name=name, gpus=gpus),)
+
+
+def test_two_pools_fighting_for_the_last_gpu_do_not_take_turns() -> None:
+    async def test(lab: Lab) -> None:
+        await lab.apply(*two_pools())
+        async with lab.operator() as operator:
+            limited(operator, 5)
+            lab.demand(BUSY, "a")
+            lab.demand(BUSY, "b")
+            await rounds(lab, operator, 6)
+            first = await lab.replicas()
+            assert sorted(first.values()) == [2, 3]
+            for number in range(80):
+                # Now the one, now the other asks for a little more.
+                lab.demand(BUSY * (1.05 if number % 2 else 0.95), "a")
+                lab.demand(BUSY * (0.95 if number % 2 else 1.05), "b")
+                await rounds(lab, operator)
+                assert await lab.replicas() == first
+            loser = min(first, key=lambda name: first[name]).removeprefix("").split("-")[0]
+            told = await lab.condition("BudgetRespected", loser)
+            assert told["reason"] == "SharedLimit" and "shared limit team (gpus 5): 2 of" in told["message"]
+            assert "of answers in time per $" in told["message"]
+
+    in_lab(test)
+
+
+def test_a_gpu_goes_to_who_gains_more_after_a_window_and_never_before_it_is_free() -> None:
+    async def test(lab: Lab) -> None:
+        await lab.apply(*two_pools(classes=["dear"]))
+        async with lab.operator() as operator:
+            limited(operator, 5)
+            lab.demand(BUSY, "a")
+            lab.demand(0.0, "b")
+            await rounds(lab, operator, 4)
+            assert await lab.replicas() == {"a-h100-on-demand": 4, "b-h100-on-demand": 1}
+            one = lab.metrics.answers["default", "a"]
+            assert one is not None
+            lab.metrics.answers["default", "b"] = one.model_copy(update={"classes": {"dear": one.classes["interactive"]}})
+            seen = []
+            for _ in range(30):
+                await rounds(lab, operator)
+                seen.append((await lab.replicas())["b-h100-on-demand"])
+                assert await total(lab) <= 5
+            assert seen[:18] == [1] * 18, "what a pool has it keeps for its window"
+            assert seen[-1] == 4 and await total(lab) == 5
+
+    in_lab(test)
+
+
+def test_what_ends_is_taken_until_it_is_gone() -> None:
+    async def test(lab: Lab) -> None:
+        await lab.apply(*two_pools(classes=["dear"]))
+        async with lab.operator() as operator:
+            limited(operator, 5)
+            lab.demand(BUSY, "a")
+            lab.demand(0.0, "b")
+            await rounds(lab, operator, 4)
+            limited(operator, 2)
+            await operator.again(pool_key("default", "a"))
+            assert (await lab.replicas())["a-h100-on-demand"] == 1, "a limit that was lowered is kept at once"
+            assert operator.world.ledger.asks["default", "a"].taken_gpus == 4, "its four pods are still there"
+            await lab.run_pods()
+            await operator.quiet()
+            assert operator.world.ledger.asks["default", "a"].taken_gpus == 1
+
+    in_lab(test)
+
+
+def test_nothing_shrinks_or_grows_past_the_limit_after_a_restart() -> None:
+    async def test(lab: Lab) -> None:
+        await lab.apply(*two_pools())
+        async with lab.operator() as operator:
+            limited(operator, 5)
+            lab.demand(BUSY, "a")
+            lab.demand(BUSY, "b")
+            await rounds(lab, operator, 6)
+            before = await lab.replicas()
+        async with lab.operator() as operator:
+            limited(operator, 5)
+            for _ in range(20):
+                await rounds(lab, operator)
+                assert await lab.replicas() == before
+
+    in_lab(test)
+
+
+def test_a_share_is_in_the_record_and_replays() -> None:
+    async def test(lab: Lab) -> None:
+        await lab.apply(*two_pools())
+        async with lab.operator() as operator:
+            limited(operator, 5)
+            lab.demand(BUSY, "a")
+            lab.demand(BUSY, "b")
+            await rounds(lab, operator, 6)
+            records = [r for r in operator.decisions.records if r["snapshot"].get("shares")]
+            assert records and all(r["plan"]["ask"]["steps"] for r in records)
+            assert all(replay(record) == [] for record in records)
+            assert any("shared limit team" in " ".join(r["plan"]["why"]) for r in records)
+
+    in_lab(test)
+
+
+def test_a_pool_that_goes_leaves_its_share() -> None:
+    async def test(lab: Lab) -> None:
+        await lab.apply(*two_pools())
+        async with lab.operator() as operator:
+            limited(operator, 5)
+            lab.demand(BUSY, "a")
+            lab.demand(BUSY, "b")
+            await rounds(lab, operator, 6)
+            await lab.cluster.delete(kinds.INFERENCE_POOLS, "default", "b")
+            await operator.quiet()
+            await operator.again(pool_key("default", "a"))
+            assert (await lab.replicas())["a-h100-on-demand"] > 3
+
+    in_lab(test)
+
+
+def test_pools_of_other_namespaces_are_not_bound() -> None:
+    async def test(lab: Lab) -> None:
+        await lab.apply(*two_pools())
+        async with lab.operator() as operator:
+            operator.world.ledger.limits = (SharedLimit(name="other", namespaces=("ml",), gpus=1),)
+            lab.demand(BUSY, "a")
+            await rounds(lab, operator, 3)
+            assert (await lab.replicas())["a-h100-on-demand"] > 3
+            assert (await lab.condition("BudgetRespected", "a"))["reason"] == "WithinLimits"
+
+    in_lab(test)
