@@ -47,6 +47,10 @@ def test_two_pools_fighting_for_the_last_node_share_what_there_is(shared: Foreba
     holds("no more nodes than the limit", lambda: len(shared.nodes()) <= NODES and sorted(ready(shared)) == [1, 2], 20)
 
     shared.kubectl("patch", "inferencepool", "b" if short == "a" else "a", "--type=merge", "-p", '{"spec":{"scaling":{"minReplicas":1}}}')
+    eventually("one pod less", lambda: sum(len(shared.replicas(name)) for name in ("a", "b")) == 2, 60)
+    holds("what is given back is not taken before its node is gone", lambda: ready(shared) == [1, 1] and len(shared.nodes()) == NODES, 10)
+    (empty,) = set(shared.nodes()) - {pod["spec"]["nodeName"] for name in ("a", "b") for pod in shared.replicas(name)}
+    shared.kubectl("delete", "node", empty, "--wait=false")
     seen = []
 
     def moved() -> bool:

@@ -11,7 +11,8 @@ from forebay.planning.demand import ClassLoad
 from forebay.planning.hold import window_s
 from forebay.planning.limits import Bill
 from forebay.planning.mix import Fleet, kind
-from forebay.planning.placement import Placed, bills, taken
+from forebay.planning.nodes import taken
+from forebay.planning.placement import Placed, bills
 from forebay.planning.profiles import speed
 from forebay.planning.shares import Ask, Step
 from forebay.planning.sizing import Infeasible

@@ -10,9 +10,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from forebay.api.inference_pool import NodeLimits
+from forebay.api.inference_pool import Backend, NodeLimits
 from forebay.planning.interruption import interruption
-from forebay.planning.limits import NOTHING, Bill, bill_of_nodes, nodes_needed
+from forebay.planning.limits import NOTHING, Bill, bill, bill_of_nodes, nodes_needed
 from forebay.planning.placement import Placed
 from forebay.planning.room import makes_nodes
 from forebay.planning.snapshot import ON_DEMAND, SPOT, CapacityType, NodePoolView, Snapshot
@@ -74,13 +74,34 @@ def _bounds(snapshot: Snapshot, needs: dict[str, _Need], like: Variant) -> dict[
     Those under way come even where they are no longer wanted, as when on-demand stands in for spot.
     """
     limits = snapshot.spec.capacity.nodes.limits
-    have = Counter(node.labels.get(LABEL_NODE_POOL, "") for node in snapshot.nodes if node.own)
-    have += Counter(claim.node_pool for claim in snapshot.node_claims)
-    taken = sum((bill_of_nodes(needs[name].variant if name in needs else like, count) for name, count in have.items()), NOTHING)
+    have = _nodes_there(snapshot)
+    known = sum((bill_of_nodes(needs[name].variant if name in needs else like, count) for name, count in have.items()), NOTHING)
     bounds = {}
     for name, need in needs.items():
-        bounds[name], taken = _grown(need, have[name], taken, limits)
+        bounds[name], known = _grown(need, have[name], known, limits)
     return bounds
+
+
+def taken(snapshot: Snapshot, like: Variant) -> Bill:
+    """What the pool takes until it is gone: by its replicas, those that still end included, and by nodes of its own that are empty."""
+    spec, pods, needed = snapshot.spec, Counter(p.variant for p in snapshot.pods), Counter[str]()
+    found = NOTHING
+    for d in snapshot.deployments:
+        variant, replicas = existing_variant(spec, d, like), max(d.replicas, pods[d.variant])
+        found += bill(spec, variant, replicas)
+        needed[variant.node_pool_name(snapshot.pool)] += nodes_needed(spec, variant, replicas)
+    if spec.capacity.nodes.backend != Backend.KARPENTER:
+        return found
+    kinds = [Variant(capacity_type, acc) for acc in spec.capacity.accelerators for capacity_type in (ON_DEMAND, SPOT)]
+    named = {kind.node_pool_name(snapshot.pool): kind for kind in kinds}
+    empty = _nodes_there(snapshot) - needed
+    return sum((bill_of_nodes(named.get(name, like), count) for name, count in empty.items()), found)
+
+
+def _nodes_there(snapshot: Snapshot) -> Counter[str]:
+    """Nodes of each NodePool, those under way included."""
+    have = Counter(node.labels.get(LABEL_NODE_POOL, "") for node in snapshot.nodes if node.own)
+    return have + Counter(claim.node_pool for claim in snapshot.node_claims)
 
 
 def _grown(need: _Need, have: int, taken: Bill, limits: NodeLimits) -> tuple[int, Bill]:

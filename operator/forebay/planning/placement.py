@@ -7,7 +7,6 @@ ready (make before break), unless the limits leave no room for both; so do those
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -146,13 +145,6 @@ def bills(snapshot: Snapshot, lots: tuple[Lot, ...], counts: Sequence[int]) -> l
     """What so many replicas of these lots would take, the first ones first, for each of the counts."""
     room = _Room(snapshot, lots, tuple(supply(snapshot, lot.variants) for lot in lots), ())
     return [room.bill(room.split(count)) for count in counts]
-
-
-def taken(snapshot: Snapshot, like: Variant) -> Bill:
-    """What the pool's replicas take until they are gone: those that are asked for, and those that still end."""
-    pods = Counter(p.variant for p in snapshot.pods)
-    there = ((existing_variant(snapshot.spec, d, like), max(d.replicas, pods[d.variant])) for d in snapshot.deployments)
-    return sum((bill(snapshot.spec, variant, replicas) for variant, replicas in there), NOTHING)
 
 
 def _leftovers(snapshot: Snapshot, lots: tuple[Lot, ...], there: tuple[Supply, ...]) -> tuple[_Leftover, ...]:
