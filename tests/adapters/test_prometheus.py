@@ -27,6 +27,7 @@ class Prometheus:
         self.rows: dict[str, list[Row]] = {
             "timestamp(forebay_sidecar_arrivals_total": [({}, str(NOW - 5))],
             "rate(forebay_sidecar_arrivals_total": [({"batch_class": "interactive"}, "4")],
+            "rate(forebay_sidecar_arrived_input_tokens_total": [({"batch_class": "interactive"}, "900")],
             "rate(forebay_sidecar_requests_total": [({"batch_class": "interactive", "outcome": "ok"}, "3.5")],
             "rate(forebay_sidecar_tokens_total": [
                 ({"batch_class": "interactive", "token_type": "input"}, "800"),
@@ -74,7 +75,7 @@ def test_answers_become_demand() -> None:
     measured = found.classes["interactive"]
     assert (measured.requests_per_s, measured.completed_per_s, measured.queued) == (4, 3.5, 7)
     assert (measured.input_tokens_per_s, measured.output_tokens_per_s) == (800, 400)
-    assert measured.input_tokens_squared_per_s == 320000
+    assert (measured.input_tokens_squared_per_s, measured.arrived_input_tokens_per_s) == (320000, 900)
     assert measured.p95_time_to_first_token_s == pytest.approx(0.36, abs=0.01)
     assert (found.measured_at, found.source, found.replicas_reporting) == (NOW - 5, "prometheus", 3)
     assert found.config_hashes == {"abc": 2, "def": 1}

@@ -23,6 +23,8 @@ GOOD = """\
 # TYPE forebay_sidecar_arrivals counter
 forebay_sidecar_arrivals_total{batch_class="interactive"} 12.0
 forebay_sidecar_arrivals_total{batch_class="batch"} 3.0
+# TYPE forebay_sidecar_arrived_input_tokens counter
+forebay_sidecar_arrived_input_tokens_total{batch_class="interactive"} 2400.0
 # TYPE forebay_sidecar_requests counter
 forebay_sidecar_requests_total{batch_class="interactive",outcome="ok"} 10.0
 forebay_sidecar_requests_total{batch_class="interactive",outcome="rejected"} 2.0
@@ -48,6 +50,7 @@ def test_what_matters_is_read() -> None:
     assert reading.config_hash == "0123456789abcdef"
     assert reading.counters[ARRIVALS, "interactive", ""] == 12 and reading.counters[ARRIVALS, "batch", ""] == 3
     assert reading.counters["forebay_sidecar_tokens_total", "interactive", "output"] == 1000
+    assert reading.counters["forebay_sidecar_arrived_input_tokens_total", "interactive", ""] == 2400
     assert reading.counters["forebay_sidecar_tokens_squared_total", "interactive", "input"] == 400000
     assert reading.gauges == {(QUEUE_DEPTH, "interactive", ""): 4.0}
     assert not any(name == "something_else" for name, _, _ in (*reading.counters, *reading.gauges))

@@ -5,13 +5,18 @@ from __future__ import annotations
 import pytest
 from tests.planning.builders import NOW, a_class, a_snapshot, a_spec, demand
 
-from forebay.planning.demand import ClassLoad, loads, remembered, trend_per_s
-from forebay.planning.snapshot import DemandPoint, Memory, Shape, Snapshot
+from forebay.planning.demand import MAX_FIRST_INPUT, ClassLoad, loads, remembered, trend_per_s
+from forebay.planning.snapshot import ClassDemand, Demand, DemandPoint, Memory, Shape, Snapshot
 
 
 def points(*rates: float, every_s: float = 15.0) -> tuple[DemandPoint, ...]:
     """One measurement after the other, the last one now."""
     return tuple(DemandPoint(at=NOW - every_s * (len(rates) - 1 - i), requests_per_s=rate) for i, rate in enumerate(rates))
+
+
+def arrived(measured: ClassDemand) -> Demand:
+    """Nothing was answered yet."""
+    return demand().model_copy(update={"classes": {"interactive": measured}})
 
 
 def load(snapshot: Snapshot, *history: float) -> ClassLoad:
@@ -62,6 +67,24 @@ def test_a_class_that_was_never_asked_has_a_guessed_shape() -> None:
     assert (chat.requests_per_s, chat.input_tokens, chat.output_tokens) == (0, 256, 128)
     embeddings = loads(a_snapshot(spec=a_spec(model={"name": "m", "task": "Embeddings"})), {}, {})[0].load
     assert embeddings.output_tokens == 0
+
+
+def test_before_an_answer_prompts_are_as_long_as_those_that_arrived() -> None:
+    first = a_snapshot(demand=arrived(ClassDemand(requests_per_s=2, arrived_input_tokens_per_s=16_384)))
+    assert (loads(first, {}, {})[0].load.input_tokens, loads(first, {}, {})[0].load.output_tokens) == (8192, 128)
+    answered = loads(first, {}, {"interactive": Shape(input_tokens=8000, output_tokens=300)})[0].load
+    assert (answered.input_tokens, answered.output_tokens) == (8000, 300)
+
+
+@pytest.mark.parametrize(("rps", "tokens"), [(2.0, 0.0), (0.0, 500.0)])
+def test_prompts_that_nothing_is_known_of_have_a_guessed_length(rps: float, tokens: float) -> None:
+    unknown = a_snapshot(demand=arrived(ClassDemand(requests_per_s=rps, arrived_input_tokens_per_s=tokens)))
+    assert loads(unknown, {}, {})[0].load.input_tokens == 256
+
+
+def test_absurdly_long_prompts_are_bounded() -> None:
+    absurd = a_snapshot(demand=arrived(ClassDemand(requests_per_s=1e-6, arrived_input_tokens_per_s=1e9)))
+    assert loads(absurd, {}, {})[0].load.input_tokens == MAX_FIRST_INPUT
 
 
 def test_classes_that_do_not_exist_have_no_load() -> None:

@@ -63,6 +63,16 @@ def within(outcome: Outcome, since_s: float, target_s: float = 2.0) -> float:
     return sum(f <= target_s for f in firsts) / len(firsts)
 
 
+def test_long_requests_from_a_cold_start_are_provided_for_before_one_is_answered() -> None:
+    """An HPA on the queue orders at once; not so who waits for the first answers, which a crowded replica gives late."""
+    law = Watched(a_law())
+    long = (Request(at, 8192, 256, CLASS) for at in renewal(stages([(3.0, 120.0)]), 5))
+    outcome = simulated(law, long)
+    assert law.between(15, 31)[-1] >= 3
+    ended = min(at + took for at, took in zip(outcome.arrived, outcome.end_to_end_s, strict=True))
+    assert ended > 31, "by then nothing was answered"
+
+
 def test_cascade_while_pending() -> None:
     """AIBrix #2670: 2 → 4 → 8 → 16 while the first ones are still starting."""
     law = Watched(a_law())

@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 
 _RATES = {
     series.ARRIVALS: ("batch_class",),
+    series.ARRIVED_TOKENS: ("batch_class",),
     series.REQUESTS: ("batch_class", "outcome"),
     series.TOKENS: ("batch_class", "token_type"),
     series.TOKENS_SQUARED: ("batch_class", "token_type"),

@@ -21,6 +21,7 @@ from forebay.api.step_moments import TERMS
 from forebay.dataplane.http.client import Client, UpstreamError
 from forebay.planning.series import (
     ARRIVALS,
+    ARRIVED_TOKENS,
     CONFIG_INFO,
     IN_FLIGHT,
     OBJECTIVE,
@@ -54,7 +55,7 @@ _FURTHER = {
     TTFT_BUCKET: "le",
     STEP_MOMENTS: "term",
 }
-_COUNTERS = frozenset({ARRIVALS, REQUESTS, TOKENS, TOKENS_SQUARED, OBJECTIVE, TTFT_BUCKET, STEP_MOMENTS})
+_COUNTERS = frozenset({ARRIVALS, ARRIVED_TOKENS, REQUESTS, TOKENS, TOKENS_SQUARED, OBJECTIVE, TTFT_BUCKET, STEP_MOMENTS})
 _GAUGES = frozenset({QUEUE_DEPTH, IN_FLIGHT})
 
 
@@ -224,6 +225,7 @@ def class_demand(name: str, total: dict[Sample, float], gauges: dict[Sample, flo
     buckets = sorted((float(le), value) for (metric, cls, le), value in total.items() if metric == TTFT_BUCKET and cls == name)
     return ClassDemand(
         requests_per_s=round(added(ARRIVALS) / span, 6),
+        arrived_input_tokens_per_s=round(added(ARRIVED_TOKENS) / span, 6),
         completed_per_s=round(added(REQUESTS, "ok") / span, 6),
         input_tokens_per_s=round(added(TOKENS, "input") / span, 6),
         output_tokens_per_s=round(added(TOKENS, "output") / span, 6),

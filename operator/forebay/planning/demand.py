@@ -28,6 +28,8 @@ SPREAD_REQUESTS = 500.0
 MAX_CV2 = 25.0
 """Lengths more unequal than this are an error of measurement, or one request that no sizing can plan for."""
 FIRST_SHAPE = Shape(input_tokens=256, output_tokens=128)
+"""What requests are taken to be like before one was answered, where nothing more is known of their prompts."""
+MAX_FIRST_INPUT = 100_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,16 +159,24 @@ def _load(rate: float, shape: Shape, dispersion: float = 1.0) -> Load:
     return Load(rate, shape.input_tokens, shape.output_tokens, *spreads, dispersion)
 
 
+def _first_shape(measured: ClassDemand | None, chat: bool) -> Shape:
+    """Of a class of which nothing was answered yet: prompts as those that arrived, by their bytes."""
+    arrived = measured.arrived_input_tokens_per_s if measured is not None else 0.0
+    mean = round(arrived / measured.requests_per_s, 3) if measured is not None and arrived > 0.0 and measured.requests_per_s > 0.0 else 0.0
+    tokens = min(mean, MAX_FIRST_INPUT) or FIRST_SHAPE.input_tokens
+    return Shape(input_tokens=tokens, output_tokens=FIRST_SHAPE.output_tokens if chat else 0)
+
+
 def loads(snapshot: Snapshot, history: dict[str, tuple[DemandPoint, ...]], shapes: dict[str, Shape]) -> list[ClassLoad]:
     """The load of every class that the pool serves and that is known, in the pool's order; none of it while nothing was measured."""
     demand = snapshot.demand
     lead_s = lead_of(snapshot)
-    first = FIRST_SHAPE if snapshot.spec.model.task == Task.CHAT else Shape(input_tokens=FIRST_SHAPE.input_tokens, output_tokens=0)
+    chat = snapshot.spec.model.task == Task.CHAT
     result = []
     for name in snapshot.spec.classes:
         if name not in snapshot.classes:
             continue
-        shape = shapes.get(name, first)
+        shape = shapes.get(name) or _first_shape(demand.classes.get(name) if demand else None, chat)
         if demand is None:
             result.append(ClassLoad(name, _load(0.0, shape), f"class {name}: nothing was measured yet"))
             continue

@@ -1,6 +1,7 @@
 """Names of the sidecars' series that demand is made of: what is read by them, and what a decision names, are the same."""
 
 ARRIVALS = "forebay_sidecar_arrivals_total"
+ARRIVED_TOKENS = "forebay_sidecar_arrived_input_tokens_total"
 REQUESTS = "forebay_sidecar_requests_total"
 TOKENS = "forebay_sidecar_tokens_total"
 TOKENS_SQUARED = "forebay_sidecar_tokens_squared_total"

@@ -103,9 +103,13 @@ class NodeClaimView(K8sModel):
 
 
 class ClassDemand(K8sModel):
-    """What the sidecars of a pool measured for one class, as rates over the window."""
+    """What the sidecars of a pool measured for one class, as rates over the window.
+
+    Tokens are of requests that were answered; those that arrived are estimated by the bytes of their prompts.
+    """
 
     requests_per_s: float = 0.0
+    arrived_input_tokens_per_s: float = 0.0
     completed_per_s: float = 0.0
     input_tokens_per_s: float = 0.0
     output_tokens_per_s: float = 0.0

@@ -42,6 +42,7 @@ def _class_demand(of_class: Sequence[Sample], span_s: float, newest: Sample, nam
     firsts = sorted(x for s in of_class for x in s.first_token_s)
     return ClassDemand(
         requests_per_s=round(sum(s.arrived for s in of_class) / span_s, 6),
+        arrived_input_tokens_per_s=round(sum(s.arrived_input_tokens for s in of_class) / span_s, 6),
         completed_per_s=round(sum(s.completed for s in of_class) / span_s, 6),
         input_tokens_per_s=round(sum(s.input_tokens for s in of_class) / span_s, 6),
         output_tokens_per_s=round(sum(s.output_tokens for s in of_class) / span_s, 6),

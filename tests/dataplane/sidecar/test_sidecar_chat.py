@@ -218,6 +218,23 @@ def test_a_client_that_leaves_is_left_by_the_engine_too(tmp_path: Path) -> None:
     run(main)
 
 
+def test_how_long_prompts_are_is_known_before_any_is_answered(tmp_path: Path) -> None:
+    """A pool whose requests are long would otherwise grow only once the first of them have ended."""
+
+    async def main() -> None:
+        async with a_world(a_document(a_class()), tmp_path) as world:
+            world.engine.release.clear()
+            asked = asyncio.ensure_future(world.post(CHAT, {"messages": [{"role": "user", "content": "word " * 6400}]}))
+            await until(lambda: world.metric("forebay_sidecar_arrivals_total", batch_class="interactive") == 1)
+            tokens = world.metric("forebay_sidecar_arrived_input_tokens_total", batch_class="interactive")
+            assert tokens == pytest.approx(8000, rel=0.05), "four bytes are a token"
+            assert world.metric("forebay_sidecar_tokens_total", batch_class="interactive", token_type="input") in (None, 0)
+            world.engine.release.set()
+            assert (await soon(asked)).status == 200
+
+    run(main)
+
+
 def test_no_more_than_the_limit_run_and_no_more_than_the_queue_wait(tmp_path: Path) -> None:
     async def main() -> None:
         async with a_world(a_document(a_class(maxBatchSize=2, maxDepth=3)), tmp_path) as world:

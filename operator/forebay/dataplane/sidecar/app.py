@@ -158,6 +158,8 @@ class Sidecar:
         part = self.metrics.steps.part(len(request.body)) if request.path in GENERATION_PATHS else None
         measure = Measure(lane, None if batched or config.task == EMBEDDINGS else self.limiter, monotonic(), part)
         lane.metrics.arrivals.inc()
+        if part is not None:
+            lane.metrics.arrived_tokens.inc(self.metrics.steps.prompt_of(len(request.body)))
         outcome, usage = Outcome.CANCELLED, None
         try:
             if self._draining:

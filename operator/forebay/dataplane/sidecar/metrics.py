@@ -79,6 +79,7 @@ class ClassMetrics:
     """The children of one class."""
 
     arrivals: Counter
+    arrived_tokens: Counter
     outcomes: Mapping[Outcome, Counter]
     input_tokens: Counter
     output_tokens: Counter
@@ -130,6 +131,10 @@ class Metrics:
             return Gauge(f"forebay_sidecar_{name}", help_text, ("batch_class",), registry=self.registry)
 
         self._arrivals = counter("arrivals", "Requests that arrived, whatever became of them.")
+        self._arrived_tokens = counter(
+            "arrived_input_tokens",
+            "Tokens of prompts that arrived, estimated by their bytes: what is asked for before anything is answered.",
+        )
         self._requests = counter("requests", "Requests that ended, by how.", "outcome")
         self._tokens = counter("tokens", "Tokens that the engine reported in its usage.", "token_type")
         self._tokens_squared = counter(
@@ -169,6 +174,7 @@ class Metrics:
     def _bind(self, name: str) -> ClassMetrics:
         return ClassMetrics(
             arrivals=self._arrivals.labels(name),
+            arrived_tokens=self._arrived_tokens.labels(name),
             outcomes={outcome: self._requests.labels(name, outcome.value) for outcome in Outcome},
             input_tokens=self._tokens.labels(name, "input"),
             output_tokens=self._tokens.labels(name, "output"),
