@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from math import inf
 
 from forebay.planning.latency import miss
+from forebay.planning.priorities import in_lines
 from forebay.planning.queueing import EngineProfile, Occupancy, occupancy, service_rate
-from forebay.planning.sizing import MOST_UTILISED, THROUGHPUT, TURNED_AWAY, WAIT, Demanded, Expected, kind_of
+from forebay.planning.sizing import MOST_UTILISED, THROUGHPUT, TURNED_AWAY, WAIT, Demanded, Expected, kind_of, work_parts
 from forebay.planning.work import Promise, Work
 
 _CLOSE = 1.02
@@ -63,6 +64,10 @@ def kind(name: str, classes: tuple[Demanded, ...], engine: EngineProfile, share:
     return Kind(name, engine, model.works, model.work, model.aims_s, MOST_UTILISED * share * service_rate(engine, model.work))
 
 
+Met = tuple[float, Kind, list[Occupancy]]
+"""A kind, its share of the requests, and what each class meets on it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """The classes of a pool, the kinds that may serve them, and how evenly requests are shared out (`replicas_for`)."""
@@ -98,8 +103,8 @@ class Fleet:
         total = sum(n * r for n, r in zip(counts, found, strict=True))
         return [r * rate / total for r in found] if total > 0.0 else found
 
-    def states(self, counts: Counts, rate: float) -> list[tuple[float, Kind, Occupancy]] | None:
-        """Each kind with its share of the requests and what they meet there; None where they cannot keep up."""
+    def states(self, counts: Counts, rate: float) -> list[Met] | None:
+        """Each kind with its share of the requests and what each class meets there; None where they cannot keep up."""
         rates, replicas = self.rates(counts, rate), sum(counts)
         if rates is None:
             return None
@@ -111,20 +116,24 @@ class Fleet:
                 state = occupancy(of.work, of.engine, own_rps * replicas, replicas, self.efficiency, window_s, max(1.0, clumps))
                 if state is None:
                     return None
-                found.append((n * own_rps / rate if rate > 0.0 else n / replicas, of, state))
+                found.append((n * own_rps / rate if rate > 0.0 else n / replicas, of, self._in_lines(of, own_rps, state)))
         return found
+
+    def _in_lines(self, of: Kind, own_rps: float, state: Occupancy) -> list[Occupancy]:
+        """The state as each class meets it: those of lower priority wait longer for a place."""
+        utilised = own_rps / service_rate(of.engine, of.work)
+        return in_lines(state, [c.priority for c in self.classes], work_parts(self.classes, of.works), utilised)
 
     def failure(self, counts: Counts, rate: float) -> str:
         """What these replicas do not hold at this rate: the first thing that is found, or nothing."""
         states = self.states(counts, rate) if any(counts) else None
         if states is None:
             return THROUGHPUT
-        patience_s = min(c.max_wait_s for c in self.classes)
-        if sum(share * state.wait_miss(patience_s) for share, _, state in states) > TURNED_AWAY:
+        if any(sum(p * s[i].wait_miss(c.max_wait_s) for p, _, s in states) > TURNED_AWAY for i, c in enumerate(self.classes)):
             return WAIT
         for number, demanded in enumerate(self.classes):
             for place, promise in enumerate(demanded.promises):
-                missed = sum(share * miss(s, k.works[number], promise.metric, k.aims_s[number][place]) for share, k, s in states)
+                missed = sum(share * miss(s[number], k.works[number], promise.metric, k.aims_s[number][place]) for share, k, s in states)
                 if missed > 1.0 - promise.quantile:
                     return f"{demanded.name}/{promise.metric}" if demanded.name else promise.metric
         return ""
@@ -149,13 +158,13 @@ class Fleet:
         return low
 
 
-def _tail_s(states: Sequence[tuple[float, Kind, Occupancy]] | None, number: int, promise: Promise) -> float:
+def _tail_s(states: Sequence[Met] | None, number: int, promise: Promise) -> float:
     """The time that the promise's quantile of requests stays within, seconds; inf where the replicas cannot keep up."""
     if states is None:
         return inf
 
     def holds(seconds: float) -> bool:
-        return sum(share * miss(s, k.works[number], promise.metric, seconds) for share, k, s in states) <= 1.0 - promise.quantile
+        return sum(share * miss(s[number], k.works[number], promise.metric, seconds) for share, k, s in states) <= 1.0 - promise.quantile
 
     low, high = 0.0, promise.target_s
     while not holds(high):

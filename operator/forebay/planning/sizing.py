@@ -6,12 +6,13 @@ make a request later, which is what the search rests on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil, floor, inf, log10
 
 from forebay.planning.latency import miss
+from forebay.planning.priorities import in_lines
 from forebay.planning.queueing import EngineProfile, Load, Metric, Occupancy, Promise, Work, mixed, occupancy, service_rate, work_of
 
 MOST_UTILISED = 0.9
@@ -34,13 +35,17 @@ _CLOSE = 1.03
 
 @dataclass(frozen=True, slots=True)
 class Demanded:
-    """One class: what is asked of it and what it is promised. A class without promises only needs room. Times in seconds."""
+    """One class: what is asked of it and what it is promised. A class without promises only needs room. Times in seconds.
+
+    Where requests wait for a place, those of higher `priority` go first.
+    """
 
     load: Load
     promises: tuple[Promise, ...]
     max_wait_s: float = inf
     batch_window_s: float = 0.0
     name: str = ""
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,28 +120,43 @@ class _Pool:
         dispersion = self.dispersion if rate > 0.0 else 1.0
         return occupancy(self.work, self.engine, rate, replicas, self.efficiency, window_s, dispersion)
 
+    def in_lines(self, state: Occupancy, replicas: int, rate: float) -> list[Occupancy]:
+        """The state as each class meets it: those of lower priority wait longer for a place."""
+        parts, utilised = work_parts(self.classes, self.works), rate / replicas / service_rate(self.engine, self.work)
+        return in_lines(state, [c.priority for c in self.classes], parts, utilised)
+
     def failure(self, replicas: int, rate: float) -> str:
         """What so many replicas do not hold at this rate: the first thing that is found, or nothing."""
         if rate > replicas * self.most_rps:
             return THROUGHPUT
-        state = self.state(replicas, rate)
-        if state is None:
+        met = self.state(replicas, rate)
+        if met is None:
             return THROUGHPUT
-        if state.wait_miss(min(c.max_wait_s for c in self.classes)) > TURNED_AWAY:
+        states = self.in_lines(met, replicas, rate)
+        if any(state.wait_miss(c.max_wait_s) > TURNED_AWAY for c, state in zip(self.classes, states, strict=True)):
             return WAIT
-        for demanded, own, aims_s in zip(self.classes, self.works, self.aims_s, strict=True):
+        for demanded, own, aims_s, state in zip(self.classes, self.works, self.aims_s, states, strict=True):
             for promise, aim_s in zip(demanded.promises, aims_s, strict=True):
                 if miss(state, own, promise.metric, aim_s) > 1.0 - promise.quantile:
                     return f"{demanded.name}/{promise.metric}" if demanded.name else promise.metric
         return ""
 
-    def expected(self, state: Occupancy | None) -> tuple[Expected, ...]:
-        """What becomes of every promise in this state."""
+    def expected(self, replicas: int) -> tuple[Expected, ...]:
+        """What becomes of every promise with so many replicas."""
+        met = self.state(replicas, self.rate)
+        states = [None] * len(self.classes) if met is None else self.in_lines(met, replicas, self.rate)
         return tuple(
             Expected(d.name, p.metric, p.quantile, p.target_s, _tail_s(state, own, p))
-            for d, own in zip(self.classes, self.works, strict=True)
+            for d, own, state in zip(self.classes, self.works, states, strict=True)
             for p in d.promises
         )
+
+
+def work_parts(classes: Sequence[Demanded], works: Sequence[Work]) -> list[float]:
+    """Each class's part of the work, by the steps that its requests take a place for."""
+    steps = [c.load.requests_per_s * (w.decodes + 1.0) for c, w in zip(classes, works, strict=True)]
+    total = sum(steps)
+    return [s / total for s in steps] if total > 0.0 else [1.0 / len(steps)] * len(steps)
 
 
 def _pool(classes: tuple[Demanded, ...], engine: EngineProfile, efficiency: float) -> _Pool:
@@ -268,8 +288,7 @@ def expected(classes: tuple[Demanded, ...], engine: EngineProfile, replicas: int
     Raises:
         Infeasible: one replica alone, idle, misses a promise already.
     """
-    pool = _pool(classes, engine, efficiency)
-    return pool.expected(pool.state(replicas, pool.rate))
+    return _pool(classes, engine, efficiency).expected(replicas)
 
 
 def capacity_rps(load_shape: Load, engine: EngineProfile, promises: tuple[Promise, ...]) -> float:

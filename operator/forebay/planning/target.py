@@ -78,6 +78,7 @@ def demanded(snapshot: Snapshot, loads: list[ClassLoad], *, promised: bool = Tru
             max_wait_s=snapshot.classes[item.name].queue.max_wait,
             batch_window_s=snapshot.classes[item.name].batching.window if batches else 0.0,
             name=item.name,
+            priority=snapshot.classes[item.name].priority,
         )
         for item in loads
     )
