@@ -1,7 +1,9 @@
 """How much arrivals clump, and how evenly replicas are used: what the sidecars' counts say of both.
 
-The index of dispersion of counts is the variance of arrivals in a window over their mean: 1 for independent callers, more where they come
-in clumps. It is taken from the rates of three windows, one after the other: their second difference knows nothing of a level or a trend.
+The index of dispersion of counts is the variance of arrivals in a while over their mean: 1 for independent callers, more where they come
+in clumps. Windows of measurement overlap, and what two that follow on each other differ by is what came between two looks less what came
+as long before; so it is taken at the scale of looks, where clumps are told from demand that changes. The difference of two such
+differences a window apart knows nothing of a level or a trend.
 The router's efficiency is taken from how unequal the replicas' numbers in flight are, between those of a least-loaded router and those of
 a blind one. Both are averages over about an hour, of samples that are clipped, so that a step in demand does not count as bursts.
 """
@@ -28,24 +30,31 @@ MOST = 16.0
 CALM = 1.3
 """A dispersion below this is taken for 1: it is as much what an hour of samples is off by."""
 
-_WHOLE, _TOLERANCE = 0.95, 0.2
-"""Windows may overlap by the rest of this share, and one may be off its place by this share of their distance."""
+LEAST_S = 10.0
+"""Looks nearer to each other are taken for one: requests of less time are too few, and moments of measurement too uncertain."""
+
+_TOLERANCE = 0.2
+"""A look may be off its place by this share of the distance of two."""
 
 
 def dispersed(known: Spread | None, points: tuple[DemandPoint, ...], window_s: float) -> Spread:
     """The average with what the newest point adds; `points` are rates over `window_s`, the newest last."""
     known = known or Spread(value=1.0, seconds=PRIOR_S)
-    three = _apart(points, window_s)
-    if three is None:
+    four = _looks(points, window_s)
+    if four is None:
         return known
-    newest, one, two = three
-    mean = (newest.requests_per_s + one.requests_per_s + two.requests_per_s) / 3.0
+    mean = sum(p.requests_per_s for p in four) / 4.0
     if mean <= 0.0:
         return known
-    # The variance of a rate over a window is dispersion * rate / window; of a second difference six times that.
-    second = newest.requests_per_s - 2.0 * one.requests_per_s + two.requests_per_s
-    sample = second * second * window_s / (6.0 * mean)
-    return averaged(known, min(sample, CLIP * known.value), newest.at - points[-2].at, least=0.0, most=MOST)
+    new, before, old, oldest = four
+    # What came since the look before, less what came a window earlier, and the same of the older pair: four counts of `span_s`, of which
+    # the inner two overlap, for a look is seldom just a window old.
+    step_s = new.at - before.at
+    span_s = min(step_s, window_s)
+    shared = max(0.0, 1.0 - abs(new.at - old.at - max(window_s, step_s)) / span_s)
+    counts = window_s * (new.requests_per_s - before.requests_per_s - old.requests_per_s + oldest.requests_per_s)
+    sample = counts * counts / ((4.0 + 2.0 * shared) * mean * span_s)
+    return averaged(known, min(sample, CLIP * known.value), new.at - points[-2].at, least=0.0, most=MOST)
 
 
 def averaged(known: Spread, sample: float, span_s: float, *, least: float, most: float) -> Spread:
@@ -56,15 +65,21 @@ def averaged(known: Spread, sample: float, span_s: float, *, least: float, most:
     return Spread(value=round(value, 4), seconds=round(min(known.seconds + span_s, HORIZON_S), 1))
 
 
-def _apart(points: tuple[DemandPoint, ...], window_s: float) -> tuple[DemandPoint, DemandPoint, DemandPoint] | None:
-    """The newest point and two before it, as far apart as looks come at least a window after each other; None where there are none."""
-    newest = points[-1] if points else None
-    one = next((p for p in reversed(points) if newest and newest.at - p.at >= _WHOLE * window_s), None)
-    if newest is None or one is None:
+def _looks(points: tuple[DemandPoint, ...], window_s: float) -> tuple[DemandPoint, DemandPoint, DemandPoint, DemandPoint] | None:
+    """The newest point and the look before it, and two as far from each other a window earlier; None where there are none.
+
+    Where looks come further apart than a window is long, the window before is that of the look before.
+    """
+    new = points[-1] if points else None
+    before = next((p for p in reversed(points) if new and new.at - p.at >= LEAST_S), None)
+    if new is None or before is None:
         return None
-    lag_s = newest.at - one.at
-    two = min(points, key=lambda p: abs(one.at - p.at - lag_s))
-    return (newest, one, two) if abs(one.at - two.at - lag_s) <= _TOLERANCE * lag_s else None
+    step_s = new.at - before.at
+    lag_s = max(window_s, step_s)
+    old = min(points, key=lambda p: abs(new.at - lag_s - p.at))
+    oldest = min(points, key=lambda p: abs(old.at - step_s - p.at))
+    near, alike = abs(new.at - lag_s - old.at) <= (0.5 + _TOLERANCE) * step_s, abs(old.at - step_s - oldest.at) <= _TOLERANCE * step_s
+    return (new, before, old, oldest) if near and alike else None
 
 
 def in_steps(dispersion: float) -> float:
