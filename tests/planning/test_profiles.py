@@ -213,6 +213,41 @@ def test_each_variant_is_learned_by_itself() -> None:
     assert slow > 1.6 * fast
 
 
+TWO = {"profiles": [a_profile(), a_profile("a100")], "capacity": {"accelerators": [H100, A100]}}
+
+
+def test_a_profile_that_nothing_was_seen_of_is_as_slow_as_its_kin_lead_to_expect() -> None:
+    spec = a_spec(**TWO)
+    memory = after_looks(lambda i: steps(scaled(2.0), seed=i), 12, spec=spec)
+    h100, a100 = preferred_profile(spec)
+    seen = looking(None, memory, spec=spec)
+    assert speed(seen, h100).use == "Tuned"
+    akin = speed(seen, a100)
+    assert akin.use == "Akin" and akin.engine.base_s == pytest.approx(TRUE[0] * 2.0**0.5, rel=0.05)
+    assert "h100/full is 2.0" in akin.why and "nothing was seen of it yet" in akin.why
+
+
+def test_a_profile_that_nothing_was_seen_of_is_never_taken_to_be_faster_than_declared() -> None:
+    spec = a_spec(**TWO)
+    memory = after_looks(lambda i: steps(scaled(0.5), seed=i), 12, spec=spec)
+    assert speed(looking(None, memory, spec=spec), preferred_profile(spec)[1]).use == "Declared"
+
+
+def test_what_was_seen_of_a_profile_itself_counts_and_not_its_kin() -> None:
+    spec = a_spec(**TWO)
+    memory = after_looks(lambda i: steps(scaled(2.0), seed=i), 12, spec=spec)
+    both = {"deployments": (a_deployment(2), a_deployment(2, accelerator="a100"))}
+    for i in range(12):
+        memory = plan(looking(steps(seed=i), memory, after_s=400.0 + 15.0 * i, variant="a100-on-demand", spec=spec, **both)).memory
+    assert speed(looking(None, memory, spec=spec), preferred_profile(spec)[1]).use == "Tuned"
+
+
+def test_a_profile_that_is_to_be_kept_is_kept_whatever_its_kin_are() -> None:
+    spec = a_spec(**{**TWO, "profiles": [a_profile(), a_profile("a100", tuning="Disabled")]})
+    memory = after_looks(lambda i: steps(scaled(2.0), seed=i), 12, spec=spec)
+    assert speed(looking(None, memory, spec=spec), preferred_profile(spec)[1]).use == "Declared"
+
+
 def test_variants_that_cannot_be_told_apart_are_learned_only_where_there_is_one() -> None:
     """As with a Prometheus whose relabelling does not bring the variant."""
     seen = demand(2.0).model_copy(update={"steps": {"": steps()}})

@@ -132,7 +132,8 @@ class ProfileStatus(K8sModel):
         str,
         Field(
             description="What the pool is sized by: `Declared`, `Tuned`, or `Slower`: the learned times where they are longer than the"
-            " declared ones, until enough was seen to trust shorter ones."
+            " declared ones, until enough was seen to trust shorter ones; `Akin`: longer than declared, as other profiles of the pool"
+            " were found to be."
         ),
     ]
     base: TimeStatus

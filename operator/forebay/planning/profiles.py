@@ -11,7 +11,7 @@ than declared is believed: a pool that is sized too large costs money for a whil
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf, log
+from math import exp, inf, log
 from typing import Literal
 
 from forebay.api.canonical import short_hash
@@ -22,7 +22,7 @@ from forebay.planning.snapshot import Demand, Snapshot, StepMoments, TunedProfil
 from forebay.planning.variants import Choice, engine_profile, preferred_profile
 from forebay.planning.work import EngineProfile
 
-Use = Literal["Declared", "Slower", "Tuned"]
+Use = Literal["Declared", "Slower", "Tuned", "Akin"]
 
 AT_ONCE = 20.0
 """Observations that one look at the metrics counts for at most: those of one time are much alike."""
@@ -41,6 +41,13 @@ MOST_REJECTED = 8
 LEAST_S = (1e-4, 1e-6, 1e-9)
 """Scale of a time that was declared as nothing: base, per token, per token of context."""
 MOST_STEP_S = 120.0
+
+
+SHARED = 0.5
+"""Of what a declared profile is wrong by as a whole, this part is taken to be so of the others of its pool: they have one model and one
+server, whose settings whoever declared them may have had wrong."""
+KIN = 1.05
+"""Less than this is not worth telling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +77,10 @@ def learned(snapshot: Snapshot) -> dict[str, TunedProfile]:
 def speed(snapshot: Snapshot, choice: Choice) -> Speed:
     """The profile to size by: the declared one, or what it was learned to be."""
     declared, tuned = engine_profile(snapshot.spec, choice[1]), snapshot.memory.profiles.get(key(snapshot.spec, choice))
-    if tuned is None or choice[1].tuning is Tuning.DISABLED or tuned.moments.count < ENOUGH:
+    if choice[1].tuning is Tuning.DISABLED:
         return Speed(declared, "Declared")
+    if tuned is None or tuned.moments.count < ENOUGH:
+        return _akin(snapshot, choice, declared)
     times = (tuned.base_s, tuned.per_token_s, tuned.per_kv_token_s)
     use: Use = "Tuned"
     if not _sure(tuned, _dimensions(snapshot.spec)):
@@ -87,6 +96,30 @@ def speed(snapshot: Snapshot, choice: Choice) -> Speed:
     if declared.task is Task.CHAT:
         why += f", per token of context {_ms(times[2])} ({_ms(declared.per_kv_token_s)})"
     return Speed(engine, use, why)
+
+
+def _akin(snapshot: Snapshot, choice: Choice, declared: EngineProfile) -> Speed:
+    """A profile of which too little was seen: as slow as the pool's others lead to expect, but no faster than it is declared."""
+    slower = {
+        f"{c[0].name}/{c[1].partition}": times for c in preferred_profile(snapshot.spec) if (times := _wrong_by(snapshot, c)) is not None
+    }
+    factor = exp(SHARED * sum(map(log, slower.values())) / len(slower)) if slower else 1.0
+    if factor < KIN:
+        return Speed(declared, "Declared")
+    times = (factor * declared.base_s, factor * declared.per_token_s, factor * declared.per_kv_token_s)
+    said = " and ".join(f"{name} is {by:.2f} times as slow" for name, by in slower.items())
+    why = f"profile {choice[0].name}/{choice[1].partition} times {factor:.2f}, for nothing was seen of it yet and {said} as declared"
+    return Speed(EngineProfile(*times, declared.max_concurrency, declared.task), "Akin", why)
+
+
+def _wrong_by(snapshot: Snapshot, choice: Choice) -> float | None:
+    """How many times as long as declared a step takes by what was learned, with in it what was seen; None where that is not known well."""
+    tuned, dimensions = snapshot.memory.profiles.get(key(snapshot.spec, choice)), _dimensions(snapshot.spec)
+    if choice[1].tuning is Tuning.DISABLED or tuned is None or tuned.moments.count < ENOUGH:
+        return None
+    declared = Fit(_scales(engine_profile(snapshot.spec, choice[1]), dimensions), ())
+    seen, found = sums_of(tuned.moments, dimensions).mean, _fit_of(tuned, dimensions)
+    return found.step_s(seen) / declared.step_s(seen) if found.relative_variance(seen) <= SURE**2 else None
 
 
 def key(spec: InferencePoolSpec, choice: Choice) -> str:
