@@ -120,7 +120,7 @@ def test_ctrl_c_ends_the_demo_and_every_process(tmp_path: Path) -> None:
         line_with(process, "commands with --local will not find this: ")
         line_with(process, "the demo begins")
         process.send_signal(signal.SIGINT)
-        assert process.wait(15) == demo.STOPPED
+        assert process.wait(60) == demo.STOPPED
     finally:
         process.kill()
     assert list(running_below(state)) == []

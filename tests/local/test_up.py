@@ -137,7 +137,7 @@ def test_a_folder_becomes_a_gateway_that_answers_and_ctrl_c_ends_all(
         (folder / "resources.yaml").write_text(RESOURCES.replace("minReplicas: 2", "minReplicas: 3"))
         line_with(process, "InferencePool chat: ScaledUp: 2 → 3 replicas")
         process.send_signal(signal.SIGINT)
-        assert process.wait(15) == 0
+        assert process.wait(60) == 0
     assert list(running_below(state)) == []
     assert [json.loads(line) for line in (state / "decisions.jsonl").read_text().splitlines()]
     assert json.loads((state / "kubeconfig").read_text())["kind"] == "Config"
@@ -182,7 +182,7 @@ def test_whoever_stops_reading_stops_nothing(tmp_path: Path) -> None:
         assert process.stdout and process.stderr
         process.stdout.close()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0
+        assert process.wait(60) == 0
         assert process.stderr.read() == ""
     finally:
         process.kill()
