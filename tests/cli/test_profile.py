@@ -70,6 +70,7 @@ def test_the_profile_of_an_engine_is_found_and_can_be_pasted(tmp_path: Path, cap
     out = tmp_path / "profile.yaml"
     with beside() as port:
         args = ("--seconds", "4", "--max-concurrency", "16", "--input-tokens", "120", "--output-tokens", "30", "--json")
+        args = (*args, "--objective", "timeToFirstToken=p95:2s", "--objective", "endToEnd=p90:8s")
         assert profile(port, *args, "--accelerator", "h100", "--out", str(out)) == 0
     found = json.loads(capsys.readouterr().out)
     times = [found["iteration"][name]["seconds"] for name in ("base", "perToken", "perKvToken")]
@@ -78,6 +79,9 @@ def test_the_profile_of_an_engine_is_found_and_can_be_pasted(tmp_path: Path, cap
         assert times[0] + times[1] * tokens + times[2] * context == pytest.approx(expected, rel=0.25)
     levels = [level["concurrency"] for level in found["levels"]]
     assert levels == [1, 2, 4, 8, 16][: len(levels)] and found["maxConcurrency"] in levels
+    full, held = found["holds"]
+    assert full["objectives"] == [] and full["requestsPerSecond"] >= held["requestsPerSecond"] > 0
+    assert held["objectives"] == ["p95 of timeToFirstToken within 2s", "p90 of endToEnd within 8s"]
     (entry,) = yaml.safe_load(out.read_text())
     declared = DeclaredProfile.model_validate(entry)
     assert declared.accelerator == "h100" and declared.iteration.base == pytest.approx(times[0], rel=0.01)
@@ -85,12 +89,29 @@ def test_the_profile_of_an_engine_is_found_and_can_be_pasted(tmp_path: Path, cap
 
 def test_batches_of_an_embeddings_engine(capsys: pytest.CaptureFixture[str]) -> None:
     with beside(Profile(0.04, 0.0004, 0.0, 8)) as port:
-        assert profile(port, "--task", "Embeddings", "--seconds", "2", "--max-concurrency", "8", "--input-tokens", "60") == 0
+        assert (
+            profile(
+                port,
+                "--task",
+                "Embeddings",
+                "--seconds",
+                "2",
+                "--max-concurrency",
+                "8",
+                "--input-tokens",
+                "60",
+                "--objective",
+                "endToEnd=p99:1ms",
+            )
+            == 0
+        )
     told = capsys.readouterr().out
     (entry,) = yaml.safe_load(told[told.index("- accelerator:") :])
     base_s, per_token_s = (parse_duration(entry["iteration"][name]) for name in ("base", "perToken"))
     for tokens in (75, 600):
         assert base_s + per_token_s * tokens == pytest.approx(0.04 + 0.0004 * tokens, rel=0.3)
+    assert "inputs/s of 60 tokens: its throughput, less a tenth" in told
+    assert "one replica never holds endToEnd 1ms: idle it needs " in told
     assert "perKvToken" not in entry["iteration"] and "AT ONCE" in told and "█" in told
 
 
@@ -150,6 +171,9 @@ def test_an_engine_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None
         (["http://127.0.0.1:1", "--model", "m", "--api-key-from-env", "NOT_SET_ANYWHERE"], "holds no key"),
         (["http://127.0.0.1:1", "--accelerator", "H 100"], "is not a name"),
         (["http://127.0.0.1:1", "--seconds", "0"], "--seconds"),
+        (["http://127.0.0.1:1", "--objective", "latency=p95:1s"], "is not METRIC=pQ:TARGET"),
+        (["http://127.0.0.1:1", "--objective", "endToEnd=p0:1s"], "is not METRIC=pQ:TARGET"),
+        (["http://127.0.0.1:1", "--objective", "endToEnd=p95:0s"], "longer than nothing"),
     ],
 )
 def test_wrong_usage(args: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from forebay.cli.values import number, url, whole
+from forebay.cli.values import number, objective, url, whole
 from forebay.runtime.columns import columns
 from forebay.runtime.errors import ForebayError, UsageError
 
 if TYPE_CHECKING:
     from forebay.dataplane.http.client import Client
+    from forebay.profiling.capacity import Capacity
     from forebay.profiling.curve import Measured
     from forebay.profiling.load import Endpoint, Level
 
@@ -43,6 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--accelerator", type=_name, default="gpu", metavar="NAME", help="the accelerator that the entry is for (default: gpu)"
     )
     parser.add_argument("--gpus", type=whole(0, 64), default=1, metavar="N", help="GPUs of this engine (default: 1)")
+    parser.add_argument(
+        "--objective",
+        type=objective,
+        action="append",
+        default=[],
+        metavar="METRIC=pQ:TARGET",
+        help="say how many requests/s one such replica holds within this, such as timeToFirstToken=p95:1s (may be repeated)",
+    )
     parser.add_argument("--overload", action="store_true", help="load it although it serves others, or is not near")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the entry for `profiles` there, as YAML")
     parser.add_argument("--json", action="store_true", help="print a JSON document instead of tables")
@@ -144,9 +153,11 @@ def _progress(levels: int) -> Iterator[Callable[[int, int, float], None]]:
 
 
 def _report(args: argparse.Namespace, endpoint: Endpoint, levels: list[Level], sums: list[float]) -> None:
+    from forebay.profiling.capacity import capacity
     from forebay.profiling.curve import entry, measured
 
     found = measured(levels, sums, endpoint.task)
+    held = capacity(found, endpoint.task, endpoint.input_tokens, endpoint.output_tokens, args.objective)
     text = entry(found, args.accelerator, args.gpus)
     if args.out:
         try:
@@ -154,10 +165,14 @@ def _report(args: argparse.Namespace, endpoint: Endpoint, levels: list[Level], s
         except OSError as error:
             raise ForebayError(f"--out {args.out}: {error.strerror}") from error
     if args.json:
-        print(json.dumps(document(endpoint, levels, found)))
+        print(json.dumps({**document(endpoint, levels, found), "holds": [_holds(one) for one in held]}))
         return
-    print("\n".join(lines(endpoint, levels, found)))
+    print("\n".join([*lines(endpoint, levels, found), "", *(one.said for one in held)]))
     print(f"\n{f'written to {args.out}' if args.out else 'for the pool, under spec.profiles:'}\n\n{text}", end="")
+
+
+def _holds(one: Capacity) -> dict[str, Any]:
+    return {"objectives": list(one.objectives), "requestsPerSecond": float(f"{one.requests_per_s:.4g}"), "bestSeconds": one.best_s}
 
 
 def _row(level: Level, endpoint: Endpoint) -> dict[str, float | int | None]:

@@ -107,6 +107,16 @@ def shared_limits(path: Path | None) -> tuple[SharedLimit, ...]:
         raise UsageError(f"--shared-limits {error}") from error
 
 
+def objective(text: str) -> tuple[str, float, float]:
+    """A promise as METRIC=pQ:TARGET, such as timeToFirstToken=p95:1s: the metric, the quantile, the target in seconds."""
+    metric, _, rest = text.partition("=")
+    quantile, _, target = rest.partition(":")
+    metrics = ("timeToFirstToken", "interTokenLatency", "endToEnd")
+    if metric not in metrics or not re.fullmatch(r"p[0-9]{1,2}(\.[0-9]{1,3})?", quantile) or float(quantile[1:]) <= 0.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not METRIC=pQ:TARGET, such as timeToFirstToken=p95:1s, of {', '.join(metrics)}")
+    return metric, round(float(quantile[1:]) / 100.0, 6), some_time(target)
+
+
 def url(text: str) -> str:
     """An address such as http://prometheus:9090."""
     try:

@@ -100,9 +100,8 @@ def speed(snapshot: Snapshot, choice: Choice) -> Speed:
 
 def _akin(snapshot: Snapshot, choice: Choice, declared: EngineProfile) -> Speed:
     """A profile of which too little was seen: as slow as the pool's others lead to expect, but no faster than it is declared."""
-    slower = {
-        f"{c[0].name}/{c[1].partition}": times for c in preferred_profile(snapshot.spec) if (times := _wrong_by(snapshot, c)) is not None
-    }
+    every = preferred_profile(snapshot.spec)
+    slower = {f"{c[0].name}/{c[1].partition}": by for c in every if (by := _wrong_by(snapshot, c)) is not None}
     factor = exp(SHARED * sum(map(log, slower.values())) / len(slower)) if slower else 1.0
     if factor < KIN:
         return Speed(declared, "Declared")

@@ -1,0 +1,54 @@
+"""What one replica of a measured profile holds, by the function that sizes pools."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+from forebay.api.inference_pool import Task
+from forebay.api.meta import format_duration
+from forebay.planning.queueing import EngineProfile, Load, Metric, Promise
+from forebay.planning.sizing import Demanded, Infeasible, capacity_rps, replicas_for
+from forebay.profiling.curve import Measured
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """The largest rate at which one replica holds these objectives, requests/s (with embeddings inputs/s); `best_s` where it never does."""
+
+    objectives: tuple[str, ...]
+    requests_per_s: float
+    best_s: float | None
+    said: str
+
+
+def capacity(
+    found: Measured, task: Task, input_tokens: float, output_tokens: float, objectives: Sequence[tuple[str, float, float]]
+) -> list[Capacity]:
+    """Without an objective, and with all that were asked for together. Objectives are metric, quantile and target in seconds."""
+    base_s, per_token_s, per_kv_token_s = (*found.times.times_s, 0.0)[:3]
+    engine = EngineProfile(base_s, per_token_s, per_kv_token_s, found.knee, task)
+    load = Load(0.0, input_tokens, output_tokens if task is Task.CHAT else 0.0)
+    promises = tuple(Promise(cast(Metric, metric), quantile, target_s) for metric, quantile, target_s in objectives)
+    return [_held(load, engine, wanted) for wanted in (((), promises) if promises else ((),))]
+
+
+def _held(load: Load, engine: EngineProfile, promises: tuple[Promise, ...]) -> Capacity:
+    unit = "inputs" if engine.task is Task.EMBEDDINGS else "requests"
+    shape = (
+        f"{load.input_tokens:.0f} tokens"
+        if engine.task is Task.EMBEDDINGS
+        else f"{load.input_tokens:.0f} and {load.output_tokens:.0f} tokens"
+    )
+    names = tuple(f"p{100.0 * p.quantile:g} of {p.metric} within {format_duration(p.target_s)}" for p in promises)
+    try:
+        replicas_for((Demanded(replace(load, requests_per_s=1e-9), promises),), engine, max_replicas=1)
+    except Infeasible as miss:
+        best = format_duration(miss.best_target_s)
+        said = f"one replica never holds {miss.metric} {format_duration(miss.target_s)}: idle it needs {best} for {shape}"
+        return Capacity(names, 0.0, miss.best_target_s, said)
+    rate = capacity_rps(load, engine, promises)
+    return Capacity(
+        names, rate, None, f"one replica holds {rate:.3g} {unit}/s of {shape}: {' and '.join(names) or 'its throughput, less a tenth'}"
+    )
