@@ -40,14 +40,26 @@ def limited(operator: Operator, gpus: int, name: str = "team") -> None:
     operator.world.ledger.limits = (SharedLimit(name=name, gpus=gpus),)
 
 
+async def both_busy(lab: Lab, operator: Operator) -> None:
+    """Two pools that want ten GPUs each have had five together for a while."""
+    limited(operator, 5)
+    lab.demand(BUSY, "a")
+    lab.demand(BUSY, "b")
+    await rounds(lab, operator, 6)
+
+
+def dear_class_is_as_busy(lab: Lab) -> None:
+    """What pool a is asked for, pool b is asked for too, in a class whose misses cost more."""
+    one = lab.metrics.answers["default", "a"]
+    assert one is not None
+    lab.metrics.answers["default", "b"] = one.model_copy(update={"classes": {"dear": one.classes["interactive"]}})
+
+
 def test_two_pools_fighting_for_the_last_gpu_do_not_take_turns() -> None:
     async def test(lab: Lab) -> None:
         await lab.apply(*two_pools())
         async with lab.operator() as operator:
-            limited(operator, 5)
-            lab.demand(BUSY, "a")
-            lab.demand(BUSY, "b")
-            await rounds(lab, operator, 6)
+            await both_busy(lab, operator)
             first = await lab.replicas()
             assert sorted(first.values()) == [2, 3]
             for number in range(80):
@@ -56,7 +68,7 @@ def test_two_pools_fighting_for_the_last_gpu_do_not_take_turns() -> None:
                 lab.demand(BUSY * (0.95 if number % 2 else 1.05), "b")
                 await rounds(lab, operator)
                 assert await lab.replicas() == first
-            loser = min(first, key=lambda name: first[name]).removeprefix("").split("-")[0]
+            loser = min(first, key=lambda name: first[name]).split("-")[0]
             told = await lab.condition("BudgetRespected", loser)
             assert told["reason"] == "SharedLimit" and "shared limit team (gpus 5): 2 of" in told["message"]
             assert "of answers in time per $" in told["message"]
@@ -73,9 +85,7 @@ def test_a_gpu_goes_to_who_gains_more_after_a_window_and_never_before_it_is_free
             lab.demand(0.0, "b")
             await rounds(lab, operator, 4)
             assert await lab.replicas() == {"a-h100-on-demand": 4, "b-h100-on-demand": 1}
-            one = lab.metrics.answers["default", "a"]
-            assert one is not None
-            lab.metrics.answers["default", "b"] = one.model_copy(update={"classes": {"dear": one.classes["interactive"]}})
+            dear_class_is_as_busy(lab)
             seen = []
             for _ in range(30):
                 await rounds(lab, operator)
@@ -110,10 +120,7 @@ def test_nothing_shrinks_or_grows_past_the_limit_after_a_restart() -> None:
     async def test(lab: Lab) -> None:
         await lab.apply(*two_pools())
         async with lab.operator() as operator:
-            limited(operator, 5)
-            lab.demand(BUSY, "a")
-            lab.demand(BUSY, "b")
-            await rounds(lab, operator, 6)
+            await both_busy(lab, operator)
             before = await lab.replicas()
         async with lab.operator() as operator:
             limited(operator, 5)
@@ -128,10 +135,7 @@ def test_a_share_is_in_the_record_and_replays() -> None:
     async def test(lab: Lab) -> None:
         await lab.apply(*two_pools())
         async with lab.operator() as operator:
-            limited(operator, 5)
-            lab.demand(BUSY, "a")
-            lab.demand(BUSY, "b")
-            await rounds(lab, operator, 6)
+            await both_busy(lab, operator)
             records = [r for r in operator.decisions.records if r["snapshot"].get("shares")]
             assert records and all(r["plan"]["ask"]["steps"] for r in records)
             assert all(replay(record) == [] for record in records)
@@ -144,10 +148,7 @@ def test_a_pool_that_goes_leaves_its_share() -> None:
     async def test(lab: Lab) -> None:
         await lab.apply(*two_pools())
         async with lab.operator() as operator:
-            limited(operator, 5)
-            lab.demand(BUSY, "a")
-            lab.demand(BUSY, "b")
-            await rounds(lab, operator, 6)
+            await both_busy(lab, operator)
             await lab.cluster.delete(kinds.INFERENCE_POOLS, "default", "b")
             await operator.quiet()
             await operator.again(pool_key("default", "a"))
