@@ -62,15 +62,21 @@ def test_two_pools_fighting_for_the_last_gpu_do_not_take_turns() -> None:
             await both_busy(lab, operator)
             first = await lab.replicas()
             assert sorted(first.values()) == [2, 3]
+            divisions = [first]
             for number in range(80):
                 # Now the one, now the other asks for a little more.
                 lab.demand(BUSY * (1.05 if number % 2 else 0.95), "a")
                 lab.demand(BUSY * (0.95 if number % 2 else 1.05), "b")
                 await rounds(lab, operator)
-                assert await lab.replicas() == first
-            loser = min(first, key=lambda name: first[name]).split("-")[0]
+                now = await lab.replicas()
+                assert sum(now.values()) <= 5
+                if sum(now.values()) == 5 and now != divisions[-1]:
+                    divisions.append(now)
+            # Arrivals that go up and down by turns are clumps, for which one large pool is worth more than two: that may move one, once.
+            assert len(divisions) <= 2, divisions
+            loser = min(divisions[-1], key=lambda name: divisions[-1][name]).split("-")[0]
             told = await lab.condition("BudgetRespected", loser)
-            assert told["reason"] == "SharedLimit" and "shared limit team (gpus 5): 2 of" in told["message"]
+            assert told["reason"] == "SharedLimit" and "shared limit team (gpus 5): " in told["message"]
             assert "of answers in time per $" in told["message"]
 
     in_lab(test)
