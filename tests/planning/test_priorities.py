@@ -118,7 +118,7 @@ def test_what_some_gain_others_lose(parts: list[float], utilised: float, data: s
     work = work_of(Load(0.0, 300.0, 100.0, 0.0, 1.0), ENGINE)
     state = occupancy(work, ENGINE, utilised * 3.0, 1)
     assert state is not None and state.waits > 0.0
-    lines = in_lines(state, priorities, parts, utilised)
+    lines = in_lines(state, list(zip(priorities, parts, strict=True)), utilised)
     assert sum(part * line.mean_wait_s for part, line in zip(parts, lines, strict=True)) == pytest.approx(state.mean_wait_s)
     ordered = [line.mean_wait_s for _, line in sorted(zip(priorities, lines, strict=True), key=lambda x: -x[0])]
     assert ordered == sorted(ordered)
@@ -128,4 +128,4 @@ def test_alike_priorities_change_nothing() -> None:
     work = work_of(Load(0.0, 300.0, 100.0), ENGINE)
     state = occupancy(work, ENGINE, 2.0, 1)
     assert state is not None
-    assert in_lines(state, [5, 5], [0.3, 0.7], 0.7) == [state, state]
+    assert in_lines(state, [(5, 0.3), (5, 0.7)], 0.7) == [state, state]

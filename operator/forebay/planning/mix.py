@@ -14,7 +14,7 @@ from math import inf
 from forebay.planning.latency import miss
 from forebay.planning.priorities import in_lines
 from forebay.planning.queueing import EngineProfile, Occupancy, occupancy, service_rate
-from forebay.planning.sizing import MOST_UTILISED, THROUGHPUT, TURNED_AWAY, WAIT, Demanded, Expected, kind_of, work_parts
+from forebay.planning.sizing import MOST_UTILISED, THROUGHPUT, TURNED_AWAY, WAIT, Demanded, Expected, kind_of, ranked
 from forebay.planning.work import Promise, Work
 
 _CLOSE = 1.02
@@ -121,8 +121,7 @@ class Fleet:
 
     def _in_lines(self, of: Kind, own_rps: float, state: Occupancy) -> list[Occupancy]:
         """The state as each class meets it: those of lower priority wait longer for a place."""
-        utilised = own_rps / service_rate(of.engine, of.work)
-        return in_lines(state, [c.priority for c in self.classes], work_parts(self.classes, of.works), utilised)
+        return in_lines(state, ranked(self.classes, of.works), own_rps / service_rate(of.engine, of.work))
 
     def failure(self, counts: Counts, rate: float) -> str:
         """What these replicas do not hold at this rate: the first thing that is found, or nothing."""

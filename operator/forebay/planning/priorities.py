@@ -12,23 +12,21 @@ from dataclasses import replace
 
 from forebay.planning.queueing import Occupancy
 
+Ranked = tuple[int, float]
+"""A class's priority, and how much work it brings, in any unit."""
 
-def in_lines(state: Occupancy, priorities: Sequence[int], parts: Sequence[float], utilised: float) -> list[Occupancy]:
-    """The state as each class meets it.
 
-    `parts` are the classes' parts of the work, which add up to 1, and `utilised` is the share of a full replica's throughput that all of
-    them ask for, below 1.
-    """
-    if len(set(priorities)) < 2 or state.waits <= 0.0:
-        return [state] * len(priorities)
+def in_lines(state: Occupancy, classes: Sequence[Ranked], utilised: float) -> list[Occupancy]:
+    """The state as each class meets it; `utilised` is the share of a full replica's throughput that all ask for, below 1."""
+    if state.waits <= 0.0 or len({priority for priority, _ in classes}) < 2:
+        return [state] * len(classes)
     # Behind a router that counts, who waits is the only one there to wait, and priorities change nothing.
     queued = state.share / (state.share + (1.0 - state.share) * (1.0 - utilised))
-    return [
-        replace(state, mean_wait_s=state.mean_wait_s * (1.0 + queued * (_times(p, priorities, parts, utilised) - 1.0))) for p in priorities
-    ]
+    times = (_times(priority, classes, utilised) for priority, _ in classes)
+    return [replace(state, mean_wait_s=state.mean_wait_s * (1.0 + queued * (by - 1.0))) for by in times]
 
 
-def _times(own: int, priorities: Sequence[int], parts: Sequence[float], utilised: float) -> float:
-    higher = utilised * sum(part for p, part in zip(priorities, parts, strict=True) if p > own)
-    with_own = utilised * sum(part for p, part in zip(priorities, parts, strict=True) if p >= own)
+def _times(own: int, classes: Sequence[Ranked], utilised: float) -> float:
+    each = utilised / max(sum(work for _, work in classes), 1e-12)
+    higher, with_own = (each * sum(work for priority, work in classes if priority > least) for least in (own, own - 1))
     return (1.0 - utilised) / ((1.0 - higher) * max(1.0 - with_own, 1e-9))

@@ -12,7 +12,7 @@ from functools import cache
 from math import ceil, floor, inf, log10
 
 from forebay.planning.latency import miss
-from forebay.planning.priorities import in_lines
+from forebay.planning.priorities import Ranked, in_lines
 from forebay.planning.queueing import EngineProfile, Load, Metric, Occupancy, Promise, Work, mixed, occupancy, service_rate, work_of
 
 MOST_UTILISED = 0.9
@@ -122,8 +122,7 @@ class _Pool:
 
     def in_lines(self, state: Occupancy, replicas: int, rate: float) -> list[Occupancy]:
         """The state as each class meets it: those of lower priority wait longer for a place."""
-        parts, utilised = work_parts(self.classes, self.works), rate / replicas / service_rate(self.engine, self.work)
-        return in_lines(state, [c.priority for c in self.classes], parts, utilised)
+        return in_lines(state, ranked(self.classes, self.works), rate / replicas / service_rate(self.engine, self.work))
 
     def failure(self, replicas: int, rate: float) -> str:
         """What so many replicas do not hold at this rate: the first thing that is found, or nothing."""
@@ -152,11 +151,9 @@ class _Pool:
         )
 
 
-def work_parts(classes: Sequence[Demanded], works: Sequence[Work]) -> list[float]:
-    """Each class's part of the work, by the steps that its requests take a place for."""
-    steps = [c.load.requests_per_s * (w.decodes + 1.0) for c, w in zip(classes, works, strict=True)]
-    total = sum(steps)
-    return [s / total for s in steps] if total > 0.0 else [1.0 / len(steps)] * len(steps)
+def ranked(classes: Sequence[Demanded], works: Sequence[Work]) -> list[Ranked]:
+    """Each class's priority, and its work by the steps that its requests take a place for."""
+    return [(c.priority, c.load.requests_per_s * (w.decodes + 1.0)) for c, w in zip(classes, works, strict=True)]
 
 
 def _pool(classes: tuple[Demanded, ...], engine: EngineProfile, efficiency: float) -> _Pool:
