@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from forebay.local.folder import read_folder
 from forebay.planning.variants import engine_profile
 from forebay.simulation.fleet import Fleet
 from forebay.simulation.operator import SimulatedOperator
+from forebay.simulation.queues import Rule
 from forebay.simulation.request import Request
 from forebay.simulation.run import Outcome, Run, Setup
 from forebay.simulation.study import Asked, study
@@ -50,12 +52,18 @@ def test_the_first_request_waits_for_about_a_start() -> None:
     assert outcome.first_token_s[2] == pytest.approx(START_S + 1.0, abs=1.0)
 
 
-def first_requests(times: tuple[float, ...]) -> Outcome:
+def test_who_is_held_is_turned_away_when_no_replica_comes() -> None:
+    """As by the gateway: after the time that the class may wait and a start takes, not at the end of the workload."""
+    outcome = first_requests((10.0, 10.5, 2000.0), comes_in_s=inf, max_wait_s=30.0)
+    assert outcome.refused_of == {"interactive": 3} and not outcome.lost and not len(outcome.arrived)
+
+
+def first_requests(times: tuple[float, ...], comes_in_s: float = START_S, max_wait_s: float = inf) -> Outcome:
     given = asked(0)
     operator = SimulatedOperator(given.objects, "default", "chat")
     try:
         profiles = {name: engine_profile(operator.spec, v.profile) for name, v in operator.variants().items() if v.profile}
-        fleet = Fleet(profiles, lambda _: START_S, operator.counts())
+        fleet = Fleet(profiles, lambda _: comes_in_s, operator.counts(), rules={"interactive": Rule(max_wait_s=max_wait_s)})
         operator.attach(fleet)
         setup = Setup(next(iter(profiles.values())), START_S, 0, 6, 0, by_class=True, wake_s=1.0)
         return Run(setup, operator, fleet).through(Request(at, 40, 80, "interactive") for at in times)

@@ -253,6 +253,8 @@ class Run:
 
     def _take_sample(self) -> None:
         sample, fleet = self._sample, self.fleet
+        if self._setup.wake_s < inf and fleet.held:
+            self._turn_away()
         sample.at = self.now
         busy = fleet.busy
         sample.waiting = len(fleet.held) + sum(r.waiting for r in busy)
@@ -273,6 +275,17 @@ class Run:
         self._count_billed()
         self._sample = Sample(0.0, self._setup.sample_s)
         self._push(self.now + self._setup.sample_s, _SAMPLE, None)
+
+    def _turn_away(self) -> None:
+        """As the gateway does: nobody is held for longer than the class may wait and a start takes."""
+        kept: list[Request] = []
+        for request in self.fleet.held:
+            longest_s = self.fleet.rules.get(request.batch_class, ANY).max_wait_s + self._setup.start_s
+            if self.now - request.arrived > longest_s:
+                _count(self.outcome.refused_of, request)
+            else:
+                kept.append(request)
+        self.fleet.held = kept
 
     def _count_by_class(self, sample: Sample, busy: Iterable[Replica]) -> None:
         for request in (*self.fleet.held, *(r for replica in busy for r in replica.those_waiting)):
