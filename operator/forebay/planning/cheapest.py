@@ -78,12 +78,12 @@ class Search:
         best = min(good, key=self._rank, default=None)
         if best is None or self.prices.of(best) == inf:
             return None
-        listed = self._list(bounds, self.prices.of(best))
+        listed = self.listed(bounds, self.prices.of(best))
         failed: list[Counts] = []
         for counts in sorted((c for c in listed if self._rank(c) < self._rank(best)), key=self._rank):
             if any(all(a <= b for a, b in zip(counts, other, strict=True)) for other in failed):
                 continue
-            if not self.fleet.failure(counts, self.fleet.rate):
+            if not self.fleet.lack(counts):
                 return counts
             failed.append(counts)
         return best
@@ -105,15 +105,15 @@ class Search:
         counts, rate = list(bounds.least), self.fleet.rate
         for place in order:
             while counts[place] < bounds.most[place] and sum(counts) < bounds.total:
-                if sum(counts) >= max(1, bounds.fewest) and not self.fleet.failure(tuple(counts), rate):
+                if sum(counts) >= max(1, bounds.fewest) and not self.fleet.lack(tuple(counts)):
                     return tuple(counts)
                 missing = rate / HOPE - sum(n * held for n, held in zip(counts, self.holds_rps, strict=True))
                 more = max(1, int(missing / max(self.holds_rps[place], 1e-12)) if missing > 0 else 1)
                 more = max(more, bounds.fewest - sum(counts))
                 counts[place] += min(more, bounds.most[place] - counts[place], bounds.total - sum(counts))
-        return tuple(counts) if sum(counts) >= max(1, bounds.fewest) and not self.fleet.failure(tuple(counts), rate) else None
+        return tuple(counts) if sum(counts) >= max(1, bounds.fewest) and not self.fleet.lack(tuple(counts)) else None
 
-    def _list(self, bounds: Bounds, dearest: float) -> list[Counts]:
+    def listed(self, bounds: Bounds, dearest: float) -> list[Counts]:
         """Mixes that may hold and may be no dearer, at most MOST_LISTED."""
         found: list[Counts] = []
         for counts in self._mixes(bounds, dearest, ()):

@@ -8,7 +8,7 @@ request meets is the mean over the kinds, weighted by how many requests each get
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 from forebay.planning.latency import miss
@@ -70,6 +70,7 @@ class Fleet:
     classes: tuple[Demanded, ...]
     kinds: tuple[Kind, ...]
     efficiency: float = 1.0
+    _lacks: dict[Counts, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def rate(self) -> float:
@@ -84,6 +85,8 @@ class Fleet:
         if rate > self.most_rps(counts):
             return None
         used = [k for n, k in zip(counts, self.kinds, strict=True) if n]
+        if len(used) == 1:
+            return [rate / n if n else 0.0 for n in counts]
         gap_s = min(k.alone_s for k in used)
 
         def at(level: float) -> list[float]:
@@ -113,6 +116,12 @@ class Fleet:
                     return None
                 found.append((n * own_rps / rate if rate > 0.0 else n / replicas, of, state))
         return found
+
+    def lack(self, counts: Counts) -> str:
+        """What they do not hold at the fleet's own rate, or nothing; of counts that were asked about before it is known."""
+        if counts not in self._lacks:
+            self._lacks[counts] = self.failure(counts, self.rate)
+        return self._lacks[counts]
 
     def failure(self, counts: Counts, rate: float) -> str:
         """What these replicas do not hold at this rate: the first thing that is found, or nothing."""

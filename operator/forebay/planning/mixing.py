@@ -79,7 +79,7 @@ class Mixing:
 
     def _nearest(self, search: Search, bounds: Bounds, there: Counts) -> Counts | None:
         """The cheapest part of what there is that holds, or else the cheapest addition to it."""
-        holds = sum(there) <= bounds.total and not self.fleet.failure(there, self.fleet.rate)
+        holds = sum(there) <= bounds.total and not self.fleet.lack(there)
         return search.cheapest(replace(bounds, most=there) if holds and sum(there) >= bounds.fewest else replace(bounds, least=there))
 
     def _waits_s(self, search: Search, best: Counts, stay: Counts) -> tuple[float, str]:
@@ -109,7 +109,7 @@ class Mixing:
             return "floor"
         last = max(i for i, n in enumerate(counts) if n)
         fewer = tuple(n - (i == last) for i, n in enumerate(counts))
-        return self.fleet.failure(fewer, self.fleet.rate) or "what is there already"
+        return self.fleet.lack(fewer) or "what is there already"
 
     def _compared(self, search: Search, chosen: Counts) -> list[str]:
         """What each kind alone would take, by what one of it holds among its like."""
@@ -134,7 +134,7 @@ class Mixing:
         """Nothing holds: as many as there may be of the kind of which one holds most."""
         total, place = self.snapshot.spec.scaling.max_replicas, max(range(len(holds)), key=lambda i: (holds[i], -i))
         counts = tuple(total if i == place else 0 for i in range(len(holds)))
-        binding = self.fleet.failure(counts, self.fleet.rate) or "nodes.limits"
+        binding = self.fleet.lack(counts) or "nodes.limits"
         return Mixed(
             counts, (f"{total} replicas of {choice_name(self.choices[place])}: no mix of maxReplicas {total} holds",), binding, capped=True
         )
