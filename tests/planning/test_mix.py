@@ -56,6 +56,9 @@ class Dollars:
     def of(self, counts: tuple[int, ...]) -> float:
         return sum(n * price for n, price in zip(counts, self.each, strict=True))
 
+    def least(self, total: int) -> float:
+        return total * min(self.each)
+
 
 # the model
 

@@ -45,7 +45,7 @@ class PriceList:
         return tuple(min(self._share(v) for v in lot if v.usd_per_node_hour is not None) for lot in self.variants)
 
     def least(self, total: int) -> float:
-        """What so many replicas or more cost at least, of whatever kinds: a node of each capacity type that they stand on, or their shares."""
+        """What so many replicas or more cost at least, of whatever kinds: a node of each capacity type in use, or their shares."""
         if not self.in_dollars or total <= 0:
             return 0.0
         spot = self._most_spot(total)

@@ -194,8 +194,11 @@ def _rounded_up(seconds: float) -> float:
     return float(f"{ceil(seconds / unit) * unit:.3g}")
 
 
-def _fewest(failure: Callable[[int], str], least: int, most: int, start: int) -> int:
-    """The smallest count from `least` on that holds everything, or `most` where that is too few; found sooner where `start` is near."""
+def fewest(failure: Callable[[int], str], least: int, most: int, start: int) -> int:
+    """The smallest count from `least` on that holds everything, or `most` where that is too few; found sooner where `start` is near.
+
+    `failure` says what so many do not hold, or nothing.
+    """
     if least >= most:
         return most
     at, step = min(max(start, least), most), 1
@@ -252,7 +255,7 @@ def replicas_for(
     pool = _pool(classes, engine, efficiency)
     rate = pool.rate
     failure = cache(lambda replicas: pool.failure(replicas, rate))
-    replicas = _fewest(failure, max(1, ceil(rate / pool.most_rps)), max_replicas, start)
+    replicas = fewest(failure, max(1, ceil(rate / pool.most_rps)), max_replicas, start)
     return Sizing(
         replicas=replicas,
         binding=failure(replicas) or (failure(replicas - 1) if replicas > 1 else FLOOR),
