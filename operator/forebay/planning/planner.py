@@ -48,6 +48,7 @@ class Chosen:
     router: Spread | None
     targets: dict[str, tuple[Variant, int]]
     mix: dict[str, int]
+    templates: dict[str, str]
     supplied: tuple[str, ...] = ()
 
     @property
@@ -129,10 +130,11 @@ def _choose(snapshot: Snapshot) -> Chosen:
     lots = settled(snapshot, sized, held.replicas)
     variants = tuple(variant for lot in lots for variant in lot.variants)
     beside, late = _beside(snapshot, lots)
-    placed = place(snapshot, beside, _rolling(snapshot, variants))
+    templates = {v.name: workload.template_hash(snapshot.spec, v) for v in variants}
+    placed = place(snapshot, beside, _rolling(snapshot, templates))
     targets = {workload.deployment_name(snapshot.pool.name, v): (v, placed.of(v)) for v in variants}
     mix, router = {lot.name: lot.replicas for lot in lots if lot.name}, routed(snapshot, known, sized.profile)
-    return Chosen(sized, held, placed, known, shares, router, targets, mix, (*late, *supply_why(snapshot)))
+    return Chosen(sized, held, placed, known, shares, router, targets, mix, templates, (*late, *supply_why(snapshot)))
 
 
 def _unheld(snapshot: Snapshot) -> Snapshot:
@@ -153,11 +155,10 @@ def _beside(snapshot: Snapshot, lots: tuple[Lot, ...]) -> tuple[tuple[Lot, ...],
     return tuple(found), why
 
 
-def _rolling(snapshot: Snapshot, variants: tuple[Variant, ...]) -> frozenset[str]:
+def _rolling(snapshot: Snapshot, templates: dict[str, str]) -> frozenset[str]:
     """Variants whose replicas have, or are about to get, a new template."""
-    existing = {d.variant: d for d in snapshot.deployments}
-    both = [(existing[v.name], v) for v in variants if v.name in existing]
-    return frozenset(v.name for d, v in both if d.rolling or d.template_hash != workload.template_hash(snapshot.spec, v))
+    existing = {d.variant: d for d in snapshot.deployments if d.variant in templates}
+    return frozenset(name for name, d in existing.items() if d.rolling or d.template_hash != templates[name])
 
 
 def _actions(snapshot: Snapshot, chosen: Chosen, document: dict[str, object] | None) -> tuple[Action, ...]:
@@ -182,7 +183,7 @@ def _workload(snapshot: Snapshot, chosen: Chosen, existing: DeploymentView | Non
     variant, replicas = chosen.targets[name]
     if existing is None and replicas == 0:
         return []
-    if existing is None or existing.template_hash != workload.template_hash(snapshot.spec, variant):
+    if existing is None or existing.template_hash != chosen.templates[variant.name]:
         own_nodes, surges = makes_nodes(snapshot, chosen.variants), existing is None or variant.name in chosen.placed.surge
         obj = workload.deployment(snapshot.pool, snapshot.spec, variant, replicas, snapshot.settings, own_nodes=own_nodes, surges=surges)
         return [apply(obj, "the pool's template is new")]

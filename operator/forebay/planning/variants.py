@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from forebay.api.canonical import bounded_name, short_hash
 from forebay.api.inference_pool import FULL, Accelerator, InferencePoolSpec, Profile
@@ -20,6 +21,9 @@ LABEL_PART_OF = "app.kubernetes.io/part-of"
 PART_OF = "forebay"
 
 
+MOST_PROFILES = 8192
+"""Profiles whose keys are remembered, in all pools: writing one as JSON takes fifty times as long as finding it again."""
+
 Choice = tuple[Accelerator, Profile]
 """A kind of replica, on whatever capacity type."""
 
@@ -30,7 +34,12 @@ def choice_name(choice: Choice) -> str:
 
 def profile_key(choice: Choice) -> str:
     """A profile by what it says: one that is corrected begins anew."""
-    return short_hash([choice[0].name, choice[1].model_dump(mode="json")])
+    return _profile_key(choice[0].name, choice[1])
+
+
+@lru_cache(MOST_PROFILES)
+def _profile_key(accelerator: str, profile: Profile) -> str:
+    return short_hash([accelerator, profile.model_dump(mode="json")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +57,7 @@ class Variant:
     @property
     def name(self) -> str:
         """Key within the pool; also a label value."""
-        partition = "" if self.partition == FULL else self.partition.replace("+", ".")
-        return bounded_name(self.accelerator.name if self.accelerator else "", partition, self.capacity_type, limit=40)
+        return _variant_name(self.accelerator.name if self.accelerator else "", self.partition, self.capacity_type)
 
     @property
     def gpus(self) -> int:
@@ -66,6 +74,11 @@ class Variant:
             return None
         prices = self.accelerator.usd_per_hour
         return prices.spot if self.capacity_type == SPOT else prices.on_demand
+
+
+@lru_cache(1024)
+def _variant_name(accelerator: str, partition: str, capacity_type: CapacityType) -> str:
+    return bounded_name(accelerator, "" if partition == FULL else partition.replace("+", "."), capacity_type, limit=40)
 
 
 def preferred_profile(spec: InferencePoolSpec) -> list[Choice]:
