@@ -6,12 +6,12 @@ whatever requests are made of. A forecast may raise the load to provision for ab
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from forebay.api.inference_pool import ForecastMode
 from forebay.planning.coverage import Coverage
-from forebay.planning.forecast import Forecast, ForecastState, drifted, fresh, observe, predict
+from forebay.planning.forecast import Forecast, ForecastState, Glimpse, drifted, fresh, observe, predict, read
 from forebay.planning.snapshot import ClassForecast, Demand, Shape
 
 MOST_CLASSES = 3
@@ -63,13 +63,15 @@ def outlook(
     """The class `ahead_s` from now; None where nothing is forecast."""
     if known is None or mode == ForecastMode.DISABLED:
         return None
-    inputs = _predicted(known.input_tokens, now, ahead_s, coverage.share)
-    outputs = _predicted(known.output_tokens, now, ahead_s, coverage.share) if shape.output_tokens > 0 else None
+    of_inputs, of_outputs = read(known.input_tokens), read(known.output_tokens)
+    inputs = _predicted(known.input_tokens, of_inputs, now, ahead_s, coverage.share)
+    outputs = _predicted(known.output_tokens, of_outputs, now, ahead_s, coverage.share) if shape.output_tokens > 0 else None
     if inputs is None or shape.input_tokens <= 0:
         return None
     both = [(inputs, shape.input_tokens), *([(outputs, shape.output_tokens)] if outputs else [])]
     kept = [f.observed_coverage for f, _ in both if f.observed_coverage is not None]
-    reason, off = _doubt(known, mode, coverage.share, inputs, ahead_s, with_output=outputs is not None)
+    series = [("input", known.input_tokens, of_inputs), *([("output", known.output_tokens, of_outputs)] if outputs else [])]
+    reason, off = _doubt(series, mode, coverage.share, inputs, ahead_s)
     return Outlook(
         horizon_s=ahead_s,
         coverage=coverage,
@@ -84,21 +86,20 @@ def outlook(
     )
 
 
-def _predicted(state: ForecastState, now: float, ahead_s: float, coverage: float) -> Forecast | None:
+def _predicted(state: ForecastState, horizons: list[Glimpse], now: float, ahead_s: float, coverage: float) -> Forecast | None:
     """From the start of the open step, as forecasts count; a series that fell silent is as old as it is."""
-    return predict(state, max(0.0, now - state.step * state.step_s) + ahead_s, coverage)
+    return predict(state, max(0.0, now - state.step * state.step_s) + ahead_s, coverage, horizons)
 
 
 def _doubt(
-    known: ClassForecast, mode: ForecastMode, share: float, inputs: Forecast, ahead_s: float, *, with_output: bool
+    series: Sequence[tuple[str, ForecastState, list[Glimpse]]], mode: ForecastMode, share: float, inputs: Forecast, ahead_s: float
 ) -> tuple[str, bool]:
     """Why the forecast does not size the pool, or nothing; and whether that is because its bounds did not hold."""
     if mode == ForecastMode.REACTIVE:
         return "scaling.forecast.mode is Reactive", False
     if inputs.judged < MIN_JUDGED:
         return f"{inputs.judged} of its forecasts came due, {MIN_JUDGED} are needed", False
-    series = [("input", known.input_tokens), *([("output", known.output_tokens)] if with_output else [])]
-    off = [name for name, state in series if drifted(state, ahead_s, share)]
+    off = [name for name, state, horizons in series if drifted(state, ahead_s, share, horizons)]
     if off:
         return f"its bounds for {' and '.join(off)} tokens did not hold as declared over the last day", True
     return "", False

@@ -91,7 +91,8 @@ class _Room:
         return result
 
     def fits(self, of: Splits, old: int) -> bool:
-        return self.bill(of, old).within(self.snapshot.spec.capacity.nodes.limits)
+        limits = self.snapshot.spec.capacity.nodes.limits
+        return limits.unset or self.bill(of, old).within(limits)
 
     def has_gpus(self, of: Splits, old: int) -> bool:
         """The same where only GPUs can be counted; what cannot be counted at all is let be."""
@@ -127,7 +128,8 @@ def place(snapshot: Snapshot, lots: tuple[Lot, ...], rolling: frozenset[str] = f
     room = _Room(snapshot, lots, there, _leftovers(snapshot, lots, there))
     old = _to_keep(room, replicas)
     nothing: Splits = tuple(Split() for _ in lots)
-    if room.bill(tuple(Split(1, int(len(lot.variants) > 1)) for lot in lots)).unknown(snapshot.spec.capacity.nodes.limits):
+    limits, each = snapshot.spec.capacity.nodes.limits, tuple(Split(1, int(len(lot.variants) > 1)) for lot in lots)
+    if not limits.unset and room.bill(each).unknown(limits):
         while old and not room.has_gpus(nothing, old):
             old -= 1
         count, result, verdict = _frozen(room, replicas, old)

@@ -98,7 +98,7 @@ class PriceList:
                     if n := on if variant.capacity_type == SPOT else replicas - on:
                         taken.append(self._bill(place, number, n))
         limits = self.snapshot.spec.capacity.nodes.limits
-        if self.limited and (limits.gpus is not None or limits.usd_per_hour is not None):
+        if self.limited and not limits.unset:
             whole = sum(taken, NOTHING)
             if not whole.unknown(limits) and not whole.within(limits):
                 return inf

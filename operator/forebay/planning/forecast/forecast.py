@@ -104,17 +104,19 @@ def _last(work: Working, step: int) -> int:
     return step - 1 if newest is None else newest.target - work.horizons[0].steps
 
 
-def predict(state: ForecastState, horizon_s: float, coverage: float) -> Forecast | None:
+def predict(state: ForecastState, horizon_s: float, coverage: float, horizons: list[Glimpse] | None = None) -> Forecast | None:
     """The load `horizon_s` seconds from now, the start of the open step, and the bound it stays under with this coverage.
 
     None before a step was whole. Between learned horizons and levels it is interpolated; beyond the longest (15 steps, or 3 of ten
     minutes or more) and outside of coverages from 0.5 to 0.99 the nearest counts.
 
+    `horizons` are those of `read`, where they were read already.
+
     Raises: ValueError for a horizon below 0 or a coverage outside of 0 to 1.
     """
     if not (horizon_s >= 0 and 0 < coverage < 1):
         raise ValueError(f"no forecast at {horizon_s} s with coverage {coverage}")
-    horizons = _learned(state)
+    horizons = read(state) if horizons is None else horizons
     if not horizons or horizons[0].target is None:
         return None
     unseen = state.step - 1 - (horizons[0].target - horizons[0].steps)
@@ -133,12 +135,12 @@ def predict(state: ForecastState, horizon_s: float, coverage: float) -> Forecast
     )
 
 
-def drifted(state: ForecastState, horizon_s: float, coverage: float) -> bool:
+def drifted(state: ForecastState, horizon_s: float, coverage: float, horizons: list[Glimpse] | None = None) -> bool:
     """Whether bounds of the last day held by more than 5 points more or less often than declared.
 
     Not before a day of forecasts came due, nor by less than two standard errors of so many: forecasts that overlap count once.
     """
-    horizons = _learned(state)
+    horizons = read(state) if horizons is None else horizons
     if not horizons:
         return False
     near, far, share = _around(horizons, horizon_s / state.step_s)
@@ -150,8 +152,8 @@ def drifted(state: ForecastState, horizon_s: float, coverage: float) -> bool:
     return abs(_between(horizon.covered, coverage) - coverage) > max(DRIFT, error)
 
 
-def _learned(state: ForecastState) -> list[Glimpse]:
-    """By horizon; nothing where nothing was learned yet, or the state cannot be read."""
+def read(state: ForecastState) -> list[Glimpse]:
+    """What forecasts are made from, by horizon; nothing where nothing was learned yet, or the state cannot be read."""
     try:
         return glimpse(state) if state.version == VERSION and state.model else []
     except ValueError:
