@@ -100,7 +100,6 @@ def _new(state: ForecastState) -> Working:
 
 def _horizon(steps: int, numbers: list[float], scores: list[float], at: int) -> tuple[Horizon, int]:
     place = HINTS + HINTS * HINTS
-    rows = [numbers[start : start + HINTS] for start in range(HINTS, place, HINTS)]
     levels = len(LEVELS)
     if at + _SCORES > len(scores):
         raise ValueError("fewer scores than levels")
@@ -114,7 +113,7 @@ def _horizon(steps: int, numbers: list[float], scores: list[float], at: int) -> 
         raise ValueError("fewer forecasts than are under way")
     ahead = scores[at : at + count * AHEAD]
     at += count * AHEAD
-    return Horizon(steps, Blend(numbers[:HINTS], rows), interval, ahead, numbers[place + 3 :]), at
+    return Horizon(steps, Blend(numbers[:HINTS], numbers[HINTS:place]), interval, ahead, numbers[place + 3 :]), at
 
 
 def pack(work: Working) -> dict[str, bytes]:
@@ -127,8 +126,7 @@ def pack(work: Working) -> dict[str, bytes]:
     for horizon in work.horizons:
         interval = horizon.interval
         numbers += horizon.blend.weights
-        for row in horizon.blend.covariance:
-            numbers += row
+        numbers += horizon.blend.covariance
         numbers += [interval.fast, interval.slow, interval.seen, *horizon.errors]
         scores += [*interval.misses, *interval.covered, *interval.counts, len(horizon.ahead) // AHEAD, *horizon.ahead]
     return {
