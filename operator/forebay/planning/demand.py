@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from forebay.api.inference_pool import Task
 from forebay.planning.burstiness import in_steps
 from forebay.planning.coverage import coverage
-from forebay.planning.outlook import Outlook, outlook
+from forebay.planning.outlook import Outlook, early_s, outlook
 from forebay.planning.queueing import Load
 from forebay.planning.series import ARRIVALS, QUEUE_DEPTH, TOKENS, TOKENS_SQUARED
 from forebay.planning.snapshot import ClassDemand, Demand, DemandPoint, Memory, Shape, Snapshot
@@ -148,7 +148,8 @@ def outlook_of(snapshot: Snapshot, name: str, shape: Shape) -> Outlook | None:
     """What is expected of a class when a replica that is asked for at the next decision could answer."""
     ahead_s = lead_of(snapshot) + snapshot.settings.interval_s
     mode = snapshot.spec.scaling.forecast.mode
-    return outlook(snapshot.memory.forecasts.get(name), shape, mode, coverage(snapshot, name, shape), snapshot.now, ahead_s)
+    now = snapshot.now + early_s(snapshot.pool)
+    return outlook(snapshot.memory.forecasts.get(name), shape, mode, coverage(snapshot, name, shape), now, ahead_s)
 
 
 def _load(rate: float, shape: Shape, dispersion: float = 1.0) -> Load:

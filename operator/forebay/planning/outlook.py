@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 from forebay.api.inference_pool import ForecastMode
 from forebay.planning.coverage import Coverage
 from forebay.planning.forecast import Forecast, ForecastState, Glimpse, drifted, fresh, observe, predict, read
-from forebay.planning.snapshot import ClassForecast, Demand, Shape
+from forebay.planning.snapshot import ClassForecast, Demand, PoolIdentity, Shape
+
+STEP_S = 60
+"""Forecasts are learned by the minute."""
 
 MOST_CLASSES = 3
 """Classes of a pool that are forecast, so that its memory stays below 100 kB. Further ones are followed as they are measured."""
@@ -40,18 +44,23 @@ class Outlook:
     drifted: bool = False
 
 
+def early_s(pool: PoolIdentity) -> float:
+    """Seconds by which a pool's minutes end before the clock's: to close one is dear, so not all pools do it in the same pass."""
+    return float(crc32(pool.uid.encode()) % STEP_S)
+
+
 def learn(
-    known: Mapping[str, ClassForecast], demand: Demand, shapes: Mapping[str, Shape], classes: tuple[str, ...]
+    known: Mapping[str, ClassForecast], demand: Demand, shapes: Mapping[str, Shape], classes: tuple[str, ...], early_s: float = 0.0
 ) -> dict[str, ClassForecast]:
-    """The forecasts with one more measurement, for the first classes that there is a shape of."""
+    """The forecasts with one more measurement, for the first classes that there is a shape of. Their clock is fast by `early_s`."""
     learned = {name: known[name] for name in classes[:MOST_CLASSES] if name in known}
     for name in [c for c in classes if c in shapes][:MOST_CLASSES]:
         measured, shape = demand.classes.get(name), shapes[name]
-        before = known.get(name) or ClassForecast(input_tokens=fresh(), output_tokens=fresh())
+        before = known.get(name) or ClassForecast(input_tokens=fresh(STEP_S), output_tokens=fresh(STEP_S))
         rate = measured.requests_per_s if measured else 0.0
         learned[name] = ClassForecast(
-            input_tokens=observe(before.input_tokens, demand.measured_at, rate * shape.input_tokens),
-            output_tokens=observe(before.output_tokens, demand.measured_at, rate * shape.output_tokens),
+            input_tokens=observe(before.input_tokens, demand.measured_at + early_s, rate * shape.input_tokens),
+            output_tokens=observe(before.output_tokens, demand.measured_at + early_s, rate * shape.output_tokens),
             read_s=before.read_s,
         )
     return learned
@@ -60,7 +69,7 @@ def learn(
 def outlook(
     known: ClassForecast | None, shape: Shape, mode: ForecastMode, coverage: Coverage, now: float, ahead_s: float
 ) -> Outlook | None:
-    """The class `ahead_s` from now; None where nothing is forecast."""
+    """The class `ahead_s` from now, by the clock of its forecasts; None where nothing is forecast."""
     if known is None or mode == ForecastMode.DISABLED:
         return None
     of_inputs, of_outputs = read(known.input_tokens), read(known.output_tokens)
