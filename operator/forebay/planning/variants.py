@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from forebay.api.canonical import bounded_name, short_hash
@@ -49,20 +49,19 @@ class Variant:
     capacity_type: CapacityType
     accelerator: Accelerator | None = None
     profile: Profile | None = None
+    partition: str = field(init=False, compare=False, repr=False)
+    name: str = field(init=False, compare=False, repr=False)
+    """Key within the pool; also a label value."""
+    gpus: int = field(init=False, compare=False, repr=False)
+    """GPUs, or partitions, of one replica."""
 
-    @property
-    def partition(self) -> str:
-        return self.profile.partition if self.profile else FULL
-
-    @property
-    def name(self) -> str:
-        """Key within the pool; also a label value."""
-        return _variant_name(self.accelerator.name if self.accelerator else "", self.partition, self.capacity_type)
-
-    @property
-    def gpus(self) -> int:
-        """GPUs, or partitions, of one replica."""
-        return self.profile.gpus if self.profile else 0
+    def __post_init__(self) -> None:
+        # Looked at hundreds of times in one decision, so these are no properties.
+        partition = self.profile.partition if self.profile else FULL
+        name = _variant_name(self.accelerator.name if self.accelerator else "", partition, self.capacity_type)
+        object.__setattr__(self, "partition", partition)
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "gpus", self.profile.gpus if self.profile else 0)
 
     def node_pool_name(self, pool: PoolIdentity) -> str:
         """The NodePool of its nodes."""

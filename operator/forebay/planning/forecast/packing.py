@@ -6,7 +6,7 @@ from array import array
 from dataclasses import dataclass
 
 from forebay.planning.forecast.blend import Blend
-from forebay.planning.forecast.codes import MISSING, packed, unpacked
+from forebay.planning.forecast.codes import MISSING, looked_into, packed, unpacked
 from forebay.planning.forecast.interval import BINS, LEVELS, Interval
 from forebay.planning.forecast.levels import AVERAGES, TRENDS, Levels
 from forebay.planning.forecast.seasons import DAY_S, WEEK_S, Seasons, slot_s
@@ -37,7 +37,7 @@ class Glimpse:
 
 def glimpse(state: ForecastState) -> list[Glimpse]:
     """What forecasts of this state are read from, by horizon. Raises ValueError where it is not one that `pack` wrote."""
-    numbers, scores = unpacked(state.model, "d"), unpacked(state.scores, "f")
+    numbers, scores = looked_into(state.model, "d"), looked_into(state.scores, "f")
     _check(state, len(numbers))
     found, at, levels = [], 0, len(LEVELS)
     for i, steps in enumerate(state.horizons):
