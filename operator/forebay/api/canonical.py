@@ -6,7 +6,6 @@ import hashlib
 import json
 from typing import Any
 
-
 _write = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 

@@ -58,6 +58,8 @@ def missing(snapshot: Snapshot) -> dict[str, float]:
 
 def backfilled(memory: Memory, history: Mapping[str, ClassHistory]) -> Memory:
     """The memory after these pasts were read: forecasts, and the shapes of requests that are not known otherwise."""
+    if not history:
+        return memory
     forecasts, shapes = dict(memory.forecasts), dict(memory.shapes)
     for name, past in history.items():
         read = read_past(past, shapes.get(name))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from forebay.planning.latency import miss
+from forebay.planning.latency import miss, miss_at_most
 from forebay.planning.queueing import EngineProfile, Occupancy, occupancy, service_rate
 from forebay.planning.sizing import MOST_UTILISED, THROUGHPUT, TURNED_AWAY, WAIT, Demanded, Expected, kind_of
 from forebay.planning.work import Promise, Work
@@ -133,8 +133,9 @@ class Fleet:
             return WAIT
         for number, demanded in enumerate(self.classes):
             for place, promise in enumerate(demanded.promises):
-                missed = sum(share * miss(s, k.works[number], promise.metric, k.aims_s[number][place]) for share, k, s in states)
-                if missed > 1.0 - promise.quantile:
+                asked = [(share, s, k.works[number], promise.metric, k.aims_s[number][place]) for share, k, s in states]
+                allowed = 1.0 - promise.quantile
+                if sum(a[0] * miss_at_most(*a[1:]) for a in asked) > allowed and sum(a[0] * miss(*a[1:]) for a in asked) > allowed:
                     return f"{demanded.name}/{promise.metric}" if demanded.name else promise.metric
         return ""
 

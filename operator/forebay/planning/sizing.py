@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil, floor, inf, log10
 
-from forebay.planning.latency import miss
+from forebay.planning.latency import miss, miss_at_most
 from forebay.planning.queueing import EngineProfile, Load, Metric, Occupancy, Promise, Work, mixed, occupancy, service_rate, work_of
 
 MOST_UTILISED = 0.9
@@ -126,7 +126,8 @@ class _Pool:
             return WAIT
         for demanded, own, aims_s in zip(self.classes, self.works, self.aims_s, strict=True):
             for promise, aim_s in zip(demanded.promises, aims_s, strict=True):
-                if miss(state, own, promise.metric, aim_s) > 1.0 - promise.quantile:
+                asked, allowed = (state, own, promise.metric, aim_s), 1.0 - promise.quantile
+                if miss_at_most(*asked) > allowed and miss(*asked) > allowed:
                     return f"{demanded.name}/{promise.metric}" if demanded.name else promise.metric
         return ""
 
