@@ -6,6 +6,7 @@ and not zero, and no single value moves the model further than a bounded error d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isfinite, log, sqrt
@@ -168,7 +169,7 @@ def _around(horizons: list[Glimpse], steps: float) -> tuple[Glimpse, Glimpse, fl
     return horizons[-1], horizons[-1], 0.0
 
 
-def _between(by_level: list[float], coverage: float) -> float:
+def _between(by_level: Sequence[float], coverage: float) -> float:
     """A figure by level at another level, linear in the logarithm of what is missed."""
     for i, (below, above) in enumerate(pairwise(LEVELS)):
         if coverage <= above:

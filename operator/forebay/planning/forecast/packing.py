@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from forebay.planning.forecast.blend import Blend
 from forebay.planning.forecast.codes import MISSING, looked_into, packed, unpacked
@@ -29,9 +31,9 @@ class Glimpse:
 
     steps: int
     seen: float
-    covered: list[float]
+    covered: Sequence[float]
     target: int | None
-    bounds: list[float]
+    bounds: Sequence[float]
     offset: float
 
 
@@ -47,8 +49,8 @@ def glimpse(state: ForecastState) -> list[Glimpse]:
         if count < 0 or end > len(scores):
             raise ValueError("fewer forecasts than are under way")
         target = target_of(scores[end - AHEAD], state.step) if count else None
-        bounds = scores[end - levels : end].tolist() if count else []
-        covered = scores[at + levels : at + 2 * levels].tolist()
+        bounds: Sequence[float] = scores[end - levels : end] if count else ()
+        covered = scores[at + levels : at + 2 * levels]
         found.append(Glimpse(steps, numbers[_NUMBERS + i * _BLEND + _SEEN], covered, target, bounds, numbers[0]))
         at = end
     return found
@@ -82,6 +84,7 @@ def unpack(state: ForecastState) -> Working:
     return Working(seasons, levels, horizons, offset, mean, peak, change, int(closed), surprise)
 
 
+@lru_cache(16)
 def _lengths(step_s: int) -> tuple[int, int, int]:
     """Of yesterday, the mean day and the mean week."""
     slot = slot_s(step_s)
