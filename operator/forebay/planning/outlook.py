@@ -13,7 +13,7 @@ from zlib import crc32
 from forebay.api.inference_pool import ForecastMode
 from forebay.planning.coverage import Coverage
 from forebay.planning.forecast import Forecast, ForecastState, Glimpse, drifted, fresh, observe, predict, read
-from forebay.planning.snapshot import ClassForecast, Demand, PoolIdentity, Shape
+from forebay.planning.snapshot import ClassForecast, Demand, PoolIdentity, Shape, Snapshot
 
 STEP_S = 60
 """Forecasts are learned by the minute."""
@@ -47,6 +47,12 @@ class Outlook:
 def early_s(pool: PoolIdentity) -> float:
     """Seconds by which a pool's minutes end before the clock's: to close one is dear, so not all pools do it in the same pass."""
     return float(crc32(pool.uid.encode()) % STEP_S)
+
+
+def foreseen(snapshot: Snapshot) -> tuple[str, ...]:
+    """Classes that are forecast, in the pool's order. One without objectives may wait: what is measured provides for it (demand.py)."""
+    known = snapshot.classes
+    return tuple(name for name in snapshot.spec.classes if name not in known or known[name].objectives is not None)
 
 
 def learn(

@@ -16,7 +16,7 @@ from forebay.planning.decision import Action, Plan, Ref, apply
 from forebay.planning.demand import ClassLoad, loads, remembered
 from forebay.planning.hold import Held, hold, unbroken
 from forebay.planning.interruption import doomed
-from forebay.planning.outlook import early_s, learn
+from forebay.planning.outlook import early_s, foreseen, learn
 from forebay.planning.placement import Placed, place
 from forebay.planning.profiles import learned
 from forebay.planning.room import blocked, makes_nodes
@@ -90,7 +90,7 @@ def _observed(snapshot: Snapshot) -> Memory:
         update |= {"history": history, "shapes": shapes}
         learns = snapshot.spec.scaling.forecast.mode != ForecastMode.DISABLED
         update["saturation"] = saturation(snapshot)
-        names, early = tuple(snapshot.spec.classes), early_s(snapshot.pool)
+        names, early = foreseen(snapshot), early_s(snapshot.pool)
         update["forecasts"] = learn(memory.forecasts, snapshot.demand, shapes, names, early) if learns else {}
     seen = snapshot.model_copy(update={"memory": memory.model_copy(update=update)})
     return seen.memory.model_copy(update={"unavailable": marked(seen)})
