@@ -11,9 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, inf
 
-from forebay.planning.cheapest import HOPE, Bounds, Search
+from forebay.planning.cheapest import HOPE, Bounds, Prices, Search
 from forebay.planning.mix import Counts, Fleet
-from forebay.planning.prices import PriceList
 from forebay.planning.sizing import fewest
 
 MOST_TRIED = 6
@@ -30,7 +29,7 @@ class Kept:
     tried: tuple[Counts, ...]
 
 
-def kept(fleet: Fleet, prices: PriceList, bounds: Bounds, there: Counts, start: int, share: float) -> Kept | None:
+def kept(fleet: Fleet, prices: Prices, bounds: Bounds, there: Counts, start: int, share: float) -> Kept | None:
     """The part of what there is that holds, if nothing holds that costs less than this share of it; None where that is not known.
 
     `start` is how many replicas to look at first.
@@ -77,7 +76,7 @@ def _less(counts: Counts, place: int) -> Counts:
     return tuple(n - (i == place) for i, n in enumerate(counts))
 
 
-def _doubted(fleet: Fleet, prices: PriceList, bounds: Bounds, dearest: float, failed: list[Counts]) -> list[Counts] | None:
+def _doubted(fleet: Fleet, prices: Prices, bounds: Bounds, dearest: float, failed: list[Counts]) -> list[Counts] | None:
     """Mixes that cost less and may hold, for all that is known; None where there are too many to look at."""
     each_rps = tuple(k.most_rps for k in fleet.kinds)
     if prices.least(max(bounds.fewest, ceil(fleet.rate / max(each_rps)))) >= dearest:
