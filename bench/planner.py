@@ -1,7 +1,8 @@
 """Passes over a fleet: every pool is decided anew, with four variants in use, several classes and two weeks of learned forecasts.
 
-Demand is new in each pass, an interval after the last one, so in one pass of four a minute ends and every forecast closes a step. Beside it
-in the same process and over the same snapshots: writing each as JSON, and the Horizontal Pod Autoscaler's formula in Python.
+Demand is new in each pass, an interval after the last one, and in each a minute ends for a quarter of the pools, whose forecasts close a
+step. Beside it in the same process and over the same snapshots: writing each as JSON, and the Horizontal Pod Autoscaler's formula.
+And what one pool's new demand costs through the operator's whole loop, and how many pools are planned for it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from forebay.runtime.errors import ForebayError
 NAME = "planner"
 HELP = "time and memory of a pass over every pool, and what a change replans"
 
+MOST_IN_LOOP = 100
+"""Pools that there are beside the one that changes. With more of them it takes long to begin, and a change costs the same."""
+
 _SHOWN = {"forebay": "forebay", "json": "json of the same snapshots", "hpa": "hpa's formula alone"}
-_KINDS = {"open": "no step closes", "closes": "every forecast closes a step"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,17 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     pools = max(args.pools)
-    return _passes(pools, args.passes, args.learned_days)
+    changes = _child("bench.support.changed_pools", str(min(pools, MOST_IN_LOOP)), str(args.passes))
+    return [*_passes(pools, args.passes, args.learned_days), {"name": "one pool's demand changes, through the loop", **changes}]
 
 
 def _passes(pools: int, passes: int, days: float) -> list[dict[str, Any]]:
     found = _child("bench.support.planned_passes", str(pools), str(passes), str(days))
     timed: dict[str, list[dict[str, float]]] = found.pop("timed")
     held = {key: digits(value) for key, value in (found.pop("held") | found).items()}
-    rows = [{**_row("forebay", pools, timed["forebay open"] + timed["forebay closes"]), **held}]
-    rows += [_row(f"forebay, {said}", pools, timed[f"forebay {kind}"]) for kind, said in _KINDS.items()]
+    rows = [{**_row("forebay", pools, timed["forebay settled"]), **held}]
+    rows.append(_row("forebay, every pool waits to move to another mix", pools, timed["forebay moving"]))
     rows.append(_row("forebay, nothing remembered", pools, timed["nothing remembered"]))
-    return rows + [_row(_SHOWN[name], pools, timed[f"{name} open"] + timed[f"{name} closes"]) for name in ("json", "hpa")]
+    return rows + [_row(_SHOWN[name], pools, timed[f"{name} settled"]) for name in ("json", "hpa")]
 
 
 def _row(name: str, pools: int, figures: list[dict[str, float]]) -> dict[str, Any]:

@@ -171,6 +171,9 @@ class _Linear:
     def of(self, counts: tuple[int, ...]) -> float:
         return sum(n * price for n, price in zip(counts, self.each, strict=True))
 
+    def least(self, total: int) -> float:
+        return total * min(self.each)
+
 
 def steady_row(rate: float, slow_usd: float) -> dict[str, Any]:
     """The planner's mix for a steady load, and the cheapest of all mixes by its model; in dollars an hour."""

@@ -21,14 +21,15 @@ from bench.support.planned_fleet import INPUT_TOKENS, OUTPUT_TOKENS, Place, a_pl
 from bench.support.process import on
 from forebay.planning.decision import Plan
 from forebay.planning.demand import TREND_WINDOW_S
+from forebay.planning.hold import AUTO_FLOOR_S
 from forebay.planning.planner import plan
 from forebay.planning.snapshot import ClassForecast, Memory, Snapshot
 
 START = 1_800_000_000.0
 WARM_UP = int(TREND_WINDOW_S / SETTINGS.interval_s) + 1
 """Passes that are not counted: until the trend's window is full."""
-STEP_S = 60.0
-
+MOVED = int(AUTO_FLOOR_S / SETTINGS.interval_s) + 6
+"""Pass from which on pools have the mix that they want. Until then each waits with another one, and looks for the best in every pass."""
 
 IN_FLIGHT = 8.0
 """Requests in flight of a replica that the formula aims at."""
@@ -56,9 +57,9 @@ def measured(pools: int, passes: int, days: float) -> dict[str, Any]:
     held = {"rss_mib_empty": status_mib("VmRSS")}
     places = _places(pools, days)
     timed: dict[str, list[dict[str, float]]] = {"nothing remembered": [_pass(_forgetful(places), START - SETTINGS.interval_s)["forebay"]]}
-    for number in range(WARM_UP + passes):
+    for number in range(MOVED + passes):
         now = START + number * SETTINGS.interval_s
-        kind = "closes" if now % STEP_S == 0 else "open"
+        kind = "moving" if number < MOVED else "settled"
         figures = _pass(places, now)
         if number >= WARM_UP:
             for name, row in figures.items():

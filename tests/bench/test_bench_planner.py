@@ -23,7 +23,8 @@ def test_rows_of_figures_come_with_their_floors(capsys: pytest.CaptureFixture[st
     assert whole["passes"] == 5 and whole["pools"] == 3 and whole["variants"] == 4
     assert 0 < whole["cpu_p50_s"] <= whole["cpu_p99_s"] <= whole["cpu_max_s"]
     assert whole["rss_mib"] > whole["rss_mib_empty"] > 10
-    assert rows["forebay, every forecast closes a step"]["passes"] + rows["forebay, no step closes"]["passes"] == 5
+    assert rows["forebay, every pool waits to move to another mix"]["passes"] > 0
+    assert rows["one pool's demand changes, through the loop"]["replanned"] == 1.0
     assert rows["hpa's formula alone"]["cpu_p50_s"] < rows["json of the same snapshots"]["cpu_p50_s"] < whole["cpu_p50_s"]
 
 

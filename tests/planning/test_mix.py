@@ -29,6 +29,7 @@ from tests.planning.builders import (
 from tests.planning.builders import settled as watched
 
 from forebay.planning.cheapest import Bounds, Search, held_rps
+from forebay.planning.keeping import kept
 from forebay.planning.mix import Fleet, kind
 from forebay.planning.planner import plan
 from forebay.planning.preview import preview
@@ -55,6 +56,9 @@ class Dollars:
 
     def of(self, counts: tuple[int, ...]) -> float:
         return sum(n * price for n, price in zip(counts, self.each, strict=True))
+
+    def least(self, total: int) -> float:
+        return total * min(self.each)
 
 
 # the model
@@ -89,6 +93,33 @@ def test_the_search_finds_what_an_exhaustive_one_finds(rate: float, slow_usd: fl
     best = next(c for c in every if not both.failure(c, rate))
     assert found is not None and not both.failure(found, rate)
     assert prices.of(found) == pytest.approx(prices.of(best))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rate=st.sampled_from([0.3, 1.5, 4.0, 9.0, 14.0]),
+    slow_usd=st.sampled_from([2.0, 4.5, 6.0, 9.0, 11.0]),
+    there=st.tuples(st.integers(0, 6), st.integers(0, 12)),
+)
+def test_what_is_kept_without_a_search_is_what_one_would_keep(rate: float, slow_usd: float, there: tuple[int, int]) -> None:
+    both, prices, bounds = fleet(rate, FAST, SLOW), Dollars(10.0, slow_usd), Bounds((0, 0), (30, 30), 1, 30)
+    found = kept(both, prices, bounds, there, sum(there), 0.95)
+    if found is None:
+        return
+    assert not both.failure(found.counts, rate) and all(both.failure(c, rate) for c in found.tried)
+    parts = [c for c in product(range(there[0] + 1), range(there[1] + 1)) if sum(c) and prices.of(c) < prices.of(found.counts)]
+    others = [c for c in product(range(12), range(22)) if sum(c) and prices.of(c) < 0.95 * prices.of(found.counts)]
+    assert all(both.failure(c, rate) for c in (*parts, *others))
+
+
+@pytest.mark.parametrize("rate", [1.5, 4.0, 9.0])
+def test_the_cheapest_is_kept_and_what_is_dear_is_searched_for(rate: float) -> None:
+    both, prices, bounds = fleet(rate, FAST, SLOW), Dollars(10.0, 5.0), Bounds((0, 0), (30, 30), 1, 30)
+    best = Search(both, held_rps(both, 30), prices).cheapest(bounds)
+    assert best is not None
+    stays = kept(both, prices, bounds, best, sum(best), 0.95)
+    assert stays is not None and stays.counts == best
+    assert kept(both, Dollars(10.0, 0.5), bounds, (30, 0), 30, 0.95) is None
 
 
 def test_a_mix_can_be_cheaper_than_either_alone() -> None:

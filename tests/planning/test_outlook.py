@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.planning.builders import NOW, a_snapshot, a_spec, demand, learned, running, verdict
+from tests.planning.builders import NOW, a_class, a_snapshot, a_spec, demand, learned, running, verdict
 
 from forebay.planning.demand import loads
 from forebay.planning.forecast import predict
 from forebay.planning.forecast_status import forecast_status, forecast_verdict
-from forebay.planning.outlook import MOST_CLASSES, learn
+from forebay.planning.outlook import MOST_CLASSES, early_s, learn
 from forebay.planning.planner import plan
-from forebay.planning.snapshot import Demand, Memory, Shape, Snapshot
+from forebay.planning.snapshot import Demand, Memory, PoolIdentity, Shape, Snapshot
 
 SHAPES = {"interactive": Shape(input_tokens=200, output_tokens=100)}
 RISING = [2.0 + 0.1 * minute for minute in range(61)]
@@ -58,6 +58,28 @@ def test_disabled_neither_learns_nor_shows() -> None:
     decision = plan(snapshot(RISING, 8.0, mode="Disabled"))
     assert decision.memory.forecasts == {} and decision.status.demand.forecast == []
     assert verdict(decision, "ForecastCalibrated").reason == "ForecastDisabled"
+
+
+def test_a_class_that_may_wait_is_not_forecast_for_nobody_would_read_it() -> None:
+    patient = plan(a_snapshot(classes={"interactive": a_class(objectives=None)}, demand=demand(5.0), memory=learned(RISING)))
+    assert patient.memory.forecasts == {} and patient.status.demand.forecast == []
+
+
+def test_minutes_of_many_pools_end_apart() -> None:
+    """A quarter of them in each look of a minute, and in its own look each."""
+    pools = [PoolIdentity(namespace="a", name="b", uid=f"uid-{number}") for number in range(400)]
+    looks = [int((NOW + early_s(pool)) % 60 // 15) for pool in pools]
+    assert all(70 < looks.count(look) < 130 for look in range(4))
+    assert [early_s(pool) for pool in pools] == [early_s(pool) for pool in pools]
+
+
+@pytest.mark.parametrize("early", [17.0, 59.0])
+def test_a_clock_that_is_fast_forecasts_the_same(early: float) -> None:
+    memory = Memory()
+    for minute, rate in enumerate(RISING):
+        look = demand(rate).model_copy(update={"measured_at": NOW + 60.0 * (minute - len(RISING)) - early})
+        memory = memory.model_copy(update={"forecasts": learn(memory.forecasts, look, SHAPES, ("interactive",), early)})
+    assert memory.forecasts == learned(RISING).forecasts
 
 
 def test_more_coverage_is_more_capacity() -> None:

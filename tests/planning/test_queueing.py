@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.api.inference_pool import Task
-from forebay.planning.latency import miss
+from forebay.planning.latency import miss, miss_at_most
 from forebay.planning.queueing import EngineProfile, Load, Metric, occupancy, service_rate, work_of
 from forebay.planning.sizing import tail_s
 from forebay.planning.tails import count_points, gamma_points, gamma_tail, none_at_all
@@ -155,3 +155,25 @@ def test_nothing_at_all_is_binomial_poisson_and_negative_binomial() -> None:
     assert none_at_all(2.0, 0.5) == pytest.approx(0.5**4)
     assert none_at_all(2.0, 1.0) == pytest.approx(exp(-2.0))
     assert none_at_all(2.0, 2.0) == pytest.approx(0.5**2)
+
+
+@given(
+    load=st.floats(0.02, 0.97),
+    tokens=st.sampled_from([10.0, 300.0, 4000.0]),
+    answer=st.sampled_from([1.0, 20.0, 400.0]),
+    spread=st.sampled_from([0.0, 1.0]),
+    replicas=st.sampled_from([1, 4, 40]),
+    clumps=st.sampled_from([1.0, 8.0]),
+    stretch=st.floats(0.5, 20.0),
+    metric=st.sampled_from(METRICS),
+)
+def test_misses_are_no_more_than_their_bound_and_it_is_told_apart_from_nothing(
+    load: float, tokens: float, answer: float, spread: float, replicas: int, clumps: float, stretch: float, metric: Metric
+) -> None:
+    work = work_of(Load(1.0, tokens, answer, spread, spread), CHAT)
+    state = occupancy(work, CHAT, load * service_rate(CHAT, work) * replicas, replicas, dispersion=clumps)
+    assert state is not None
+    alone_s = CHAT.base_s + work.prompt_s + (work.decodes * (CHAT.base_s + work.decode_s) if metric == "endToEnd" else 0.0)
+    found, bound = miss(state, work, metric, stretch * alone_s), miss_at_most(state, work, metric, stretch * alone_s)
+    assert found <= bound * 1.01 + 1e-9
+    assert bound <= 1.0 + 1e-9

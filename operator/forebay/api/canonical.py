@@ -6,10 +6,12 @@ import hashlib
 import json
 from typing import Any
 
+_write = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+
 
 def canonical(document: Any) -> bytes:
     """JSON with sorted keys and no spaces, as UTF-8."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _write(document).encode()
 
 
 def short_hash(document: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import lru_cache
 
 _WHOLE = {"h": 3600, "m": 60, "s": 1}
 _FRACTIONS = {"ms": 3, "us": 6, "ns": 9}
@@ -28,6 +29,7 @@ def _seconds(unit: str) -> Decimal:
     return Decimal(_WHOLE[unit]) if unit in _WHOLE else Decimal(1).scaleb(-_FRACTIONS[unit])
 
 
+@lru_cache(16384)
 def format_duration(seconds: float) -> str:
     """The shortest Go duration to six significant digits; where those do not say it exactly, all digits in seconds.
 

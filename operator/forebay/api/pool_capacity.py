@@ -117,6 +117,11 @@ class NodeLimits(K8sModel):
     gpus: Annotated[int | None, Field(ge=0, le=10**9, description="Most GPUs of the pool's nodes together.")] = None
     usd_per_hour: Annotated[float | None, Field(ge=0, le=1e9, description="Most dollars per hour for the pool's nodes together.")] = None
 
+    @property
+    def unset(self) -> bool:
+        """Whether there is no bound."""
+        return self.gpus is None and self.usd_per_hour is None
+
 
 class Nodes(K8sModel):
     """Where nodes come from."""

@@ -14,7 +14,7 @@ from forebay.api.inference_pool import ForecastMode
 from forebay.planning.decision import Note
 from forebay.planning.forecast import ForecastState, Span, fresh, relived
 from forebay.planning.forecast.codes import MISSING, unpacked, value_of
-from forebay.planning.outlook import MOST_CLASSES
+from forebay.planning.outlook import MOST_CLASSES, foreseen
 from forebay.planning.snapshot import ClassForecast, ClassHistory, MeasuredPast, Memory, Shape, Snapshot
 
 DAY_S = 86400.0
@@ -47,7 +47,7 @@ def missing(snapshot: Snapshot) -> dict[str, float]:
     if settings.mode == ForecastMode.DISABLED or demand is None or not snapshot.fresh or demand.strangers:
         return {}
     furthest, found = demand.measured_at - settings.history, {}
-    for name in snapshot.spec.classes[:MOST_CLASSES]:
+    for name in foreseen(snapshot)[:MOST_CLASSES]:
         known = snapshot.memory.forecasts.get(name)
         if known is None or (known.read_s is None and _age_s(known.input_tokens) < DAY_S):
             found[name] = furthest
@@ -58,6 +58,8 @@ def missing(snapshot: Snapshot) -> dict[str, float]:
 
 def backfilled(memory: Memory, history: Mapping[str, ClassHistory]) -> Memory:
     """The memory after these pasts were read: forecasts, and the shapes of requests that are not known otherwise."""
+    if not history:
+        return memory
     forecasts, shapes = dict(memory.forecasts), dict(memory.shapes)
     for name, past in history.items():
         read = read_past(past, shapes.get(name))

@@ -34,7 +34,7 @@ def coverage(snapshot: Snapshot, name: str, shape: Shape) -> Coverage:
         return Coverage(fixed)
     objectives = snapshot.classes[name].objectives
     miss_usd = None if objectives is None or objectives.miss_usd_per_1k is None else objectives.miss_usd_per_1k / 1000.0
-    replica = next_replica(snapshot)
+    replica = None if miss_usd is None else next_replica(snapshot)
     if miss_usd is None or replica is None or replica.profile is None or replica.usd_per_node_hour is None:
         return Coverage(UNPRICED)
     over = replica.usd_per_node_hour / max(1, replicas_per_node(snapshot.spec, replica))

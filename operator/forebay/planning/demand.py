@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from forebay.api.inference_pool import Task
 from forebay.planning.burstiness import in_steps
 from forebay.planning.coverage import coverage
-from forebay.planning.outlook import Outlook, outlook
+from forebay.planning.outlook import Outlook, early_s, outlook
 from forebay.planning.queueing import Load
 from forebay.planning.series import ARRIVALS, QUEUE_DEPTH, TOKENS, TOKENS_SQUARED
 from forebay.planning.snapshot import ClassDemand, Demand, DemandPoint, Memory, Shape, Snapshot
@@ -146,11 +146,12 @@ def _class_load(
     return ClassLoad(name, load, why, expected)
 
 
-def outlook_of(snapshot: Snapshot, name: str, shape: Shape) -> Outlook | None:
-    """What is expected of a class when a replica that is asked for at the next decision could answer."""
-    ahead_s = lead_of(snapshot) + snapshot.settings.interval_s
+def outlook_of(snapshot: Snapshot, name: str, shape: Shape, lead_s: float | None = None) -> Outlook | None:
+    """What is expected of a class when a replica that is asked for at the next decision could answer, after `lead_s` where it is known."""
+    ahead_s = (lead_of(snapshot) if lead_s is None else lead_s) + snapshot.settings.interval_s
     mode = snapshot.spec.scaling.forecast.mode
-    return outlook(snapshot.memory.forecasts.get(name), shape, mode, coverage(snapshot, name, shape), snapshot.now, ahead_s)
+    now = snapshot.now + early_s(snapshot.pool)
+    return outlook(snapshot.memory.forecasts.get(name), shape, mode, coverage(snapshot, name, shape), now, ahead_s)
 
 
 def _load(rate: float, shape: Shape, dispersion: float = 1.0) -> Load:
@@ -185,7 +186,7 @@ def loads(snapshot: Snapshot, history: dict[str, tuple[DemandPoint, ...]], shape
             result.append(_patient_load(name, measured, history.get(name, ()), shape, max_wait_s))
             continue
         drain_s = max(MIN_DRAIN_S, min(lead_s, max_wait_s))
-        expected = outlook_of(snapshot, name, shape)
+        expected = outlook_of(snapshot, name, shape, lead_s)
         spread = snapshot.memory.dispersion.get(name)
         clumping = in_steps(spread.value) if spread else 1.0
         result.append(_class_load(name, measured, history.get(name, ()), shape, lead_s, drain_s, expected, clumping))

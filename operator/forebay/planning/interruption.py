@@ -37,14 +37,20 @@ SIGNALS: tuple[Signal, ...] = (
 )
 
 
+_LABELS = frozenset(s.key for s in SIGNALS if s.on == "label")
+
+
 def interruption(node: NodeView) -> str | None:
     """Why the node's replicas must be replaced now, or None."""
     if node.deleting:
         return "the node is being deleted"
-    for signal in SIGNALS:
-        marks = {taint.key: taint.value for taint in node.taints} if signal.on == "taint" else node.labels
-        if signal.key in marks and signal.value in (None, marks[signal.key]):
-            return f"{signal.on} {signal.key} ({signal.source})"
+    # Most nodes have no mark at all, and every decision looks at each several times.
+    if node.taints or not _LABELS.isdisjoint(node.labels):
+        taints = {taint.key: taint.value for taint in node.taints}
+        for signal in SIGNALS:
+            marks = taints if signal.on == "taint" else node.labels
+            if signal.key in marks and signal.value in (None, marks[signal.key]):
+                return f"{signal.on} {signal.key} ({signal.source})"
     if not node.ready:
         return "the node is not ready"
     return None

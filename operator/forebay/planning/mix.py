@@ -8,10 +8,10 @@ request meets is the mean over the kinds, weighted by how many requests each get
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
-from forebay.planning.latency import miss
+from forebay.planning.latency import miss, miss_at_most
 from forebay.planning.priorities import in_lines
 from forebay.planning.queueing import EngineProfile, Occupancy, occupancy, service_rate
 from forebay.planning.sizing import MOST_UTILISED, THROUGHPUT, TURNED_AWAY, WAIT, Demanded, Expected, kind_of, ranked
@@ -75,6 +75,7 @@ class Fleet:
     classes: tuple[Demanded, ...]
     kinds: tuple[Kind, ...]
     efficiency: float = 1.0
+    _lacks: dict[Counts, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def rate(self) -> float:
@@ -89,6 +90,8 @@ class Fleet:
         if rate > self.most_rps(counts):
             return None
         used = [k for n, k in zip(counts, self.kinds, strict=True) if n]
+        if len(used) == 1:
+            return [rate / n if n else 0.0 for n in counts]
         gap_s = min(k.alone_s for k in used)
 
         def at(level: float) -> list[float]:
@@ -123,6 +126,12 @@ class Fleet:
         """The state as each class meets it: those of lower priority wait longer for a place."""
         return in_lines(state, ranked(self.classes, of.works), own_rps / service_rate(of.engine, of.work))
 
+    def lack(self, counts: Counts) -> str:
+        """What they do not hold at the fleet's own rate, or nothing; of counts that were asked about before it is known."""
+        if counts not in self._lacks:
+            self._lacks[counts] = self.failure(counts, self.rate)
+        return self._lacks[counts]
+
     def failure(self, counts: Counts, rate: float) -> str:
         """What these replicas do not hold at this rate: the first thing that is found, or nothing."""
         states = self.states(counts, rate) if any(counts) else None
@@ -132,8 +141,9 @@ class Fleet:
             return WAIT
         for number, demanded in enumerate(self.classes):
             for place, promise in enumerate(demanded.promises):
-                missed = sum(share * miss(s[number], k.works[number], promise.metric, k.aims_s[number][place]) for share, k, s in states)
-                if missed > 1.0 - promise.quantile:
+                asked = [(share, s[number], k.works[number], promise.metric, k.aims_s[number][place]) for share, k, s in states]
+                allowed = 1.0 - promise.quantile
+                if sum(a[0] * miss_at_most(*a[1:]) for a in asked) > allowed and sum(a[0] * miss(*a[1:]) for a in asked) > allowed:
                     return f"{demanded.name}/{promise.metric}" if demanded.name else promise.metric
         return ""
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import ceil, inf
+from math import inf
 
 from forebay.api.meta import format_duration
-from forebay.planning.cheapest import Bounds, Search, held_rps
+from forebay.planning.cheapest import Bounds, Prices, Search, alone, held_rps, only
 from forebay.planning.hold import window_s
+from forebay.planning.keeping import kept
 from forebay.planning.mix import Counts, Fleet
 from forebay.planning.prices import PriceList
 from forebay.planning.snapshot import Snapshot
@@ -51,6 +52,8 @@ class Mixing:
 
     def decide(self) -> Mixed:
         scaling = self.snapshot.spec.scaling
+        if any(self.there) and self.snapshot.memory.better_since is None and (stays := self._kept()) is not None:
+            return stays
         holds = held_rps(self.fleet, scaling.max_replicas)
         zero = tuple(0 for _ in self.choices)
         tries = [(limited, most) for most in (self.most, (scaling.max_replicas,) * len(zero)) for limited in (True, False)]
@@ -60,7 +63,23 @@ class Mixing:
             best = search.cheapest(bounds)
             if best is not None:
                 return self._chosen(search, bounds, best)
-        return self._fastest(holds)
+        return self._fastest()
+
+    def _kept(self) -> Mixed | None:
+        """What there is, or a part of it, where it is clear without a search that this is what a search would choose."""
+        scaling, recent = self.snapshot.spec.scaling, self.snapshot.memory.recommendations
+        prices = PriceList(self.snapshot, self.choices)
+        bounds = Bounds(tuple(0 for _ in self.choices), self.most, scaling.min_replicas, scaling.max_replicas)
+        found = kept(self.fleet, prices, bounds, self.there, recent[-1].replicas if recent else sum(self.there), 1.0 - MARGIN)
+        if found is None:
+            return None
+        binding = self._binding(found.counts, bounds)
+        tried = ", nor ".join(f"{self.said(c, prices)} by {self.fleet.lack(c)}" for c in found.tried)
+        why = (
+            f"{self.said(found.counts, prices)}: {sum(found.counts)} replicas by {binding}",
+            f"nothing that costs {MARGIN:.0%} less holds{': not ' + tried if tried else ''}",
+        )
+        return Mixed(found.counts, why, binding)
 
     def _chosen(self, search: Search, bounds: Bounds, best: Counts) -> Mixed:
         there = tuple(min(a, b) for a, b in zip(self.there, bounds.most, strict=True))
@@ -73,13 +92,14 @@ class Mixing:
         waits_s, pays = self._waits_s(search, best, stay)
         unsettled = any(r.replicas > sum(stay) for r in self.snapshot.memory.recommendations)
         if self.snapshot.now - since < waits_s or unsettled:
-            note = f"{self.said(best, search)} would do as well, and must for {format_duration(round(waits_s))}{pays} before the pool moves"
+            other, waits = self.said(best, search.prices), format_duration(round(waits_s))
+            note = f"{other} would do as well, and must for {waits}{pays} before the pool moves"
             return replace(self._mixed(search, bounds, stay, note), better_since=since)
         return self._mixed(search, bounds, best)
 
     def _nearest(self, search: Search, bounds: Bounds, there: Counts) -> Counts | None:
         """The cheapest part of what there is that holds, or else the cheapest addition to it."""
-        holds = sum(there) <= bounds.total and not self.fleet.failure(there, self.fleet.rate)
+        holds = sum(there) <= bounds.total and not self.fleet.lack(there)
         return search.cheapest(replace(bounds, most=there) if holds and sum(there) >= bounds.fewest else replace(bounds, least=there))
 
     def _waits_s(self, search: Search, best: Counts, stay: Counts) -> tuple[float, str]:
@@ -100,7 +120,7 @@ class Mixing:
         binding = self._binding(counts, bounds)
         pairs = list(zip(counts, self.there, strict=True))
         moves = any(self.there) and not (all(a >= b for a, b in pairs) or all(a <= b for a, b in pairs))
-        why = [f"{self.said(counts, search)}: {sum(counts)} replicas by {binding}", *self._compared(search, counts), *notes]
+        why = [f"{self.said(counts, search.prices)}: {sum(counts)} replicas by {binding}", *self._compared(search, counts), *notes]
         return Mixed(counts, tuple(why), binding, moves=moves)
 
     def _binding(self, counts: Counts, bounds: Bounds) -> str:
@@ -109,32 +129,31 @@ class Mixing:
             return "floor"
         last = max(i for i, n in enumerate(counts) if n)
         fewer = tuple(n - (i == last) for i, n in enumerate(counts))
-        return self.fleet.failure(fewer, self.fleet.rate) or "what is there already"
+        return self.fleet.lack(fewer) or "what is there already"
 
     def _compared(self, search: Search, chosen: Counts) -> list[str]:
-        """What each kind alone would take, by what one of it holds among its like."""
-        found, rate, scaling = [], self.fleet.rate, self.snapshot.spec.scaling
-        for place, each_rps in enumerate(search.holds_rps):
-            alone = max(1, scaling.min_replicas, ceil(rate / each_rps - 1e-9)) if each_rps > 0.0 else scaling.max_replicas + 1
-            counts = tuple(alone if i == place else 0 for i in range(len(chosen)))
-            if alone > scaling.max_replicas:
-                found.append(f"{choice_name(self.choices[place])} alone would not do")
+        """What each kind alone would take."""
+        found, scaling = [], self.snapshot.spec.scaling
+        for place, choice in enumerate(self.choices):
+            replicas = max(alone(self.fleet, place, scaling.max_replicas), scaling.min_replicas)
+            if replicas > scaling.max_replicas:
+                found.append(f"{choice_name(choice)} alone would not do")
             elif not chosen[place] or sum(chosen) > chosen[place]:
-                found.append(f"about {self.said(counts, search)} alone")
-        holds = (f"{rps:.3g} requests/s on one {choice_name(c)}" for c, rps in zip(self.choices, search.holds_rps, strict=True))
-        return [f"compared with {'; '.join(found)} (held: {', '.join(holds)})"] if found else []
+                found.append(f"{self.said(only(self.fleet, place, replicas), search.prices)} alone")
+        return [f"compared with {'; '.join(found)}"] if found else []
 
-    def said(self, counts: Sequence[int], search: Search) -> str:
+    def said(self, counts: Sequence[int], prices: Prices) -> str:
         """A mix in words, with its price where there is one."""
         mix = " + ".join(f"{n} × {choice_name(c)}" for n, c in zip(counts, self.choices, strict=True) if n)
-        prices = search.prices
         return f"{mix} at {prices.of(tuple(counts)):.4g} $/h" if prices.in_dollars and prices.of(tuple(counts)) < inf else mix
 
-    def _fastest(self, holds: Sequence[float]) -> Mixed:
-        """Nothing holds: as many as there may be of the kind of which one holds most."""
-        total, place = self.snapshot.spec.scaling.max_replicas, max(range(len(holds)), key=lambda i: (holds[i], -i))
-        counts = tuple(total if i == place else 0 for i in range(len(holds)))
-        binding = self.fleet.failure(counts, self.fleet.rate) or "nodes.limits"
+    def _fastest(self) -> Mixed:
+        """Nothing holds: as many as there may be of the kind of which so many hold most."""
+        total = self.snapshot.spec.scaling.max_replicas
+        kinds = [only(self.fleet, place, total) for place in range(len(self.choices))]
+        counts = max(kinds, key=self.fleet.largest_rate)
+        place = kinds.index(counts)
+        binding = self.fleet.lack(counts) or "nodes.limits"
         return Mixed(
             counts, (f"{total} replicas of {choice_name(self.choices[place])}: no mix of maxReplicas {total} holds",), binding, capped=True
         )

@@ -60,7 +60,7 @@ def _needs(snapshot: Snapshot, variants: tuple[Variant, ...], placed: Placed) ->
         if variant.accelerator is not None:
             name = node_pool_name(pool, variant.accelerator.name, variant.capacity_type)
             need = needs.setdefault(name, _Need(variant))
-            doomed = sum(p.variant == variant.name and not p.deleting and going.get(p.node) == name for p in snapshot.pods)
+            doomed = sum(p.variant == variant.name and not p.deleting and going[p.node] == name for p in snapshot.pods if p.node in going)
             need.nodes += nodes_needed(spec, variant, max(0, replicas - doomed))
     for name, need in needs.items():
         # Karpenter counts them against the bound until they are gone, and what replaces their replicas cannot stand on them.
@@ -74,6 +74,8 @@ def _bounds(snapshot: Snapshot, needs: dict[str, _Need], like: Variant) -> dict[
     Those under way come even where they are no longer wanted, as when on-demand stands in for spot.
     """
     limits = snapshot.spec.capacity.nodes.limits
+    if limits.unset:
+        return {name: need.nodes for name, need in needs.items()}
     have = _nodes_there(snapshot)
     known = sum((bill_of_nodes(needs[name].variant if name in needs else like, count) for name, count in have.items()), NOTHING)
     bounds = {}

@@ -6,13 +6,17 @@ whatever requests are made of. A forecast may raise the load to provision for ab
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 from forebay.api.inference_pool import ForecastMode
 from forebay.planning.coverage import Coverage
-from forebay.planning.forecast import Forecast, ForecastState, drifted, fresh, observe, predict
-from forebay.planning.snapshot import ClassForecast, Demand, Shape
+from forebay.planning.forecast import Forecast, ForecastState, Glimpse, drifted, fresh, observe, predict, read
+from forebay.planning.snapshot import ClassForecast, Demand, PoolIdentity, Shape, Snapshot
+
+STEP_S = 60
+"""Forecasts are learned by the minute."""
 
 MOST_CLASSES = 3
 """Classes of a pool that are forecast, so that its memory stays below 100 kB. Further ones are followed as they are measured."""
@@ -40,18 +44,29 @@ class Outlook:
     drifted: bool = False
 
 
+def early_s(pool: PoolIdentity) -> float:
+    """Seconds by which a pool's minutes end before the clock's: to close one is dear, so not all pools do it in the same pass."""
+    return float(crc32(pool.uid.encode()) % STEP_S)
+
+
+def foreseen(snapshot: Snapshot) -> tuple[str, ...]:
+    """Classes that are forecast, in the pool's order. One without objectives may wait: what is measured provides for it (demand.py)."""
+    known = snapshot.classes
+    return tuple(name for name in snapshot.spec.classes if name not in known or known[name].objectives is not None)
+
+
 def learn(
-    known: Mapping[str, ClassForecast], demand: Demand, shapes: Mapping[str, Shape], classes: tuple[str, ...]
+    known: Mapping[str, ClassForecast], demand: Demand, shapes: Mapping[str, Shape], classes: tuple[str, ...], early_s: float = 0.0
 ) -> dict[str, ClassForecast]:
-    """The forecasts with one more measurement, for the first classes that there is a shape of."""
+    """The forecasts with one more measurement, for the first classes that there is a shape of. Their clock is fast by `early_s`."""
     learned = {name: known[name] for name in classes[:MOST_CLASSES] if name in known}
     for name in [c for c in classes if c in shapes][:MOST_CLASSES]:
         measured, shape = demand.classes.get(name), shapes[name]
-        before = known.get(name) or ClassForecast(input_tokens=fresh(), output_tokens=fresh())
+        before = known.get(name) or ClassForecast(input_tokens=fresh(STEP_S), output_tokens=fresh(STEP_S))
         rate = measured.requests_per_s if measured else 0.0
         learned[name] = ClassForecast(
-            input_tokens=observe(before.input_tokens, demand.measured_at, rate * shape.input_tokens),
-            output_tokens=observe(before.output_tokens, demand.measured_at, rate * shape.output_tokens),
+            input_tokens=observe(before.input_tokens, demand.measured_at + early_s, rate * shape.input_tokens),
+            output_tokens=observe(before.output_tokens, demand.measured_at + early_s, rate * shape.output_tokens),
             read_s=before.read_s,
         )
     return learned
@@ -60,16 +75,18 @@ def learn(
 def outlook(
     known: ClassForecast | None, shape: Shape, mode: ForecastMode, coverage: Coverage, now: float, ahead_s: float
 ) -> Outlook | None:
-    """The class `ahead_s` from now; None where nothing is forecast."""
+    """The class `ahead_s` from now, by the clock of its forecasts; None where nothing is forecast."""
     if known is None or mode == ForecastMode.DISABLED:
         return None
-    inputs = _predicted(known.input_tokens, now, ahead_s, coverage.share)
-    outputs = _predicted(known.output_tokens, now, ahead_s, coverage.share) if shape.output_tokens > 0 else None
+    of_inputs, of_outputs = read(known.input_tokens), read(known.output_tokens)
+    inputs = _predicted(known.input_tokens, of_inputs, now, ahead_s, coverage.share)
+    outputs = _predicted(known.output_tokens, of_outputs, now, ahead_s, coverage.share) if shape.output_tokens > 0 else None
     if inputs is None or shape.input_tokens <= 0:
         return None
     both = [(inputs, shape.input_tokens), *([(outputs, shape.output_tokens)] if outputs else [])]
     kept = [f.observed_coverage for f, _ in both if f.observed_coverage is not None]
-    reason, off = _doubt(known, mode, coverage.share, inputs, ahead_s, with_output=outputs is not None)
+    series = [("input", known.input_tokens, of_inputs), *([("output", known.output_tokens, of_outputs)] if outputs else [])]
+    reason, off = _doubt(series, mode, coverage.share, inputs, ahead_s)
     return Outlook(
         horizon_s=ahead_s,
         coverage=coverage,
@@ -84,21 +101,20 @@ def outlook(
     )
 
 
-def _predicted(state: ForecastState, now: float, ahead_s: float, coverage: float) -> Forecast | None:
+def _predicted(state: ForecastState, horizons: list[Glimpse], now: float, ahead_s: float, coverage: float) -> Forecast | None:
     """From the start of the open step, as forecasts count; a series that fell silent is as old as it is."""
-    return predict(state, max(0.0, now - state.step * state.step_s) + ahead_s, coverage)
+    return predict(state, max(0.0, now - state.step * state.step_s) + ahead_s, coverage, horizons)
 
 
 def _doubt(
-    known: ClassForecast, mode: ForecastMode, share: float, inputs: Forecast, ahead_s: float, *, with_output: bool
+    series: Sequence[tuple[str, ForecastState, list[Glimpse]]], mode: ForecastMode, share: float, inputs: Forecast, ahead_s: float
 ) -> tuple[str, bool]:
     """Why the forecast does not size the pool, or nothing; and whether that is because its bounds did not hold."""
     if mode == ForecastMode.REACTIVE:
         return "scaling.forecast.mode is Reactive", False
     if inputs.judged < MIN_JUDGED:
         return f"{inputs.judged} of its forecasts came due, {MIN_JUDGED} are needed", False
-    series = [("input", known.input_tokens), *([("output", known.output_tokens)] if with_output else [])]
-    off = [name for name, state in series if drifted(state, ahead_s, share)]
+    off = [name for name, state, horizons in series if drifted(state, ahead_s, share, horizons)]
     if off:
         return f"its bounds for {' and '.join(off)} tokens did not hold as declared over the last day", True
     return "", False

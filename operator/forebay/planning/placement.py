@@ -91,7 +91,8 @@ class _Room:
         return result
 
     def fits(self, of: Splits, old: int) -> bool:
-        return self.bill(of, old).within(self.snapshot.spec.capacity.nodes.limits)
+        limits = self.snapshot.spec.capacity.nodes.limits
+        return limits.unset or self.bill(of, old).within(limits)
 
     def has_gpus(self, of: Splits, old: int) -> bool:
         """The same where only GPUs can be counted; what cannot be counted at all is let be."""
@@ -127,7 +128,8 @@ def place(snapshot: Snapshot, lots: tuple[Lot, ...], rolling: frozenset[str] = f
     room = _Room(snapshot, lots, there, _leftovers(snapshot, lots, there))
     old = _to_keep(room, replicas)
     nothing: Splits = tuple(Split() for _ in lots)
-    if room.bill(tuple(Split(1, int(len(lot.variants) > 1)) for lot in lots)).unknown(snapshot.spec.capacity.nodes.limits):
+    limits, each = snapshot.spec.capacity.nodes.limits, tuple(Split(1, int(len(lot.variants) > 1)) for lot in lots)
+    if not limits.unset and room.bill(each).unknown(limits):
         while old and not room.has_gpus(nothing, old):
             old -= 1
         count, result, verdict = _frozen(room, replicas, old)
@@ -178,6 +180,8 @@ def _to_keep(room: _Room, replicas: int) -> int:
 
 def _beside(room: _Room, old: int) -> int:
     """Replicas that are no longer wanted and may stay: as many as leave room for one that is wanted, if the limits allow it at all."""
+    if room.snapshot.spec.capacity.nodes.limits.unset:
+        return old
     one = room.lighter(1)[-1]
     first = one if room.fits(one, 0) else tuple(Split() for _ in room.lots)
     while old and not room.fits(first, old):
@@ -202,6 +206,8 @@ def _frozen(room: _Room, replicas: int, old: int) -> tuple[int, Splits, Verdict]
 def _within(room: _Room, replicas: int, old: int) -> tuple[int, Splits, Verdict]:
     """As many as the limits allow: rather without replacements beside what is doomed than with fewer replicas."""
     limits = room.snapshot.spec.capacity.nodes.limits
+    if limits.unset:
+        return replicas, room.split(replicas), _budget("True", Reason.WITHIN_LIMITS, "no limits are set")
     set_ = [f"{name} {value:g}" for name, value in (("gpus", limits.gpus), ("usdPerHour", limits.usd_per_hour)) if value is not None]
     text = ", ".join(set_)
     count, result = _most(room, replicas, old)
@@ -213,7 +219,7 @@ def _within(room: _Room, replicas: int, old: int) -> tuple[int, Splits, Verdict]
     elif result != room.split(count):
         message = f"limits ({text}) leave no room beside replicas that are about to go: they are replaced once they are gone"
     else:
-        return count, result, _budget("True", Reason.WITHIN_LIMITS, f"within {text}" if text else "no limits are set")
+        return count, result, _budget("True", Reason.WITHIN_LIMITS, f"within {text}")
     return count, result, _budget("True", Reason.LIMITED, message)
 
 
@@ -243,6 +249,8 @@ def _surge(room: _Room, of: Splits, old: int, rolling: frozenset[str]) -> dict[s
     """Replicas that new templates may bring up beside the old ones; none where the limits leave no room."""
     counts = room.counts(of, 0)
     surge = {v.name: math.ceil(MAX_SURGE * counts[v.name]) for v in room.variants if v.name in rolling}
+    if not surge:
+        return {}
     more = tuple(
         s + Split(*(sum(surge.get(v.name, 0) for v in lot.variants if v.capacity_type == ct) for ct in (ON_DEMAND, SPOT)))
         for lot, s in zip(room.lots, of, strict=True)

@@ -17,7 +17,7 @@ from forebay.planning.decision import Action, Plan, Ref, apply
 from forebay.planning.demand import ClassLoad, loads, remembered
 from forebay.planning.hold import Held, hold, unbroken
 from forebay.planning.interruption import doomed
-from forebay.planning.outlook import learn
+from forebay.planning.outlook import early_s, foreseen, learn
 from forebay.planning.placement import Placed, place
 from forebay.planning.profiles import learned
 from forebay.planning.room import blocked, makes_nodes
@@ -51,6 +51,7 @@ class Chosen:
     targets: dict[str, tuple[Variant, int]]
     lots: tuple[Lot, ...]
     mix: dict[str, int]
+    templates: dict[str, str]
     supplied: tuple[str, ...] = ()
 
     @property
@@ -98,7 +99,8 @@ def _observed(snapshot: Snapshot) -> Memory:
         update |= {"history": history, "shapes": shapes}
         learns = snapshot.spec.scaling.forecast.mode != ForecastMode.DISABLED
         update["saturation"] = saturation(snapshot)
-        update["forecasts"] = learn(memory.forecasts, snapshot.demand, shapes, tuple(snapshot.spec.classes)) if learns else {}
+        names, early = foreseen(snapshot), early_s(snapshot.pool)
+        update["forecasts"] = learn(memory.forecasts, snapshot.demand, shapes, names, early) if learns else {}
     seen = snapshot.model_copy(update={"memory": memory.model_copy(update=update)})
     return seen.memory.model_copy(update={"unavailable": marked(seen)})
 
@@ -138,10 +140,11 @@ def _choose(snapshot: Snapshot) -> Chosen:
     lots = settled(snapshot, sized, held.replicas)
     variants = tuple(variant for lot in lots for variant in lot.variants)
     beside, late = _beside(snapshot, lots)
-    placed = place(snapshot, beside, _rolling(snapshot, variants))
+    templates = {v.name: workload.template_hash(snapshot.spec, v) for v in variants}
+    placed = place(snapshot, beside, _rolling(snapshot, templates))
     targets = {workload.deployment_name(snapshot.pool.name, v): (v, placed.of(v)) for v in variants}
     mix, router = {lot.name: lot.replicas for lot in lots if lot.name}, routed(snapshot, known, sized.profile)
-    return Chosen(sized, held, placed, known, shares, router, targets, lots, mix, (*late, *supply_why(snapshot)))
+    return Chosen(sized, held, placed, known, shares, router, targets, lots, mix, templates, (*late, *supply_why(snapshot)))
 
 
 def _unheld(snapshot: Snapshot) -> Snapshot:
@@ -162,11 +165,10 @@ def _beside(snapshot: Snapshot, lots: tuple[Lot, ...]) -> tuple[tuple[Lot, ...],
     return tuple(found), why
 
 
-def _rolling(snapshot: Snapshot, variants: tuple[Variant, ...]) -> frozenset[str]:
+def _rolling(snapshot: Snapshot, templates: dict[str, str]) -> frozenset[str]:
     """Variants whose replicas have, or are about to get, a new template."""
-    existing = {d.variant: d for d in snapshot.deployments}
-    both = [(existing[v.name], v) for v in variants if v.name in existing]
-    return frozenset(v.name for d, v in both if d.rolling or d.template_hash != workload.template_hash(snapshot.spec, v))
+    existing = {d.variant: d for d in snapshot.deployments if d.variant in templates}
+    return frozenset(name for name, d in existing.items() if d.rolling or d.template_hash != templates[name])
 
 
 def _actions(snapshot: Snapshot, chosen: Chosen, document: dict[str, object] | None) -> tuple[Action, ...]:
@@ -191,7 +193,7 @@ def _workload(snapshot: Snapshot, chosen: Chosen, existing: DeploymentView | Non
     variant, replicas = chosen.targets[name]
     if existing is None and replicas == 0:
         return []
-    if existing is None or existing.template_hash != workload.template_hash(snapshot.spec, variant):
+    if existing is None or existing.template_hash != chosen.templates[variant.name]:
         own_nodes, surges = makes_nodes(snapshot, chosen.variants), existing is None or variant.name in chosen.placed.surge
         obj = workload.deployment(snapshot.pool, snapshot.spec, variant, replicas, snapshot.settings, own_nodes=own_nodes, surges=surges)
         return [apply(obj, "the pool's template is new")]

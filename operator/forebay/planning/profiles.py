@@ -11,15 +11,16 @@ than declared is believed: a pool that is sized too large costs money for a whil
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import exp, inf, log
 from typing import Literal
 
 from forebay.api.canonical import short_hash
-from forebay.api.inference_pool import InferencePoolSpec, Task, Tuning
+from forebay.api.inference_pool import InferencePoolSpec, Model, Profile, Task, Tuning
 from forebay.planning.fit import Fit, Sums, finite, fit, prior
 from forebay.planning.series import STEP_MOMENTS
 from forebay.planning.snapshot import Demand, Snapshot, StepMoments, TunedProfile
-from forebay.planning.variants import Choice, engine_profile, preferred_profile
+from forebay.planning.variants import MOST_PROFILES, Choice, engine_profile, preferred_profile
 from forebay.planning.work import EngineProfile
 
 Use = Literal["Declared", "Slower", "Tuned", "Akin"]
@@ -123,7 +124,12 @@ def _wrong_by(snapshot: Snapshot, choice: Choice) -> float | None:
 
 def key(spec: InferencePoolSpec, choice: Choice) -> str:
     """A profile by what it says, and of what: one that is corrected begins anew."""
-    return short_hash([choice[0].name, choice[1].model_dump(mode="json"), spec.model.model_dump(mode="json")])
+    return _key(choice[0].name, choice[1], spec.model)
+
+
+@lru_cache(MOST_PROFILES)
+def _key(accelerator: str, profile: Profile, model: Model) -> str:
+    return short_hash([accelerator, profile.model_dump(mode="json"), model.model_dump(mode="json")])
 
 
 def _ms(seconds: float) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil, floor, inf, log10
 
-from forebay.planning.latency import miss
+from forebay.planning.latency import miss, miss_at_most
 from forebay.planning.priorities import Ranked, in_lines
 from forebay.planning.queueing import EngineProfile, Load, Metric, Occupancy, Promise, Work, mixed, occupancy, service_rate, work_of
 
@@ -136,7 +136,8 @@ class _Pool:
             return WAIT
         for demanded, own, aims_s, state in zip(self.classes, self.works, self.aims_s, states, strict=True):
             for promise, aim_s in zip(demanded.promises, aims_s, strict=True):
-                if miss(state, own, promise.metric, aim_s) > 1.0 - promise.quantile:
+                asked, allowed = (state, own, promise.metric, aim_s), 1.0 - promise.quantile
+                if miss_at_most(*asked) > allowed and miss(*asked) > allowed:
                     return f"{demanded.name}/{promise.metric}" if demanded.name else promise.metric
         return ""
 
@@ -211,8 +212,11 @@ def _rounded_up(seconds: float) -> float:
     return float(f"{ceil(seconds / unit) * unit:.3g}")
 
 
-def _fewest(failure: Callable[[int], str], least: int, most: int, start: int) -> int:
-    """The smallest count from `least` on that holds everything, or `most` where that is too few; found sooner where `start` is near."""
+def fewest(failure: Callable[[int], str], least: int, most: int, start: int) -> int:
+    """The smallest count from `least` on that holds everything, or `most` where that is too few; found sooner where `start` is near.
+
+    `failure` says what so many do not hold, or nothing.
+    """
     if least >= most:
         return most
     at, step = min(max(start, least), most), 1
@@ -269,7 +273,7 @@ def replicas_for(
     pool = _pool(classes, engine, efficiency)
     rate = pool.rate
     failure = cache(lambda replicas: pool.failure(replicas, rate))
-    replicas = _fewest(failure, max(1, ceil(rate / pool.most_rps)), max_replicas, start)
+    replicas = fewest(failure, max(1, ceil(rate / pool.most_rps)), max_replicas, start)
     return Sizing(
         replicas=replicas,
         binding=failure(replicas) or (failure(replicas - 1) if replicas > 1 else FLOOR),

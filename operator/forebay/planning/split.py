@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from forebay.api.pool_capacity import Capacity
 from forebay.planning.interruption import doomed
 from forebay.planning.limits import replicas_per_node
 from forebay.planning.snapshot import ON_DEMAND, SPOT, CapacityType, Snapshot
@@ -113,20 +114,29 @@ def spot_share(snapshot: Snapshot) -> tuple[float, str]:
 
 def most_spot(snapshot: Snapshot, replicas: int) -> int:
     """How many of so many replicas may stand on spot."""
-    capacity = snapshot.spec.capacity
+    return most_spot_of(snapshot.spec.capacity, spot_share(snapshot)[0], replicas)
+
+
+def most_spot_of(capacity: Capacity, share: float, replicas: int) -> int:
+    """The same where the share is known."""
     if not capacity.spot.enabled:
         return 0
     base = min(capacity.on_demand.base_replicas, replicas)
-    return min(math.floor(replicas * spot_share(snapshot)[0] + 1e-9), replicas - base)
+    return min(math.floor(replicas * share + 1e-9), replicas - base)
 
 
 def on_spot(lots: Sequence[tuple[tuple[Variant, ...], int]], most: int) -> list[int]:
     """How many of each lot stand on spot, of so many together: first of those that save most by it, then of those listed first."""
     found = [0] * len(lots)
-    for place in sorted(range(len(lots)), key=lambda i: (-_saving(lots[i][0]), i)):
+    for place in savers([variants for variants, _ in lots]):
         found[place] = min(lots[place][1], most)
         most -= found[place]
     return found
+
+
+def savers(lots: Sequence[tuple[Variant, ...]]) -> list[int]:
+    """Places of the lots, first of those that save most by spot, then of those listed first."""
+    return sorted(range(len(lots)), key=lambda i: (-_saving(lots[i]), i))
 
 
 def _saving(variants: tuple[Variant, ...]) -> float:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from forebay.api.pace import AUTO
 from forebay.planning.coverage import Coverage
 from forebay.planning.demand import ClassLoad
-from forebay.planning.outlook import outlook
+from forebay.planning.outlook import early_s, outlook
 from forebay.planning.snapshot import Shape, Snapshot
 from forebay.planning.starts import lead_of
 from forebay.planning.target import Sized, size
@@ -52,6 +52,7 @@ def _higher(snapshot: Snapshot, item: ClassLoad, ahead_s: float) -> ClassLoad:
         return item
     shape = Shape(input_tokens=item.load.input_tokens, output_tokens=item.load.output_tokens)
     mode = snapshot.spec.scaling.forecast.mode
-    bound = outlook(snapshot.memory.forecasts.get(item.name), shape, mode, Coverage(HIGHEST), snapshot.now, ahead_s)
+    now = snapshot.now + early_s(snapshot.pool)
+    bound = outlook(snapshot.memory.forecasts.get(item.name), shape, mode, Coverage(HIGHEST), now, ahead_s)
     rate = max(item.load.requests_per_s, bound.requests_per_s if bound else 0.0)
     return replace(item, load=replace(item.load, requests_per_s=rate))

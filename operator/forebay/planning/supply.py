@@ -66,9 +66,10 @@ def replacements(snapshot: Snapshot, names: Collection[str], wanted: int) -> Rep
     within_s, late, missing = lead_of(snapshot), [], 0.0
     mine = [p for p in snapshot.pods if p.variant in names and not p.deleting]
     for pod in mine:
-        times, waited = snapshot.memory.starts.get(pod.variant, {}).get("ready", ()), waited_s(snapshot, pod)
+        times = snapshot.memory.starts.get(pod.variant, {}).get("ready", ())
         if not _starting(snapshot, pod) or not pod.node or not times:
             continue
+        waited = waited_s(snapshot, pod)
         usual_s = quantile(times, SLOWEST)
         if waited > max(LATE * usual_s, usual_s + LATE_S):
             late.append(pod.name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from forebay.api.canonical import bounded_name, short_hash
 from forebay.api.inference_pool import FULL, Accelerator, InferencePoolSpec, Profile
@@ -20,6 +21,9 @@ LABEL_PART_OF = "app.kubernetes.io/part-of"
 PART_OF = "forebay"
 
 
+MOST_PROFILES = 8192
+"""Profiles whose keys are remembered, in all pools: writing one as JSON takes fifty times as long as finding it again."""
+
 Choice = tuple[Accelerator, Profile]
 """A kind of replica, on whatever capacity type."""
 
@@ -30,7 +34,12 @@ def choice_name(choice: Choice) -> str:
 
 def profile_key(choice: Choice) -> str:
     """A profile by what it says: one that is corrected begins anew."""
-    return short_hash([choice[0].name, choice[1].model_dump(mode="json")])
+    return _profile_key(choice[0].name, choice[1])
+
+
+@lru_cache(MOST_PROFILES)
+def _profile_key(accelerator: str, profile: Profile) -> str:
+    return short_hash([accelerator, profile.model_dump(mode="json")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +49,19 @@ class Variant:
     capacity_type: CapacityType
     accelerator: Accelerator | None = None
     profile: Profile | None = None
+    partition: str = field(init=False, compare=False, repr=False)
+    name: str = field(init=False, compare=False, repr=False)
+    """Key within the pool; also a label value."""
+    gpus: int = field(init=False, compare=False, repr=False)
+    """GPUs, or partitions, of one replica."""
 
-    @property
-    def partition(self) -> str:
-        return self.profile.partition if self.profile else FULL
-
-    @property
-    def name(self) -> str:
-        """Key within the pool; also a label value."""
-        partition = "" if self.partition == FULL else self.partition.replace("+", ".")
-        return bounded_name(self.accelerator.name if self.accelerator else "", partition, self.capacity_type, limit=40)
-
-    @property
-    def gpus(self) -> int:
-        """GPUs, or partitions, of one replica."""
-        return self.profile.gpus if self.profile else 0
+    def __post_init__(self) -> None:
+        # Looked at hundreds of times in one decision, so these are no properties.
+        partition = self.profile.partition if self.profile else FULL
+        name = _variant_name(self.accelerator.name if self.accelerator else "", partition, self.capacity_type)
+        object.__setattr__(self, "partition", partition)
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "gpus", self.profile.gpus if self.profile else 0)
 
     def node_pool_name(self, pool: PoolIdentity) -> str:
         """The NodePool of its nodes."""
@@ -66,6 +73,11 @@ class Variant:
             return None
         prices = self.accelerator.usd_per_hour
         return prices.spot if self.capacity_type == SPOT else prices.on_demand
+
+
+@lru_cache(1024)
+def _variant_name(accelerator: str, partition: str, capacity_type: CapacityType) -> str:
+    return bounded_name(accelerator, "" if partition == FULL else partition.replace("+", "."), capacity_type, limit=40)
 
 
 def preferred_profile(spec: InferencePoolSpec) -> list[Choice]:

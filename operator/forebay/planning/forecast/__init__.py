@@ -8,6 +8,8 @@ from forebay.planning.forecast.forecast import Forecast as Forecast
 from forebay.planning.forecast.forecast import drifted as drifted
 from forebay.planning.forecast.forecast import observe as observe
 from forebay.planning.forecast.forecast import predict as predict
+from forebay.planning.forecast.forecast import read as read
+from forebay.planning.forecast.packing import Glimpse as Glimpse
 from forebay.planning.forecast.past import Span as Span
 from forebay.planning.forecast.past import relived as relived
 from forebay.planning.forecast.state import ForecastState as ForecastState

@@ -6,6 +6,7 @@ and not zero, and no single value moves the model further than a bounded error d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isfinite, log, sqrt
@@ -104,17 +105,19 @@ def _last(work: Working, step: int) -> int:
     return step - 1 if newest is None else newest.target - work.horizons[0].steps
 
 
-def predict(state: ForecastState, horizon_s: float, coverage: float) -> Forecast | None:
+def predict(state: ForecastState, horizon_s: float, coverage: float, horizons: list[Glimpse] | None = None) -> Forecast | None:
     """The load `horizon_s` seconds from now, the start of the open step, and the bound it stays under with this coverage.
 
     None before a step was whole. Between learned horizons and levels it is interpolated; beyond the longest (15 steps, or 3 of ten
     minutes or more) and outside of coverages from 0.5 to 0.99 the nearest counts.
 
+    `horizons` are those of `read`, where they were read already.
+
     Raises: ValueError for a horizon below 0 or a coverage outside of 0 to 1.
     """
     if not (horizon_s >= 0 and 0 < coverage < 1):
         raise ValueError(f"no forecast at {horizon_s} s with coverage {coverage}")
-    horizons = _learned(state)
+    horizons = read(state) if horizons is None else horizons
     if not horizons or horizons[0].target is None:
         return None
     unseen = state.step - 1 - (horizons[0].target - horizons[0].steps)
@@ -133,12 +136,12 @@ def predict(state: ForecastState, horizon_s: float, coverage: float) -> Forecast
     )
 
 
-def drifted(state: ForecastState, horizon_s: float, coverage: float) -> bool:
+def drifted(state: ForecastState, horizon_s: float, coverage: float, horizons: list[Glimpse] | None = None) -> bool:
     """Whether bounds of the last day held by more than 5 points more or less often than declared.
 
     Not before a day of forecasts came due, nor by less than two standard errors of so many: forecasts that overlap count once.
     """
-    horizons = _learned(state)
+    horizons = read(state) if horizons is None else horizons
     if not horizons:
         return False
     near, far, share = _around(horizons, horizon_s / state.step_s)
@@ -150,8 +153,8 @@ def drifted(state: ForecastState, horizon_s: float, coverage: float) -> bool:
     return abs(_between(horizon.covered, coverage) - coverage) > max(DRIFT, error)
 
 
-def _learned(state: ForecastState) -> list[Glimpse]:
-    """By horizon; nothing where nothing was learned yet, or the state cannot be read."""
+def read(state: ForecastState) -> list[Glimpse]:
+    """What forecasts are made from, by horizon; nothing where nothing was learned yet, or the state cannot be read."""
     try:
         return glimpse(state) if state.version == VERSION and state.model else []
     except ValueError:
@@ -166,7 +169,7 @@ def _around(horizons: list[Glimpse], steps: float) -> tuple[Glimpse, Glimpse, fl
     return horizons[-1], horizons[-1], 0.0
 
 
-def _between(by_level: list[float], coverage: float) -> float:
+def _between(by_level: Sequence[float], coverage: float) -> float:
     """A figure by level at another level, linear in the logarithm of what is missed."""
     for i, (below, above) in enumerate(pairwise(LEVELS)):
         if coverage <= above:

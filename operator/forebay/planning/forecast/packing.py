@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from forebay.planning.forecast.blend import Blend
-from forebay.planning.forecast.codes import MISSING, packed, unpacked
+from forebay.planning.forecast.codes import MISSING, looked_into, packed, unpacked
 from forebay.planning.forecast.interval import BINS, LEVELS, Interval
 from forebay.planning.forecast.levels import AVERAGES, TRENDS, Levels
 from forebay.planning.forecast.seasons import DAY_S, WEEK_S, Seasons, slot_s
@@ -29,15 +31,15 @@ class Glimpse:
 
     steps: int
     seen: float
-    covered: list[float]
+    covered: Sequence[float]
     target: int | None
-    bounds: list[float]
+    bounds: Sequence[float]
     offset: float
 
 
 def glimpse(state: ForecastState) -> list[Glimpse]:
     """What forecasts of this state are read from, by horizon. Raises ValueError where it is not one that `pack` wrote."""
-    numbers, scores = unpacked(state.model, "d"), unpacked(state.scores, "f")
+    numbers, scores = looked_into(state.model, "d"), looked_into(state.scores, "f")
     _check(state, len(numbers))
     found, at, levels = [], 0, len(LEVELS)
     for i, steps in enumerate(state.horizons):
@@ -47,8 +49,8 @@ def glimpse(state: ForecastState) -> list[Glimpse]:
         if count < 0 or end > len(scores):
             raise ValueError("fewer forecasts than are under way")
         target = target_of(scores[end - AHEAD], state.step) if count else None
-        bounds = scores[end - levels : end].tolist() if count else []
-        covered = scores[at + levels : at + 2 * levels].tolist()
+        bounds: Sequence[float] = scores[end - levels : end] if count else ()
+        covered = scores[at + levels : at + 2 * levels]
         found.append(Glimpse(steps, numbers[_NUMBERS + i * _BLEND + _SEEN], covered, target, bounds, numbers[0]))
         at = end
     return found
@@ -82,6 +84,7 @@ def unpack(state: ForecastState) -> Working:
     return Working(seasons, levels, horizons, offset, mean, peak, change, int(closed), surprise)
 
 
+@lru_cache(16)
 def _lengths(step_s: int) -> tuple[int, int, int]:
     """Of yesterday, the mean day and the mean week."""
     slot = slot_s(step_s)
@@ -100,7 +103,6 @@ def _new(state: ForecastState) -> Working:
 
 def _horizon(steps: int, numbers: list[float], scores: list[float], at: int) -> tuple[Horizon, int]:
     place = HINTS + HINTS * HINTS
-    rows = [numbers[start : start + HINTS] for start in range(HINTS, place, HINTS)]
     levels = len(LEVELS)
     if at + _SCORES > len(scores):
         raise ValueError("fewer scores than levels")
@@ -114,7 +116,7 @@ def _horizon(steps: int, numbers: list[float], scores: list[float], at: int) -> 
         raise ValueError("fewer forecasts than are under way")
     ahead = scores[at : at + count * AHEAD]
     at += count * AHEAD
-    return Horizon(steps, Blend(numbers[:HINTS], rows), interval, ahead, numbers[place + 3 :]), at
+    return Horizon(steps, Blend(numbers[:HINTS], numbers[HINTS:place]), interval, ahead, numbers[place + 3 :]), at
 
 
 def pack(work: Working) -> dict[str, bytes]:
@@ -127,8 +129,7 @@ def pack(work: Working) -> dict[str, bytes]:
     for horizon in work.horizons:
         interval = horizon.interval
         numbers += horizon.blend.weights
-        for row in horizon.blend.covariance:
-            numbers += row
+        numbers += horizon.blend.covariance
         numbers += [interval.fast, interval.slow, interval.seen, *horizon.errors]
         scores += [*interval.misses, *interval.covered, *interval.counts, len(horizon.ahead) // AHEAD, *horizon.ahead]
     return {
