@@ -250,6 +250,20 @@ def test_max_replicas_that_the_cheap_one_exceeds_are_kept_by_faster_ones() -> No
     assert "raise scaling.maxReplicas" in verdict(never, "SloFeasible").message
 
 
+def test_a_maximum_that_was_lowered_below_what_there_is_is_kept() -> None:
+    lowered = planned(20, (10.0, 6.0), more={"scaling": {"minReplicas": 1, "maxReplicas": 2}}, **there(h100=1, a100=4))
+    assert sum(lowered.memory.mix.values()) == lowered.memory.target == 2
+    assert not any("3 replicas" in why or "5 replicas" in why for why in lowered.why)
+
+
+def test_a_kind_that_was_wanted_and_not_let_in_is_not_counted_on() -> None:
+    """Its price is unknown, so no limit in dollars lets it in; the kind that is there is kept, whatever was wanted last."""
+    wanted = {**there(a100=1), "memory": watched(2, mix={"h100/full": 1, "a100/full": 1})}
+    for rps in (5.0, 500.0):
+        kept = planned(rps, (None, None), more={"capacity": {"nodes": {"limits": {"usdPerHour": 10}}}}, **wanted)
+        assert set(kept.memory.mix) == {"a100/full"} and kept.replicas == 1
+
+
 def test_spot_is_shared_between_accelerators_and_counts_in_the_price() -> None:
     """The share is of all replicas; a cheap spot price makes an accelerator the cheaper one."""
     listed = [

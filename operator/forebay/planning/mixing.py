@@ -98,9 +98,9 @@ class Mixing:
         return self._mixed(search, bounds, best)
 
     def _nearest(self, search: Search, bounds: Bounds, there: Counts) -> Counts | None:
-        """The cheapest part of what there is that holds, or else the cheapest addition to it."""
-        holds = sum(there) <= bounds.total and not self.fleet.lack(there)
-        return search.cheapest(replace(bounds, most=there) if holds and sum(there) >= bounds.fewest else replace(bounds, least=there))
+        """The cheapest part of what there is that holds, or else the cheapest addition to it. Of more than may be, a part or nothing."""
+        part = sum(there) > bounds.total or (sum(there) >= bounds.fewest and not self.fleet.lack(there))
+        return search.cheapest(replace(bounds, most=there) if part else replace(bounds, least=there))
 
     def _waits_s(self, search: Search, best: Counts, stay: Counts) -> tuple[float, str]:
         """How long another mix must have been cheaper: a window, and until its start, in which both are paid, is paid for."""

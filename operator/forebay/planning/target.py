@@ -121,8 +121,8 @@ def _payable(snapshot: Snapshot, able: list[tuple[Choice, Kind]]) -> list[tuple[
     """Only kinds that are there, where a limit in dollars cannot be checked: of others none would be let in (placement.py)."""
     if snapshot.spec.capacity.nodes.limits.usd_per_hour is None or PriceList(snapshot, tuple(c for c, _ in able), True).in_dollars:
         return able
-    there = decided(snapshot)
-    return [(choice, kind) for choice, kind in able if there.get(choice_name(choice))] or able
+    there = {f"{d.accelerator}/{d.partition}" for d in snapshot.deployments if d.replicas}
+    return [(choice, kind) for choice, kind in able if choice_name(choice) in there] or able
 
 
 def _kind(snapshot: Snapshot, wanted: tuple[Demanded, ...], choice: Choice) -> Kind:
