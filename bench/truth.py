@@ -32,6 +32,7 @@ from bench.support.table import digits, quantile
 from bench.support.variant_laws import slower
 from forebay.dataplane.outcome import Outcome
 from forebay.planning.work import EngineProfile
+from forebay.runtime.errors import ForebayError
 
 NAME = "truth"
 HELP = "simulation against real processes: the embeddings engine's latency and attainment, and replica-hours of forebay up"
@@ -68,6 +69,7 @@ class Paired:
         taken: share of the run in which the engine could not have its core.
         drift: by how much longer a mean text took in the profile after the run than in that before it, as a share.
         cpu: the engine's CPU time over the time that it computed in the simulation.
+        sidecar_s: what the sidecar adds to a text that comes alone, which the simulator knows nothing of.
     """
 
     seed: int
@@ -79,6 +81,7 @@ class Paired:
     taken: float
     drift: float
     cpu: float
+    sidecar_s: float
     favoured: bool
 
     @property
@@ -86,8 +89,8 @@ class Paired:
         return self.taken <= MOST_TAKEN and abs(self.drift) <= MOST_DRIFT
 
     def at_its_speed(self) -> list[float]:
-        """Simulated once more, with an engine as fast as it was while the run lasted, by its CPU time."""
-        return simulated(slower(self.profile, self.cpu), self.due)[0]
+        """Simulated once more, with an engine as fast as it was in the run, by its CPU time, and with what the sidecar adds."""
+        return [latency + self.sidecar_s for latency in simulated(slower(self.profile, self.cpu), self.due)[0]]
 
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -99,9 +102,11 @@ async def _embeddings(runs: int, seconds: float) -> tuple[list[Paired], int]:
     """So many runs, and how many were repeated for what befell the machine."""
     with tempfile.TemporaryDirectory(prefix="forebay-bench-") as root:
         async with replica(Path(root)) as pair:
-            found, repeated, profile = list[Paired](), 0, await _profile(pair)
+            found, repeated = list[Paired](), 0
+            with favoured():
+                sidecar_s, profile = await pair.sidecar_s(), await pair.profile(PROFILE_S)
             while len(found) < runs:
-                one, profile = await _paired(pair, profile, len(found) + 1, seconds)
+                one, profile = await _paired(pair, profile, sidecar_s, len(found) + 1, seconds)
                 if one.undisturbed or repeated >= MOST_REPEATS:
                     found.append(one)
                 else:
@@ -109,22 +114,31 @@ async def _embeddings(runs: int, seconds: float) -> tuple[list[Paired], int]:
     return found, repeated
 
 
-async def _profile(pair: Replica) -> EngineProfile:
-    with favoured():
-        return await pair.profile(PROFILE_S)
-
-
-async def _paired(pair: Replica, profile: EngineProfile, seed: int, seconds: float) -> tuple[Paired, EngineProfile]:
+async def _paired(pair: Replica, profile: EngineProfile, sidecar_s: float, seed: int, seconds: float) -> tuple[Paired, EngineProfile]:
+    """A run, and the profile after it."""
     rate = BUSY / text_s(profile)
     due, objective_s = texts(seed, rate, seconds), objective(profile, rate)
     with favoured():
         before = pair.spent()
         seen = await pair.load(due, seed)
         spent = pair.spent().since(before)
-    after = await _profile(pair)
+        after = await pair.profile(PROFILE_S)
+    if all(x is None for x in seen):
+        raise ForebayError("no request to the embeddings engine was answered")
     expected, computed_s = simulated(profile, due)
-    drift = text_s(after) / text_s(profile) - 1.0
-    one = Paired(seed, profile, due, objective_s, seen, expected, spent.taken_s() / seconds, drift, spent.cpu_s / computed_s, pair.favoured)
+    one = Paired(
+        seed=seed,
+        profile=profile,
+        due=due,
+        objective_s=objective_s,
+        seen=seen,
+        simulated=expected,
+        taken=spent.taken_s() / seconds,
+        drift=text_s(after) / text_s(profile) - 1.0,
+        cpu=spent.cpu_s / computed_s,
+        sidecar_s=sidecar_s,
+        favoured=pair.favoured,
+    )
     return one, after
 
 
@@ -149,7 +163,7 @@ def mean_s(latencies: Sequence[float | None]) -> float:
 
 
 def summary(runs: Sequence[Paired], repeated: int) -> list[dict[str, Any]]:
-    """Both figures with the profile as it was measured, and with one as fast as the engine was in the run, which no target is about."""
+    """Both figures by the profile alone; and again with what the simulator cannot know, without a target: it says why they differ."""
     at_speed = [one.at_its_speed() for one in runs]
     points = "within 2 points"
     share = "within 10 %"
@@ -157,8 +171,8 @@ def summary(runs: Sequence[Paired], repeated: int) -> list[dict[str, Any]]:
     return [
         {"name": f"{head}: attainment", **_attained(runs, [one.simulated for one in runs], points)},
         {"name": f"{head}: mean latency", **_latency(runs, [one.simulated for one in runs], share)},
-        {"name": "attainment, simulated at the speed of the run", **_attained(runs, at_speed, "")},
-        {"name": "mean latency, simulated at the speed of the run", **_latency(runs, at_speed, "")},
+        {"name": "attainment, at the speed of the run and with the sidecar's time", **_attained(runs, at_speed, "")},
+        {"name": "mean latency, at the speed of the run and with the sidecar's time", **_latency(runs, at_speed, "")},
     ]
 
 
@@ -216,6 +230,7 @@ def row(one: Paired) -> dict[str, Any]:
         "taken_percent": digits(100.0 * one.taken, 2),
         "drift_percent": digits(100.0 * one.drift, 2),
         "cpu_over_simulated": digits(one.cpu),
+        "sidecar_ms": digits(1e3 * one.sidecar_s),
         "real_time": one.favoured,
     }
 

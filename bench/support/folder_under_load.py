@@ -7,6 +7,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -35,6 +36,8 @@ _CHARACTERS = 4
 """Of a token, as the simulated engine counts them."""
 _LOOK_S = 0.25
 _READY_S = 90.0
+_KNOWN_S = 2.0
+"""Until the gateway knows of a replica that is ready."""
 
 RESOURCES = Path(__file__).parents[1] / "resources" / "truth"
 
@@ -108,8 +111,8 @@ async def observed(asked: Sequence[Asking], root: Path) -> tuple[Folder, Seen]:
             watching = asyncio.create_task(_watch(client, api_port, seen.looks))
             door = find_doors(folder)[Task.CHAT]
             load = Load(client, {door.gateway: f"http://{HOST}:{port}"})
-            await _answers(load, door, process, root)
-            seen.start_s, seen.began_s, load.answered = start_s(seen.looks), clock(), []
+            await _ready(client, port, door, process, seen, root)
+            seen.start_s, seen.began_s = start_s(seen.looks), clock()
             await load.run([Due(one.at_s, door, _body(door, number, one)) for number, one in enumerate(asked)], seen.began_s)
             watching.cancel()
     finally:
@@ -123,12 +126,16 @@ def _body(door: Door, number: int, one: Asking) -> bytes:
     return chat_body(door, f"{number:06d}".ljust(one.input_tokens * _CHARACTERS, "x"), one.output_tokens)
 
 
-async def _answers(load: Load, door: Door, process: Measured, root: Path) -> None:
-    """Waits until a request is answered."""
-    until = asyncio.get_running_loop().time() + _READY_S
+async def _ready(client: Client, port: int, door: Door, process: Measured, seen: Seen, root: Path) -> None:
+    """Waits for a replica and the gateway. Asks the model for nothing: sizing is to know as little of lengths as in the simulation."""
+    key, until = [(b"authorization", f"Bearer {door.key}".encode())], asyncio.get_running_loop().time() + _READY_S
     while not process.ended and asyncio.get_running_loop().time() < until:
-        if (await load.ask(Due(0.0, door, _body(door, 0, Asking(0.0, 2, 2))))).outcome is Outcome.FINISHED:
-            return
+        with suppress(UpstreamError):
+            async with await client.send(HOST, port, "GET", "/v1/models", key, b"") as reply:
+                await reply.read()
+            if reply.status == 200 and seen.looks and seen.looks[-1].ready:
+                await asyncio.sleep(_KNOWN_S)
+                return
         await asyncio.sleep(_LOOK_S)
     raise ForebayError(f"forebay up does not answer:\n{(root / 'up.log').read_text(errors='replace')[-2000:]}")
 
@@ -137,12 +144,10 @@ async def _watch(client: Client, api_port: int, looks: list[Look]) -> None:
     """Counts the pool's pods again and again."""
     clock, path = asyncio.get_running_loop().time, f"/api/v1/namespaces/default/pods?labelSelector={quote(f'{LABEL_POOL}=chat')}"
     while True:
-        try:
+        with suppress(UpstreamError):  # it does not listen yet
             async with await client.send(HOST, api_port, "GET", path, [], b"") as reply:
                 pods = [pod for pod in orjson.loads(await reply.read())["items"] if not is_over(pod)]
             looks.append(Look(clock(), len(pods), sum(map(_is_ready, pods))))
-        except UpstreamError:
-            pass  # not yet
         await asyncio.sleep(_LOOK_S)
 
 
