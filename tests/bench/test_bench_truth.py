@@ -25,7 +25,7 @@ def a_run(seed: int = 1, times: float = 1.0, **changed: float) -> Paired:
     """One that measured so many times what was simulated."""
     due = texts(seed, RATE, 25.0)
     expected, _ = simulated(PROFILE, due)
-    figures = {"taken": 0.0, "drift": 0.0, "cpu": 1.0, "sidecar_s": 0.0} | changed
+    figures = {"taken": 0.0, "drift": 0.0, "slower": 1.0, "sidecar_s": 0.0} | changed
     return Paired(seed, PROFILE, due, objective(PROFILE, RATE), [times * x for x in expected], expected, **figures, favoured=True)
 
 
@@ -80,7 +80,7 @@ def test_with_runs_far_apart_the_target_is_kept_but_not_shown() -> None:
 
 
 def test_a_slower_engine_and_the_sidecar_explain_a_latency() -> None:
-    one = a_run(1, 1.0, cpu=1.1, sidecar_s=0.001)
+    one = a_run(1, 1.0, slower=1.1, sidecar_s=0.001)
     again, _ = simulated(EngineProfile(0.0022, 0.000275, 0.0, 16, Task.EMBEDDINGS), one.due)
     assert one.at_its_speed() == pytest.approx([x + 0.001 for x in again]) and sum(again) > 1.1 * sum(one.simulated)
 
