@@ -27,7 +27,7 @@ from bench.support.paired import MOST_RUNS, Off, off
 from bench.support.priority import favoured
 from bench.support.process import measuring
 from bench.support.real_embeddings import MEAN_TOKENS, Replica, Text, replica, texts
-from bench.support.simulated_embeddings import simulated
+from bench.support.simulated_embeddings import simulated, times_slower
 from bench.support.table import digits, quantile
 from bench.support.variant_laws import slower
 from forebay.dataplane.outcome import Outcome
@@ -68,7 +68,7 @@ class Paired:
     Args:
         taken: share of the run in which the engine could not have its core.
         drift: by how much longer a mean text took in the profile after the run than in that before it, as a share.
-        slower: the engine's CPU time and what others took of it meanwhile, over the time that it computed in the simulation.
+        slower: how many times as long as by the profile its steps took, by its CPU time and what others took meanwhile.
         sidecar_s: what the sidecar adds to a text that comes alone, which the simulator knows nothing of.
     """
 
@@ -125,7 +125,7 @@ async def _paired(pair: Replica, profile: EngineProfile, sidecar_s: float, seed:
         after = await pair.profile(PROFILE_S)
     if all(x is None for x in seen):
         raise ForebayError("no request to the embeddings engine was answered")
-    expected, computed_s = simulated(profile, due)
+    expected, _ = simulated(profile, due)
     one = Paired(
         seed=seed,
         profile=profile,
@@ -135,7 +135,7 @@ async def _paired(pair: Replica, profile: EngineProfile, sidecar_s: float, seed:
         simulated=expected,
         taken=spent.taken_s() / seconds,
         drift=text_s(after) / text_s(profile) - 1.0,
-        slower=(spent.cpu_s + spent.taken_s()) / computed_s,
+        slower=times_slower(profile, due, spent.cpu_s + spent.taken_s()),
         sidecar_s=sidecar_s,
         favoured=pair.favoured,
     )

@@ -10,7 +10,8 @@ from bench.support.folder_under_load import simulated as folder_simulated
 from bench.support.paired import off
 from bench.support.priority import Spent, stolen_s
 from bench.support.real_embeddings import MEAN_TOKENS, Text, texts
-from bench.support.simulated_embeddings import simulated
+from bench.support.simulated_embeddings import simulated, times_slower
+from bench.support.variant_laws import slower
 from bench.truth import BUSY, WITHIN, Paired, attainment, objective, row, summary, text_s
 
 from forebay.api.inference_pool import Task
@@ -83,6 +84,13 @@ def test_a_slower_engine_and_the_sidecar_explain_a_latency() -> None:
     one = a_run(1, 1.0, slower=1.1, sidecar_s=0.001)
     again, _ = simulated(EngineProfile(0.0022, 0.000275, 0.0, 16, Task.EMBEDDINGS), one.due)
     assert one.at_its_speed() == pytest.approx([x + 0.001 for x in again]) and sum(again) > 1.1 * sum(one.simulated)
+
+
+def test_an_engines_speed_is_found_by_the_time_that_it_computed() -> None:
+    one = a_run()
+    _, took_s = simulated(slower(PROFILE, 1.15), one.due)
+    computed_s = simulated(PROFILE, one.due)[1]
+    assert times_slower(PROFILE, one.due, took_s) == pytest.approx(1.15, rel=0.003) and took_s / computed_s > 1.154
 
 
 @pytest.mark.parametrize(("what", "share"), [("taken", 0.031), ("drift", 0.051), ("drift", -0.051)])
