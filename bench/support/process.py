@@ -27,10 +27,10 @@ CORES = sorted(os.sched_getaffinity(0))
 
 
 @contextmanager
-def on(core: int) -> Iterator[None]:
-    """Puts this process, and those it starts meanwhile, on one of the cores it may use; -1 is the last one."""
+def on(core: int | None) -> Iterator[None]:
+    """Puts this process, and those it starts meanwhile, on one of the cores it may use; -1 is the last one, None any."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {CORES[core]})
+    os.sched_setaffinity(0, CORES if core is None else {CORES[core]})
     try:
         yield
     finally:
@@ -49,6 +49,10 @@ class Measured:
     def __init__(self, name: str, process: Process) -> None:
         self.name = name
         self._process = process
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def ended(self) -> bool:
@@ -89,7 +93,7 @@ def _status_kib(pid: int) -> int:
 
 @asynccontextmanager
 async def running(
-    name: str, argv: Sequence[str], folder: Path, *, core: int = 0, env: dict[str, str] | None = None
+    name: str, argv: Sequence[str], folder: Path, *, core: int | None = 0, env: dict[str, str] | None = None
 ) -> AsyncIterator[Measured]:
     """Runs a program while the block does; its output goes to `<name>.log` in the folder.
 

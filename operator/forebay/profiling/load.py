@@ -94,11 +94,15 @@ class Loader:
             if level.refused or monotonic() >= until:
                 return
 
-    def _text(self) -> str:
-        """A prompt that no cache knows, of one of three lengths."""
+    def _texts(self, count: int) -> list[str]:
+        """Prompts that no cache knows, all of the next one of three lengths.
+
+        What goes into one batch is alike: engines that pad a batch to its longest input compute that padding, and its tokens are not
+        counted in their usage.
+        """
         self._turn += 1
-        count = max(1, round(self._endpoint.input_tokens * LENGTHS[self._turn % len(LENGTHS)]))
-        return " ".join(self._chance.choice(_WORDS) for _ in range(count))
+        words = max(1, round(self._endpoint.input_tokens * LENGTHS[self._turn % len(LENGTHS)]))
+        return [" ".join(self._chance.choice(_WORDS) for _ in range(words)) for _ in range(count)]
 
     async def _send(self, raw: bytes) -> Reply:
         endpoint = self._endpoint
@@ -114,7 +118,7 @@ class Loader:
     async def _generate(self, level: Level) -> None:
         body = {
             "model": self._endpoint.model,
-            "messages": [{"role": "user", "content": self._text()}],
+            "messages": [{"role": "user", "content": self._texts(1)[0]}],
             "max_tokens": self._endpoint.output_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
@@ -142,14 +146,15 @@ class Loader:
             level.per_token_s.append((last - first) / (stream.usage.output_tokens - 1))
 
     async def _embed(self, level: Level) -> None:
-        inputs = [self._text() for _ in range(level.concurrency)]
+        inputs = self._texts(level.concurrency)
         began = monotonic()
         async with await self._send(orjson.dumps({"model": self._endpoint.model, "input": inputs})) as reply:
             if reply.status != 200:
                 level.refused += 1
                 return
-            usage = _usage(await reply.read(256 << 20))
-        ended = monotonic()
+            answer = await reply.read(256 << 20)
+        # Before it is parsed: that is no time of the engine's.
+        ended, usage = monotonic(), _usage(answer)
         self._count(level, usage, ended - began)
         if usage is not None:
             self.steps.batch(began, ended, usage.input_tokens)
