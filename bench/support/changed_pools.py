@@ -23,7 +23,8 @@ from forebay.adapters.held import HeldInMemory
 from forebay.adapters.loaded import LoadedInMemory
 from forebay.adapters.memory import MemoryCluster
 from forebay.adapters.metrics import MetricsInMemory, Target
-from forebay.planning.snapshot import Demand, Settings
+from forebay.planning.measured import Demand
+from forebay.planning.snapshot import Settings
 from forebay.reconcile.events import Recorder
 from forebay.reconcile.keys import pool_key
 from forebay.reconcile.loop import Loop, follow

@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from forebay.api.batch_class import BatchClassSpec
-from forebay.planning.snapshot import ClassDemand, Demand, Settings
+from forebay.planning.measured import ClassDemand, Demand
+from forebay.planning.snapshot import Settings
 
 Object = dict[str, Any]
 

@@ -10,18 +10,10 @@ from bench.support.fleet import CLASS_SPECS, SETTINGS, Object, accelerator, prof
 from bench.support.learned import PHASES, wave
 from forebay.api.inference_pool import InferencePoolSpec
 from forebay.planning.decision import Plan
+from forebay.planning.measured import ClassDemand, Demand
+from forebay.planning.memory import Memory
 from forebay.planning.nodes import node_pool_name
-from forebay.planning.snapshot import (
-    ClassDemand,
-    Demand,
-    DeploymentView,
-    Memory,
-    NodePoolView,
-    NodeView,
-    PodView,
-    PoolIdentity,
-    Snapshot,
-)
+from forebay.planning.snapshot import DeploymentView, NodePoolView, NodeView, PodView, PoolIdentity, Snapshot
 from forebay.planning.variants import LABEL_NODE_POOL, Variant, preferred_profile
 from forebay.planning.workload import deployment_name, template_hash
 

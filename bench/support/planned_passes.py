@@ -22,8 +22,9 @@ from bench.support.process import on
 from forebay.planning.decision import Plan
 from forebay.planning.demand import TREND_WINDOW_S
 from forebay.planning.hold import AUTO_FLOOR_S
+from forebay.planning.memory import ClassForecast, Memory
 from forebay.planning.planner import plan
-from forebay.planning.snapshot import ClassForecast, Memory, Snapshot
+from forebay.planning.snapshot import Snapshot
 
 START = 1_800_000_000.0
 WARM_UP = int(TREND_WINDOW_S / SETTINGS.interval_s) + 1

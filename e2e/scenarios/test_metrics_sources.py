@@ -14,8 +14,9 @@ from e2e.waiting import eventually
 from forebay.adapters.prometheus import PrometheusMetrics
 from forebay.adapters.scrape import ScrapedMetrics
 from forebay.dataplane.http.client import Client
+from forebay.planning.measured import Demand
 from forebay.planning.planner import plan
-from forebay.planning.snapshot import Demand, Snapshot
+from forebay.planning.snapshot import Snapshot
 from forebay.reconcile.observe import target
 
 WINDOW_S, INTERVAL_S = 30.0, 2.0

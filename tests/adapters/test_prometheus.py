@@ -13,8 +13,8 @@ from tests.planning.builders import a_snapshot, running, said, settled, verdict
 
 from forebay.adapters.metrics import Target
 from forebay.adapters.prometheus import PrometheusMetrics
+from forebay.planning.measured import Demand
 from forebay.planning.planner import plan
-from forebay.planning.snapshot import Demand
 
 NOW = 1_700_000_000.0
 Row = tuple[dict[str, str], str]

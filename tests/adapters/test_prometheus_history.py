@@ -16,8 +16,8 @@ from tests.planning.builders import a_snapshot, demand, running, verdict
 
 from forebay.adapters.prometheus_history import PATIENCE_S, RETRY_S, PrometheusHistory
 from forebay.planning.backfill import Read, missing, read_past
+from forebay.planning.measured import ClassHistory
 from forebay.planning.planner import plan
-from forebay.planning.snapshot import ClassHistory
 
 DAY = 86400.0
 NOW = 1_800_000_000.0 - 1_800_000_000.0 % 600

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from forebay.adapters.metrics import Target
 from forebay.adapters.scrape import ARRIVALS, QUEUE_DEPTH, TTFT_BUCKET, ScrapedMetrics, parse, quantile_of
 from forebay.dataplane.http.client import Client
-from forebay.planning.snapshot import ClassDemand, Demand
+from forebay.planning.measured import ClassDemand, Demand
 
 NOW = 1_700_000_000.0
 

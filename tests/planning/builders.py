@@ -8,21 +8,10 @@ from typing import Any
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import InferencePoolSpec
 from forebay.planning.decision import Action, Plan, Verdict
+from forebay.planning.measured import ClassDemand, Demand
+from forebay.planning.memory import Memory, Shape
 from forebay.planning.outlook import learn
-from forebay.planning.snapshot import (
-    CapacityType,
-    ClassDemand,
-    Demand,
-    DeploymentView,
-    Memory,
-    NodeView,
-    PodView,
-    PoolIdentity,
-    Settings,
-    Shape,
-    Snapshot,
-    Taint,
-)
+from forebay.planning.snapshot import CapacityType, DeploymentView, NodeView, PodView, PoolIdentity, Settings, Snapshot, Taint
 from forebay.planning.variants import preferred_profile, wanted_variants
 from forebay.planning.workload import template_hash
 

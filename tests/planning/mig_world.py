@@ -9,9 +9,10 @@ from typing import Any
 from tests.planning.builders import NOW, a_node, a_pod, a_profile, a_snapshot, a_spec
 
 from forebay.planning.decision import Action, Plan
+from forebay.planning.memory import Memory
 from forebay.planning.mig import LABEL_CONFIG, LABEL_STATE
 from forebay.planning.planner import plan
-from forebay.planning.snapshot import Memory, NodeView, PodView, Snapshot
+from forebay.planning.snapshot import NodeView, PodView, Snapshot
 
 HALVES, SEVENTHS = {"3g.40gb": 2}, {"1g.10gb": 7}
 

@@ -10,22 +10,17 @@ from tests.planning.builders import NODE_CLASS, NOW, a_class, a_profile, a_snaps
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import InferencePoolSpec
 from forebay.planning.interruption import interruption
+from forebay.planning.measured import AtGateways, ClassDemand, Demand
+from forebay.planning.memory import DemandPoint, Memory, Recommendation, Rest
 from forebay.planning.snapshot import (
     ON_DEMAND,
     SPOT,
-    AtGateways,
     CapacityType,
-    ClassDemand,
-    Demand,
-    DemandPoint,
     DeploymentView,
-    Memory,
     NodePoolView,
     NodeView,
     PodView,
     PoolIdentity,
-    Recommendation,
-    Rest,
     Snapshot,
     Taint,
 )

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from tests.planning.builders import NOW, a_snapshot, a_spec, demand, running, settled
 
 from forebay.planning.burstiness import MOST, PRIOR_S, averaged, dispersed, evenness, in_steps
+from forebay.planning.measured import ClassDemand, Demand
+from forebay.planning.memory import DemandPoint, Memory, Spread
 from forebay.planning.planner import plan
 from forebay.planning.sizing import Demanded, replicas_for
-from forebay.planning.snapshot import ClassDemand, Demand, DemandPoint, Memory, Spread
 from forebay.planning.work import EngineProfile, Load, Promise
 
 WINDOW_S, EVERY_S = 45.0, 15.0

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from tests.planning.builders import H100, a_class, a_snapshot, a_spec, demand, learned, running
 
 from forebay.planning.coverage import LEAST, MOST, UNPRICED, coverage
+from forebay.planning.memory import Shape
 from forebay.planning.planner import plan
-from forebay.planning.snapshot import Shape, Snapshot
+from forebay.planning.snapshot import Snapshot
 
 SHAPE = Shape(input_tokens=200, output_tokens=100)
 MEMORY = learned([2.0 + 0.2 * (minute % 7) * (minute / 30) for minute in range(120)])

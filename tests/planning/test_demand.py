@@ -6,7 +6,9 @@ import pytest
 from tests.planning.builders import NOW, a_class, a_snapshot, a_spec, demand
 
 from forebay.planning.demand import MAX_FIRST_INPUT, ClassLoad, loads, remembered, trend_per_s
-from forebay.planning.snapshot import ClassDemand, Demand, DemandPoint, Memory, Shape, Snapshot
+from forebay.planning.measured import ClassDemand, Demand
+from forebay.planning.memory import DemandPoint, Memory, Shape
+from forebay.planning.snapshot import Snapshot
 
 
 def points(*rates: float, every_s: float = 15.0) -> tuple[DemandPoint, ...]:

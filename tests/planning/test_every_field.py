@@ -19,10 +19,12 @@ from forebay.api.routing_policy import RoutingPolicySpec
 from forebay.dataplane.gateway import config as gateway_config
 from forebay.dataplane.sidecar import config as sidecar_config
 from forebay.planning.backfill import missing
+from forebay.planning.measured import StepMoments
+from forebay.planning.memory import Memory, Recommendation
 from forebay.planning.planner import plan
 from forebay.planning.routing import GatewaySnapshot, PolicyView, PoolView, plan_gateway
 from forebay.planning.sidecar_config import compile_sidecar
-from forebay.planning.snapshot import Memory, Recommendation, Settings, Snapshot, StepMoments
+from forebay.planning.snapshot import Settings, Snapshot
 
 Object = dict[str, Any]
 

@@ -8,8 +8,9 @@ import pytest
 from tests.planning.builders import NOW, a_class, a_snapshot, a_spec, demand, done, running, settled
 
 from forebay.planning.hold import MAX_RECOMMENDATIONS, hold, window_s
+from forebay.planning.memory import Memory, Recommendation, Shape
 from forebay.planning.planner import plan
-from forebay.planning.snapshot import Memory, Recommendation, Shape, Snapshot
+from forebay.planning.snapshot import Snapshot
 
 STABLE = 300.0
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tests.planning.builders import NOW, a_pod, a_snapshot, demand, running, settled
 
+from forebay.planning.memory import Memory
 from forebay.planning.planner import plan
-from forebay.planning.snapshot import Memory, PodView, Snapshot
+from forebay.planning.snapshot import PodView, Snapshot
 from forebay.planning.starts import MAX_START_TIMES, MAX_STARTED_PODS
 
 

@@ -9,9 +9,9 @@ from tests.planning.builders import a_node, a_pod, a_profile, a_spec, verdict
 from tests.planning.mig_world import HALVES, SEVENTHS, World, own, succeeds, world
 
 from forebay.planning.decision import Plan
+from forebay.planning.memory import Memory
 from forebay.planning.mig import ANNOTATION_CORDONED, LABEL_CONFIG, LABEL_STATE, config_document, config_name, shows_layout
 from forebay.planning.planner import plan
-from forebay.planning.snapshot import Memory
 
 DEADLINE_S = 1800
 

@@ -30,12 +30,12 @@ from tests.planning.builders import settled as watched
 
 from forebay.planning.cheapest import Bounds, Search, held_rps
 from forebay.planning.keeping import kept
+from forebay.planning.memory import Unavailable
 from forebay.planning.mix import Fleet, kind
 from forebay.planning.planner import plan
 from forebay.planning.preview import preview
 from forebay.planning.prices import PriceList
 from forebay.planning.sizing import Demanded, expected, replicas_for
-from forebay.planning.snapshot import Unavailable
 from forebay.planning.variants import preferred_profile
 from forebay.planning.work import EngineProfile, Load, Promise
 

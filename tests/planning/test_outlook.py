@@ -14,9 +14,11 @@ from tests.planning.builders import NOW, a_class, a_snapshot, a_spec, demand, le
 from forebay.planning.demand import loads
 from forebay.planning.forecast import predict
 from forebay.planning.forecast_status import forecast_status, forecast_verdict
+from forebay.planning.measured import Demand
+from forebay.planning.memory import Memory, Shape
 from forebay.planning.outlook import MOST_CLASSES, early_s, learn
 from forebay.planning.planner import plan
-from forebay.planning.snapshot import Demand, Memory, PoolIdentity, Shape, Snapshot
+from forebay.planning.snapshot import PoolIdentity, Snapshot
 
 SHAPES = {"interactive": Shape(input_tokens=200, output_tokens=100)}
 RISING = [2.0 + 0.1 * minute for minute in range(61)]

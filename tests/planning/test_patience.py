@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from tests.planning.builders import NOW, a_class, a_snapshot, a_spec, running, settled
 
 from forebay.planning.demand import loads
+from forebay.planning.measured import ClassDemand, Demand
+from forebay.planning.memory import DemandPoint, Shape, Spread
 from forebay.planning.planner import plan
-from forebay.planning.snapshot import ClassDemand, Demand, DemandPoint, Shape, Snapshot, Spread
+from forebay.planning.snapshot import Snapshot
 
 SHAPES = {name: Shape(input_tokens=200, output_tokens=100) for name in ("interactive", "nightly")}
 

@@ -24,8 +24,9 @@ from tests.planning.builders import (
     together,
 )
 
+from forebay.planning.memory import Memory
 from forebay.planning.planner import plan
-from forebay.planning.snapshot import Memory, PodView, Snapshot
+from forebay.planning.snapshot import PodView, Snapshot
 
 
 def on_spot(replicas: int = 4, share: float = 1, base: int = 0, **capacity: Any) -> Any:

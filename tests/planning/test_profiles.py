@@ -14,9 +14,11 @@ from tests.planning.builders import A100, H100, NOW, a_deployment, a_profile, a_
 
 from forebay.api.inference_pool import InferencePoolSpec
 from forebay.api.step_moments import NOTHING, TERMS, observe
+from forebay.planning.measured import StepMoments
+from forebay.planning.memory import Memory, TunedProfile
 from forebay.planning.planner import plan
 from forebay.planning.profiles import MOST_REJECTED, Choice, learned, speed
-from forebay.planning.snapshot import Memory, Snapshot, StepMoments, TunedProfile
+from forebay.planning.snapshot import Snapshot
 from forebay.planning.variants import preferred_profile
 
 TRUE = (0.02, 0.05e-3, 0.2e-6)

@@ -7,8 +7,9 @@ from typing import Any
 from tests.planning.builders import NOW, a_snapshot, a_spec, demand, running
 
 from forebay.planning.decision import Plan
+from forebay.planning.memory import Memory, Saturation
 from forebay.planning.planner import plan
-from forebay.planning.snapshot import Memory, Saturation, Snapshot
+from forebay.planning.snapshot import Snapshot
 
 LONG_S = 4 * 45
 

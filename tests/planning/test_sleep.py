@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from tests.planning.builders import NOW, a_class, a_pod, a_snapshot, a_spec, actions, demand, learned, on_karpenter, running, said, verdict
 
 from forebay.planning.decision import Plan
+from forebay.planning.measured import AtGateways
+from forebay.planning.memory import Memory, Rest
 from forebay.planning.planner import plan
 from forebay.planning.sleep import hold
-from forebay.planning.snapshot import AtGateways, Memory, Rest, Snapshot
+from forebay.planning.snapshot import Snapshot
 
 ZERO = {"minReplicas": 0, "maxReplicas": 20}
 SILENT = AtGateways(asked=2, answered=2)

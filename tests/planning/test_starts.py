@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tests.planning.builders import A100, H100, NOW, a_pod, a_profile, a_snapshot, a_spec, learned, running, settled
 
 from forebay.planning.demand import outlook_of
+from forebay.planning.memory import Memory
 from forebay.planning.planner import plan
-from forebay.planning.snapshot import Memory, PodView
+from forebay.planning.snapshot import PodView
 from forebay.planning.starts import MAX_START_TIMES, MAX_VARIANTS, lead_of, lead_time_s, quantile, stage_times
 
 

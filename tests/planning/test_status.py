@@ -25,8 +25,9 @@ from tests.planning.builders import (
 
 from forebay.api.admission import validate
 from forebay.planning.decision import Plan
+from forebay.planning.measured import ClassDemand, Demand
 from forebay.planning.planner import plan
-from forebay.planning.snapshot import ClassDemand, Demand, Snapshot
+from forebay.planning.snapshot import Snapshot
 from forebay.planning.status import conflict_verdict
 
 

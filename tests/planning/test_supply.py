@@ -27,8 +27,9 @@ from tests.planning.builders import (
 )
 
 from forebay.planning.decision import Plan
+from forebay.planning.memory import Memory, Unavailable
 from forebay.planning.planner import plan
-from forebay.planning.snapshot import Memory, NodeClaimView, Snapshot, Unavailable
+from forebay.planning.snapshot import NodeClaimView, Snapshot
 from forebay.planning.supply import FIRST_AWAY_S, MAX_AWAY_S, MIN_PATIENCE_S, ready_within, unavailable_variants
 
 STARTS = {"h100-on-demand": {"ready": (50.0, 60.0, 70.0)}}

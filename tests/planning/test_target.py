@@ -25,8 +25,9 @@ from tests.planning.builders import (
 )
 
 from forebay.planning.decision import Plan
+from forebay.planning.memory import Memory
 from forebay.planning.planner import plan
-from forebay.planning.snapshot import Memory, Snapshot
+from forebay.planning.snapshot import Snapshot
 
 SLOW = a_profile("a100", iteration={"base": "300ms", "perToken": "0.1ms"})
 

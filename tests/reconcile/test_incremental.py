@@ -7,7 +7,7 @@ from tests.reconcile.worlds import Lab, Operator, a_class, a_pool, in_lab
 from forebay.adapters import cluster as kinds
 from forebay.adapters.cluster import Object
 from forebay.adapters.metrics import MetricsInMemory, Target
-from forebay.planning.snapshot import Demand
+from forebay.planning.measured import Demand
 from forebay.reconcile.keys import pool_key
 
 POOLS = 25

@@ -8,7 +8,8 @@ from tests.reconcile.worlds import Lab, a_class, a_pool, in_lab
 
 from forebay.adapters import cluster as kinds
 from forebay.adapters.cluster import Object
-from forebay.planning.snapshot import Memory, Taint
+from forebay.planning.memory import Memory
+from forebay.planning.snapshot import Taint
 from forebay.reconcile.keys import pool_key
 from forebay.reconcile.observe import deployment_view, epoch_s, node_claim_view, node_view, pod_view, pool_record, target
 

@@ -16,7 +16,8 @@ from forebay.adapters.held import HeldInMemory
 from forebay.adapters.loaded import LoadedInMemory
 from forebay.adapters.memory import MemoryCluster
 from forebay.adapters.metrics import MetricsInMemory
-from forebay.planning.snapshot import ClassDemand, Demand, Settings
+from forebay.planning.measured import ClassDemand, Demand
+from forebay.planning.snapshot import Settings
 from forebay.reconcile.events import Recorder
 from forebay.reconcile.keys import Key, pool_key
 from forebay.reconcile.loop import Loop, follow

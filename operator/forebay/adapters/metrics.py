@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from forebay.planning.snapshot import ClassHistory, Demand
+from forebay.planning.measured import ClassHistory, Demand
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from forebay.adapters import promql, scrape
 from forebay.adapters.metrics import Target
 from forebay.adapters.promql import FAILURES, PromQL, Row
 from forebay.planning import series
-from forebay.planning.snapshot import Demand
+from forebay.planning.measured import Demand
 
 WINDOW_S = 60.0
 PATIENCE_S = 8.0

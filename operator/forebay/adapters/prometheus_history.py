@@ -18,7 +18,7 @@ from forebay.adapters.promql import FAILURES, PromQL, Row
 from forebay.planning import series
 from forebay.planning.backfill import DAY_S, SLOT_S
 from forebay.planning.forecast.codes import MAX_VALUE, MISSING, code_of, packed
-from forebay.planning.snapshot import ClassHistory, MeasuredPast
+from forebay.planning.measured import ClassHistory, MeasuredPast
 
 MINUTE_S = 60.0
 PATIENCE_S = 5.0

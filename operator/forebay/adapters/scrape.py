@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from forebay.adapters.metrics import Target
 from forebay.api.step_moments import TERMS
 from forebay.dataplane.http.client import Client, UpstreamError
+from forebay.planning.measured import ClassDemand, Demand, StepMoments
 from forebay.planning.series import (
     ARRIVALS,
     ARRIVED_TOKENS,
@@ -32,7 +33,6 @@ from forebay.planning.series import (
     TOKENS_SQUARED,
     TTFT_BUCKET,
 )
-from forebay.planning.snapshot import ClassDemand, Demand, StepMoments
 
 WINDOW_S = 45.0
 MIN_SPACING_S = 1.0

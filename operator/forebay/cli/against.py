@@ -15,7 +15,9 @@ from forebay.adapters.cluster import Cluster, ClusterError, Kind, Object
 from forebay.api.inference_pool import InferencePoolSpec
 from forebay.cli.replay import read_records
 from forebay.cli.source import open_cluster, pools_of
-from forebay.planning.snapshot import ClassDemand, Demand, Memory, PoolIdentity, Settings, Snapshot
+from forebay.planning.measured import ClassDemand, Demand
+from forebay.planning.memory import Memory
+from forebay.planning.snapshot import PoolIdentity, Settings, Snapshot
 from forebay.runtime.errors import UsageError
 
 CLUSTER = "cluster"

@@ -14,8 +14,10 @@ from forebay.api.inference_pool import ForecastMode
 from forebay.planning.decision import Note
 from forebay.planning.forecast import ForecastState, Span, fresh, relived
 from forebay.planning.forecast.codes import MISSING, unpacked, value_of
+from forebay.planning.measured import ClassHistory, MeasuredPast
+from forebay.planning.memory import ClassForecast, Memory, Shape
 from forebay.planning.outlook import MOST_CLASSES, foreseen
-from forebay.planning.snapshot import ClassForecast, ClassHistory, MeasuredPast, Memory, Shape, Snapshot
+from forebay.planning.snapshot import Snapshot
 
 DAY_S = 86400.0
 SLOT_S = 600.0

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from math import log2
 
+from forebay.planning.memory import DemandPoint, Spread
 from forebay.planning.queueing import UNEVEN
-from forebay.planning.snapshot import DemandPoint, Spread
 
 HORIZON_S = 3600.0
 """Samples of about so long are averaged."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from forebay.planning.limits import replicas_per_node
+from forebay.planning.memory import Shape
 from forebay.planning.queueing import service_rate, work_of
 from forebay.planning.sizing import MOST_UTILISED
-from forebay.planning.snapshot import ON_DEMAND, SPOT, Shape, Snapshot
+from forebay.planning.snapshot import ON_DEMAND, SPOT, Snapshot
 from forebay.planning.variants import Variant, choice_name, engine_profile, preferred_profile
 from forebay.planning.work import Load
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from forebay.api.conditions import Reason, Type
 from forebay.api.inference_pool import InferencePoolStatus
 from forebay.api.meta import K8sModel
+from forebay.planning.memory import Memory
 from forebay.planning.shares import Ask
-from forebay.planning.snapshot import Memory
 
 
 class Ref(K8sModel):

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from forebay.api.inference_pool import Task
 from forebay.planning.burstiness import in_steps
 from forebay.planning.coverage import coverage
+from forebay.planning.measured import ClassDemand, Demand
+from forebay.planning.memory import DemandPoint, Memory, Shape
 from forebay.planning.outlook import Outlook, early_s, outlook
 from forebay.planning.queueing import Load
 from forebay.planning.series import ARRIVALS, QUEUE_DEPTH, TOKENS, TOKENS_SQUARED
-from forebay.planning.snapshot import ClassDemand, Demand, DemandPoint, Memory, Shape, Snapshot
+from forebay.planning.snapshot import Snapshot
 from forebay.planning.starts import lead_of
 
 TREND_WINDOW_S = 180.0

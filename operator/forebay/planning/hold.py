@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from forebay.api.meta import format_duration
 from forebay.api.pace import AUTO, share_of
 from forebay.planning.coverage import coverage
-from forebay.planning.snapshot import Memory, Recommendation, Snapshot
+from forebay.planning.memory import Memory, Recommendation
+from forebay.planning.snapshot import Snapshot
 from forebay.planning.starts import lead_of
 
 MAX_RECOMMENDATIONS = 128

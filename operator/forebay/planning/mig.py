@@ -17,7 +17,8 @@ from forebay.api.canonical import short_hash
 from forebay.api.conditions import Reason, Type
 from forebay.api.inference_pool import InferencePoolSpec, PartitioningMode
 from forebay.planning.decision import Action, Ref, Verdict
-from forebay.planning.snapshot import NodeView, Partitioning, PodView, Snapshot
+from forebay.planning.memory import Partitioning
+from forebay.planning.snapshot import NodeView, PodView, Snapshot
 
 LABEL_CONFIG = "nvidia.com/mig.config"
 LABEL_STATE = "nvidia.com/mig.config.state"

@@ -13,7 +13,9 @@ from zlib import crc32
 from forebay.api.inference_pool import ForecastMode
 from forebay.planning.coverage import Coverage
 from forebay.planning.forecast import Forecast, ForecastState, Glimpse, drifted, fresh, observe, predict, read
-from forebay.planning.snapshot import ClassForecast, Demand, PoolIdentity, Shape, Snapshot
+from forebay.planning.measured import Demand
+from forebay.planning.memory import ClassForecast, Shape
+from forebay.planning.snapshot import PoolIdentity, Snapshot
 
 STEP_S = 60
 """Forecasts are learned by the minute."""

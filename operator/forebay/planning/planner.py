@@ -17,6 +17,7 @@ from forebay.planning.decision import Action, Plan, Ref, apply
 from forebay.planning.demand import ClassLoad, loads, remembered
 from forebay.planning.hold import Held, hold, unbroken
 from forebay.planning.interruption import doomed
+from forebay.planning.memory import Memory, Partitioning, Spread
 from forebay.planning.outlook import early_s, foreseen, learn
 from forebay.planning.placement import Placed, place
 from forebay.planning.profiles import learned
@@ -26,7 +27,7 @@ from forebay.planning.saturation import floored, observed_share, saturation
 from forebay.planning.shares import Ask
 from forebay.planning.sidecar_config import compile_sidecar
 from forebay.planning.sleep import rest, with_gateways
-from forebay.planning.snapshot import DeploymentView, Memory, Partitioning, PodView, Snapshot, Spread
+from forebay.planning.snapshot import DeploymentView, PodView, Snapshot
 from forebay.planning.split import Lot
 from forebay.planning.standby import with_standby
 from forebay.planning.starts import learn_starts

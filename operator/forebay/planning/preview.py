@@ -14,12 +14,13 @@ from forebay.api.shared_limits import SharedLimit
 from forebay.planning.decision import Plan
 from forebay.planning.demand import loads, remembered
 from forebay.planning.limits import NOTHING
+from forebay.planning.memory import Memory, Recommendation
 from forebay.planning.mix import Fleet, kind
 from forebay.planning.planner import plan
 from forebay.planning.profiles import speed
 from forebay.planning.shares import Ask, share_of
 from forebay.planning.sizing import Expected, Infeasible, expected
-from forebay.planning.snapshot import Memory, Recommendation, Share, Snapshot
+from forebay.planning.snapshot import Share, Snapshot
 from forebay.planning.target import demanded
 from forebay.planning.variants import choice_name, preferred_profile
 

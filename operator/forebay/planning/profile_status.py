@@ -5,8 +5,9 @@ from __future__ import annotations
 from forebay.api.inference_pool import Task
 from forebay.api.meta import format_duration
 from forebay.api.pool_status import ProfileStatus, TimeStatus
+from forebay.planning.memory import TunedProfile
 from forebay.planning.profiles import key, speed
-from forebay.planning.snapshot import Snapshot, TunedProfile
+from forebay.planning.snapshot import Snapshot
 from forebay.planning.variants import Choice, engine_profile, preferred_profile
 
 

@@ -18,8 +18,10 @@ from typing import Literal
 from forebay.api.canonical import short_hash
 from forebay.api.inference_pool import InferencePoolSpec, Model, Profile, Task, Tuning
 from forebay.planning.fit import Fit, Sums, finite, fit, prior
+from forebay.planning.measured import Demand, StepMoments
+from forebay.planning.memory import TunedProfile
 from forebay.planning.series import STEP_MOMENTS
-from forebay.planning.snapshot import Demand, Snapshot, StepMoments, TunedProfile
+from forebay.planning.snapshot import Snapshot
 from forebay.planning.variants import MOST_PROFILES, Choice, engine_profile, preferred_profile
 from forebay.planning.work import EngineProfile
 

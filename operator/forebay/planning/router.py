@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from forebay.planning.burstiness import PRIOR_S, averaged, evenness
 from forebay.planning.demand import ClassLoad
+from forebay.planning.memory import Spread
 from forebay.planning.profiles import speed
 from forebay.planning.queueing import mixed, work_of
-from forebay.planning.snapshot import Snapshot, Spread
+from forebay.planning.snapshot import Snapshot
 from forebay.planning.variants import Choice
 
 SETTLED_S = 120.0

@@ -11,9 +11,10 @@ from dataclasses import replace
 from math import ceil
 
 from forebay.planning.demand import ClassLoad
+from forebay.planning.memory import Saturation
 from forebay.planning.queueing import mixed, service_rate, work_of
 from forebay.planning.sizing import MOST_UTILISED
-from forebay.planning.snapshot import Saturation, Snapshot
+from forebay.planning.snapshot import Snapshot
 from forebay.planning.target import Sized
 from forebay.planning.variants import Choice, engine_profile, preferred_profile, profile_key
 

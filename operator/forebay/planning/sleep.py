@@ -22,7 +22,9 @@ from forebay.planning.decision import Verdict
 from forebay.planning.demand import ClassLoad
 from forebay.planning.hold import Held, window_s
 from forebay.planning.limits import replicas_per_node
-from forebay.planning.snapshot import AtGateways, ClassDemand, Demand, Memory, Rest, Snapshot
+from forebay.planning.measured import AtGateways, ClassDemand, Demand
+from forebay.planning.memory import Memory, Rest
+from forebay.planning.snapshot import Snapshot
 from forebay.planning.starts import lead_of
 
 MAX_PAUSES = 20

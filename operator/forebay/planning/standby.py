@@ -12,8 +12,9 @@ from dataclasses import replace
 from forebay.api.pace import AUTO
 from forebay.planning.coverage import Coverage
 from forebay.planning.demand import ClassLoad
+from forebay.planning.memory import Shape
 from forebay.planning.outlook import early_s, outlook
-from forebay.planning.snapshot import Shape, Snapshot
+from forebay.planning.snapshot import Snapshot
 from forebay.planning.starts import lead_of
 from forebay.planning.target import Sized, size
 

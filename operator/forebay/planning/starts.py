@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from forebay.planning.snapshot import Memory, PodView, Snapshot, Stage
+from forebay.planning.memory import Memory, Stage
+from forebay.planning.snapshot import PodView, Snapshot
 from forebay.planning.variants import choice_name, preferred_profile, wanted_variants
 
 MAX_START_TIMES = 20

@@ -24,10 +24,12 @@ from forebay.planning.demand import ClassLoad
 from forebay.planning.forecast_status import forecast_status, forecast_verdict
 from forebay.planning.hold import Held
 from forebay.planning.interruption import doomed
+from forebay.planning.measured import ClassDemand
+from forebay.planning.memory import Memory
 from forebay.planning.placement import Placed
 from forebay.planning.profile_status import profiles_status
 from forebay.planning.sleep import asleep_verdict, heard_verdict
-from forebay.planning.snapshot import SPOT, ClassDemand, Memory, Snapshot
+from forebay.planning.snapshot import SPOT, Snapshot
 from forebay.planning.starts import SLOWEST, quantile
 from forebay.planning.strangers import strange
 from forebay.planning.supply import named, unavailable_variants

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forebay.planning.snapshot import Demand
+from forebay.planning.measured import Demand
 
 _REMEDY = (
     "another cluster's, or of pods that are gone; name this cluster's label in --prometheus-matchers (chart: operator.prometheusMatchers)"

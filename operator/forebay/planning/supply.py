@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from forebay.api.inference_pool import Accelerator, Profile
 from forebay.planning.limits import replicas_per_node
-from forebay.planning.snapshot import Memory, PodView, Snapshot, Unavailable
+from forebay.planning.memory import Memory, Unavailable
+from forebay.planning.snapshot import PodView, Snapshot
 from forebay.planning.starts import SLOWEST, lead_of, lead_time_s, quantile
 from forebay.planning.variants import preferred_profile, wanted_variants
 

@@ -11,8 +11,8 @@ from forebay.api.inference_pool import Task
 from forebay.api.meta import format_duration
 from forebay.api.step_moments import TERMS
 from forebay.planning.fit import Fit, fit
+from forebay.planning.measured import StepMoments
 from forebay.planning.profiles import ENOUGH, sums_of
-from forebay.planning.snapshot import StepMoments
 from forebay.profiling.load import Level
 from forebay.runtime.errors import ForebayError
 

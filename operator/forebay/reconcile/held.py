@@ -12,7 +12,7 @@ from forebay.adapters import cluster as kinds
 from forebay.adapters.cluster import Object
 from forebay.adapters.held import HeldFor
 from forebay.planning.gateway_workload import ADMIN_PORT
-from forebay.planning.snapshot import AtGateways
+from forebay.planning.measured import AtGateways
 from forebay.reconcile.keys import Key, pool_key
 from forebay.reconcile.world import Heard, World
 

@@ -16,13 +16,13 @@ from forebay.api.canonical import bounded_name
 from forebay.api.inference_pool import FULL, InferencePoolSpec
 from forebay.planning.backfill import missing
 from forebay.planning.interruption import SIGNALS
+from forebay.planning.memory import Memory
 from forebay.planning.mig import ANNOTATION_CORDONED, LABEL_CONFIG, LABEL_STATE
 from forebay.planning.snapshot import (
     ON_DEMAND,
     SPOT,
     CapacityType,
     DeploymentView,
-    Memory,
     NodeClaimView,
     NodePoolView,
     NodeView,

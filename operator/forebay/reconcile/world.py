@@ -10,7 +10,8 @@ from forebay.adapters.decisions import DecisionLog
 from forebay.adapters.held import Held, HeldFor
 from forebay.adapters.loaded import Loaded
 from forebay.adapters.metrics import History, Metrics, NoHistory
-from forebay.planning.snapshot import Memory, Settings
+from forebay.planning.memory import Memory
+from forebay.planning.snapshot import Settings
 from forebay.reconcile.events import Recorder
 from forebay.reconcile.keys import Key
 from forebay.reconcile.shares import Ledger

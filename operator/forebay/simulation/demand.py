@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from forebay.api.step_moments import NOTHING, TERMS, added
-from forebay.planning.snapshot import ClassDemand, Demand, StepMoments
+from forebay.planning.measured import ClassDemand, Demand, StepMoments
 from forebay.simulation.law import Observation, Sample
 from forebay.simulation.score import quantile
 

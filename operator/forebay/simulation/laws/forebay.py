@@ -10,8 +10,9 @@ from typing import Any
 
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import InferencePoolSpec
+from forebay.planning.memory import Memory
 from forebay.planning.planner import plan
-from forebay.planning.snapshot import DeploymentView, Memory, PodView, PoolIdentity, Settings, Snapshot
+from forebay.planning.snapshot import DeploymentView, PodView, PoolIdentity, Settings, Snapshot
 from forebay.planning.work import EngineProfile
 from forebay.simulation.demand import demand_of
 from forebay.simulation.law import Observation
