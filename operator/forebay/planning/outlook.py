@@ -48,7 +48,7 @@ class Outlook:
 
 def early_s(pool: PoolIdentity) -> float:
     """Seconds by which a pool's minutes end before the clock's: to close one is dear, so not all pools do it in the same pass."""
-    return float(crc32(pool.uid.encode()) % STEP_S)
+    return float(crc32(f"{pool.namespace}/{pool.name}".encode()) % STEP_S)
 
 
 def foreseen(snapshot: Snapshot) -> tuple[str, ...]:
