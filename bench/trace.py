@@ -127,7 +127,7 @@ def _compared(
     tuning = {
         (name, setting): pool.submit(_first_half, job(name, setting, span_s / 2))
         for name in wanted
-        if name != "clairvoyant"
+        if name != "clairvoyant" and len(settings[name]) > 1
         for setting in settings[name]
     }
     first = {key: future.result() for key, future in tuning.items()}
@@ -136,7 +136,7 @@ def _compared(
         if name == "clairvoyant":
             continue
         mine = {setting: half for (law, setting), half in first.items() if law == name}
-        chosen = _cheapest(mine)
+        chosen = _cheapest(mine) if mine else next(iter(settings[name]))
         chosen_of |= {name: (name, chosen), f"{name}, as shipped": (name, next(iter(settings[name])))}
     scored = {key: pool.submit(_both_halves, job(*key, span_s)) for key in dict.fromkeys(chosen_of.values())}
     bounds = {s: pool.submit(_both_halves, job("clairvoyant", s, span_s)) for s in CLAIRVOYANT}
