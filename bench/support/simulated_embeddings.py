@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
+from math import inf, sqrt
 
 from bench.support.real_embeddings import BATCHING, CLASS, Text
 from bench.support.variant_laws import slower
@@ -40,6 +40,6 @@ def times_slower(profile: EngineProfile, due: Sequence[Text], took_s: float) -> 
     """
     low, high = _LEAST, _MOST
     for _ in range(_HALVINGS):
-        middle = (low * high) ** 0.5
+        middle = sqrt(low * high)
         low, high = (middle, high) if simulated(slower(profile, middle), due)[1] < took_s else (low, middle)
-    return (low * high) ** 0.5
+    return sqrt(low * high)
