@@ -53,7 +53,8 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
     outcome.raise_error()
     if saving and saving[-1] in outcome.done:
         record.saved, record.saved_at = urgent(decision.memory), snapshot.now
-    return _SOON_S if world.ledger.waits((key.namespace, key.name), _places(world)) else decision.requeue_after_s
+    waits = world.ledger.limits and world.ledger.waits((key.namespace, key.name), _places(world))
+    return _SOON_S if waits else decision.requeue_after_s
 
 
 def _places(world: World) -> set[tuple[str, str]]:
