@@ -20,6 +20,7 @@ from bench.support.load_series import KINDS, Series, generated, recorded
 from bench.support.table import digits
 from forebay.planning.forecast import fresh, observe
 from forebay.planning.forecast.packing import unpack
+from forebay.planning.forecast.working import value_of
 
 NAME = "forecast"
 HELP = "coverage and pinball loss of load forecasts, against seasonal-naive and damped Holt"
@@ -59,7 +60,7 @@ def _forebay(series: Series) -> dict[int, Floats]:
         for horizon in work.horizons:
             target, newest = i - 1 + horizon.steps, horizon.newest(state.step)
             if newest is not None and target < len(series.values):
-                bounds[horizon.steps][:, target] = [work.value_of(bound) for bound in newest.bounds[1:]]
+                bounds[horizon.steps][:, target] = [value_of(bound, work.offset) for bound in newest.bounds[1:]]
     return bounds
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bench.__main__ import main
-from bench.forecast import _holds, _scored
+from bench.forecast import _forebay, _holds, _scored
 from bench.support.forecast_baselines import LEVELS, damped_holt, of_the_law, pinball, seasonal_naive
 from bench.support.load_series import generated
 
@@ -26,6 +26,15 @@ def test_coverage_is_judged_by_points_or_by_chance() -> None:
 def test_a_generated_series_is_the_same_each_time() -> None:
     assert generated("bursts", 600, 2) == generated("bursts", 600, 2)
     assert generated("bursts", 600, 2).values != generated("bursts", 600, 2, seed=1).values
+
+
+def test_forebays_bounds_are_loads_and_rise_with_their_level() -> None:
+    series = generated("season", 600, 4)
+    for bounds in _forebay(series).values():
+        made = bounds[:, ~np.isnan(bounds).any(axis=0)]
+        assert made.shape[1] > len(series.values) // 2
+        assert (made >= 0).all() and (np.diff(made, axis=0) >= 0).all()
+        assert made.mean() == pytest.approx(np.mean(series.values), rel=0.5)
 
 
 def test_nobody_beats_the_law() -> None:
