@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from tests.reconcile.worlds import H100, Lab, Operator, a_class, a_pool, in_lab
 
 from forebay.adapters import cluster as kinds
 from forebay.api.shared_limits import SharedLimit
 from forebay.cli.replay import replay
+from forebay.planning.decision import Plan
+from forebay.planning.planner import plan
+from forebay.planning.snapshot import Snapshot
 from forebay.reconcile.keys import pool_key
+from forebay.reconcile.pool import reconcile_pool
 
 ONE_GPU: dict[str, Any] = {**H100, "gpusPerNode": 1, "usdPerHour": {"onDemand": 4}}
 CAPACITY = {"accelerators": [ONE_GPU]}
@@ -46,6 +51,14 @@ async def both_busy(lab: Lab, operator: Operator) -> None:
     lab.demand(BUSY, "a")
     lab.demand(BUSY, "b")
     await rounds(lab, operator, 6)
+
+
+async def one_busy(lab: Lab, operator: Operator) -> None:
+    """Of five GPUs that they have together pool a has taken all but one, for nobody asks pool b for anything."""
+    limited(operator, 5)
+    lab.demand(BUSY, "a")
+    lab.demand(0.0, "b")
+    await rounds(lab, operator, 4)
 
 
 def dear_class_is_as_busy(lab: Lab) -> None:
@@ -86,10 +99,7 @@ def test_a_gpu_goes_to_who_gains_more_after_a_window_and_never_before_it_is_free
     async def test(lab: Lab) -> None:
         await lab.apply(*two_pools(classes=["dear"]))
         async with lab.operator() as operator:
-            limited(operator, 5)
-            lab.demand(BUSY, "a")
-            lab.demand(0.0, "b")
-            await rounds(lab, operator, 4)
+            await one_busy(lab, operator)
             assert await lab.replicas() == {"a-h100-on-demand": 4, "b-h100-on-demand": 1}
             dear_class_is_as_busy(lab)
             seen = []
@@ -107,10 +117,7 @@ def test_what_ends_is_taken_until_it_is_gone() -> None:
     async def test(lab: Lab) -> None:
         await lab.apply(*two_pools(classes=["dear"]))
         async with lab.operator() as operator:
-            limited(operator, 5)
-            lab.demand(BUSY, "a")
-            lab.demand(0.0, "b")
-            await rounds(lab, operator, 4)
+            await one_busy(lab, operator)
             limited(operator, 2)
             await operator.again(pool_key("default", "a"))
             assert (await lab.replicas())["a-h100-on-demand"] == 1, "a limit that was lowered is kept at once"
@@ -172,5 +179,30 @@ def test_pools_of_other_namespaces_are_not_bound() -> None:
             await rounds(lab, operator, 3)
             assert (await lab.replicas())["a-h100-on-demand"] > 3
             assert (await lab.condition("BudgetRespected", "a"))["reason"] == "WithinLimits"
+            records = list(operator.decisions.records)
+            assert records and all(not r["snapshot"].get("shares") and r["plan"]["ask"] is None for r in records)
 
+    in_lab(test)
+
+
+def test_a_pool_is_planned_twice_at_first_and_only_where_it_shares_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    planned: list[str] = []
+
+    def counted(snapshot: Snapshot) -> Plan:
+        planned.append(snapshot.pool.name)
+        return plan(snapshot)
+
+    async def test(lab: Lab) -> None:
+        await lab.apply(*two_pools())
+        async with lab.operator() as operator:
+            for bound, first in ((False, 1), (True, 2)):
+                namespace = "default" if bound else "elsewhere"
+                operator.world.ledger.limits = (SharedLimit(name="team", namespaces=(namespace,), gpus=5),)
+                for times in (first, 1):
+                    await operator.quiet()
+                    planned.clear()
+                    await reconcile_pool(operator.world, pool_key("default", "a"))
+                    assert planned == ["a"] * times
+
+    monkeypatch.setattr("forebay.reconcile.pool.plan", counted)
     in_lab(test)

@@ -81,6 +81,9 @@ class Reason(StrEnum):
     APPLY_FAILED = "ApplyFailed"
 
 
+TOO_FEW = frozenset((Reason.LIMITED, Reason.SHARED_LIMIT, Reason.PRICE_UNKNOWN))
+"""Reasons of BudgetRespected that say of bounds which hold that they allow fewer replicas than are wanted."""
+
 CONDITIONS: dict[Type, str] = {
     Type.ACCEPTED: "the object can be worked with; False says which other object or field stands against it",
     Type.RESOLVED_REFS: "every class and pool it names exists and may be used; for a BatchClass: some pool serves it",

@@ -122,6 +122,10 @@ class NodeLimits(K8sModel):
         """Whether there is no bound."""
         return self.gpus is None and self.usd_per_hour is None
 
+    def __str__(self) -> str:
+        set_ = (("gpus", self.gpus), ("usdPerHour", self.usd_per_hour))
+        return ", ".join(f"{name} {value:g}" for name, value in set_ if value is not None)
+
 
 class Nodes(K8sModel):
     """Where nodes come from."""

@@ -38,8 +38,7 @@ class SharedLimit(K8sModel):
         return not self.namespaces or namespace in self.namespaces
 
     def __str__(self) -> str:
-        parts = [f"{word} {value:g}" for word, value in (("gpus", self.gpus), ("usdPerHour", self.usd_per_hour)) if value is not None]
-        return f"shared limit {self.name} ({', '.join(parts)})"
+        return f"shared limit {self.name} ({self.bounds})"
 
 
 _LIMITS = TypeAdapter(Annotated[tuple[SharedLimit, ...], Field(max_length=64)])

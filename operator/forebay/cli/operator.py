@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from forebay.cli.values import PORT, given, matcher, namespace, seconds, shared_limits, some_time, url
+from forebay.cli.values import PORT, add_shared_limits, given, matcher, namespace, seconds, shared_limits, some_time, url
 from forebay.runtime.errors import UsageError
 
 
@@ -43,12 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--decisions", default="-", metavar="FILE", help="where decision records go, one JSON line each; - is standard output (default)"
     )
-    parser.add_argument(
-        "--shared-limits",
-        type=Path,
-        metavar="FILE",
-        help="limits that several pools keep together: a list of {name, namespaces, gpus, usdPerHour} in YAML",
-    )
+    add_shared_limits(parser)
     parser.add_argument(
         "--mig-config-namespace",
         type=namespace,

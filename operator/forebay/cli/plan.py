@@ -67,10 +67,10 @@ _PROBLEMS = {"SloFeasible", "BudgetRespected", "ResolvedRefs"}
 
 
 def _problems(conditions: list[dict[str, Any]]) -> list[str]:
+    from forebay.api.conditions import TOO_FEW
+
     return [
-        f"{c['type']}: {c['message']}"
-        for c in conditions
-        if c["type"] in _PROBLEMS and (c["status"] == "False" or c["reason"] in ("Limited", "SharedLimit", "PriceUnknown"))
+        f"{c['type']}: {c['message']}" for c in conditions if c["type"] in _PROBLEMS and (c["status"] == "False" or c["reason"] in TOO_FEW)
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from forebay.cli.values import PORT, duration, shared_limits, some_time
+from forebay.cli.values import PORT, add_shared_limits, duration, shared_limits, some_time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,12 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grace", type=duration, default="10s", metavar="DURATION", help="time that processes have to end after Ctrl-C")
     parser.add_argument("--state", type=Path, metavar="DIR", help="where pods' files and logs go and stay; a temporary folder by default")
     parser.add_argument("--decisions", metavar="FILE", help="where decision records are appended; decisions.jsonl of the state by default")
-    parser.add_argument(
-        "--shared-limits",
-        type=Path,
-        metavar="FILE",
-        help="limits that several pools keep together: a list of {name, namespaces, gpus, usdPerHour} in YAML",
-    )
+    add_shared_limits(parser)
     parser.add_argument("--log-level", default="error", choices=("debug", "info", "warning", "error"), help="least level that is logged")
 
 

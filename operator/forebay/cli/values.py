@@ -91,6 +91,12 @@ def matcher(text: str) -> tuple[str, str]:
     return name, value
 
 
+def add_shared_limits(parser: argparse.ArgumentParser) -> None:
+    """The option of whoever runs an operator's loop."""
+    what = "limits that several pools keep together: a list of {name, namespaces, gpus, usdPerHour} in YAML"
+    parser.add_argument("--shared-limits", type=Path, metavar="FILE", help=what)
+
+
 def shared_limits(path: Path | None) -> tuple[SharedLimit, ...]:
     """The limits of --shared-limits; none without a file.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import ceil
 from typing import TypeVar
 
-from forebay.api.inference_pool import InferencePoolSpec, Mode, NodeLimits
+from forebay.api.inference_pool import InferencePoolSpec, NodeLimits
 from forebay.planning.demand import ClassLoad
 from forebay.planning.hold import window_s
 from forebay.planning.limits import Bill
@@ -17,7 +17,7 @@ from forebay.planning.profiles import speed
 from forebay.planning.shares import Ask, Step
 from forebay.planning.sizing import Infeasible
 from forebay.planning.snapshot import Snapshot
-from forebay.planning.split import Lot
+from forebay.planning.split import Lot, first_of
 from forebay.planning.target import demanded, efficiency
 from forebay.planning.variants import choice_name, preferred_profile, wanted_variants
 
@@ -58,8 +58,8 @@ def held_now(snapshot: Snapshot) -> Bill:
     return taken(snapshot, wanted_variants(snapshot.spec, choices[0] if choices else None)[0])
 
 
-def ask(snapshot: Snapshot, own: NodeLimits, lots: tuple[Lot, ...], loads: list[ClassLoad], placed: Placed) -> Ask:
-    """What the pool asks for within its `own` limits, having decided on these lots, of which so many were placed."""
+def ask(snapshot: Snapshot, own: NodeLimits, lots: tuple[Lot, ...], loads: list[ClassLoad], placed: Placed, dry: bool) -> Ask:
+    """What the pool asks for within its `own` limits, having decided on these lots and `placed` so many; `dry` where nothing is done."""
     counts = _counts(sum(lot.replicas for lot in lots), snapshot.spec.scaling.min_replicas)
     asked = [(n, b) for n, b in zip(counts, bills(snapshot, lots, counts), strict=True) if not n or b.unknown(own) or b.within(own)]
     worth = _worth(snapshot, lots, loads, asked[-1][0])
@@ -72,7 +72,7 @@ def ask(snapshot: Snapshot, own: NodeLimits, lots: tuple[Lot, ...], loads: list[
         window_s=window_s(snapshot),
         taken_gpus=_most(now.gpus, placed.bill.gpus),
         taken_usd_per_hour=_most(now.usd_per_hour, placed.bill.usd_per_hour),
-        dry=snapshot.spec.mode == Mode.RECOMMEND or snapshot.spec.scaling.paused,
+        dry=dry,
     )
 
 
@@ -92,7 +92,7 @@ def _worth(snapshot: Snapshot, lots: tuple[Lot, ...], loads: list[ClassLoad], wa
     """
     usd = 3600.0 * sum(item.load.requests_per_s * _price(snapshot, item.name) for item in loads)
     fleet = _fleet(snapshot, lots, loads) if usd > 0.0 and wanted else None
-    if fleet is None or not wanted:
+    if fleet is None:
         return lambda count: 0.0
     points = [0.0, *(min(1.0, _held(fleet, lots, ceil(wanted * k / PARTS)) / fleet.rate) for k in range(1, PARTS + 1))]
 
@@ -125,8 +125,5 @@ def _fleet(snapshot: Snapshot, lots: tuple[Lot, ...], loads: list[ClassLoad]) ->
 
 def _held(fleet: Fleet, lots: tuple[Lot, ...], replicas: int) -> float:
     """The largest rate that so many replicas hold, the first lots' first."""
-    counts = []
-    for lot in lots:
-        counts.append(min(lot.replicas, replicas))
-        replicas -= counts[-1]
-    return fleet.rate if not fleet.failure(tuple(counts), fleet.rate) else fleet.largest_rate(tuple(counts))
+    counts = tuple(lot.replicas for lot in first_of(lots, replicas))
+    return fleet.rate if not fleet.lack(counts) else fleet.largest_rate(counts)

@@ -17,7 +17,7 @@ from forebay.planning.interruption import doomed
 from forebay.planning.limits import NOTHING, Bill, bill
 from forebay.planning.room import blocked
 from forebay.planning.snapshot import ON_DEMAND, SPOT, DeploymentView, Snapshot
-from forebay.planning.split import Lot, Split, Splits, Supply, patience_s, split, spot_held_until, spot_share, summed, supply
+from forebay.planning.split import Lot, Split, Splits, Supply, first_of, patience_s, split, spot_held_until, spot_share, summed, supply
 from forebay.planning.supply import named, stuck
 from forebay.planning.variants import Variant, existing_variant
 from forebay.planning.workload import MAX_SURGE
@@ -99,20 +99,12 @@ class _Room:
         limit, gpus = self.snapshot.spec.capacity.nodes.limits.gpus, self.bill(of, old).gpus
         return limit is None or gpus is None or gpus <= limit
 
-    def some(self, replicas: int) -> tuple[Lot, ...]:
-        """So many replicas: all of the first lots, and what is left of the next."""
-        found = []
-        for lot in self.lots:
-            found.append(Lot(lot.variants, min(lot.replicas, replicas)))
-            replicas -= found[-1].replicas
-        return tuple(found)
-
     def split(self, replicas: int) -> Splits:
-        return split(self.snapshot, self.there, self.some(replicas))
+        return split(self.snapshot, self.there, first_of(self.lots, replicas))
 
     def lighter(self, replicas: int) -> list[Splits]:
         """The split of so many replicas, and the same without replacements beside what is doomed."""
-        full, lots = self.split(replicas), self.some(replicas)
+        full, lots = self.split(replicas), first_of(self.lots, replicas)
         plain = tuple(_plain(s, lot.replicas) for s, lot in zip(full, lots, strict=True))
         return [full] if plain == full else [full, plain]
 
@@ -208,18 +200,16 @@ def _within(room: _Room, replicas: int, old: int) -> tuple[int, Splits, Verdict]
     limits = room.snapshot.spec.capacity.nodes.limits
     if limits.unset:
         return replicas, room.split(replicas), _budget("True", Reason.WITHIN_LIMITS, "no limits are set")
-    set_ = [f"{name} {value:g}" for name, value in (("gpus", limits.gpus), ("usdPerHour", limits.usd_per_hour)) if value is not None]
-    text = ", ".join(set_)
     count, result = _most(room, replicas, old)
     if count < replicas and (shared := "; ".join(share.why for share in room.snapshot.shares if share.why)):
-        message = f"{replicas} replicas are wanted; its share ({text}) allows {count}. {shared}"
+        message = f"{replicas} replicas are wanted; its share ({limits}) allows {count}. {shared}"
         return count, result, _budget("True", Reason.SHARED_LIMIT, message)
     if count < replicas:
-        message = f"{replicas} replicas are wanted; limits ({text}) allow {count}. Raise nodes.limits, or accept missed objectives"
+        message = f"{replicas} replicas are wanted; limits ({limits}) allow {count}. Raise nodes.limits, or accept missed objectives"
     elif result != room.split(count):
-        message = f"limits ({text}) leave no room beside replicas that are about to go: they are replaced once they are gone"
+        message = f"limits ({limits}) leave no room beside replicas that are about to go: they are replaced once they are gone"
     else:
-        return count, result, _budget("True", Reason.WITHIN_LIMITS, f"within {text}")
+        return count, result, _budget("True", Reason.WITHIN_LIMITS, f"within {limits}")
     return count, result, _budget("True", Reason.LIMITED, message)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forebay.api.inference_pool import ForecastMode, Mode, NodeLimits
+from forebay.api.inference_pool import ForecastMode, Mode
 from forebay.planning import mig, nodes, workload
 from forebay.planning.asking import ask, within_shares
 from forebay.planning.backfill import backfilled, told
@@ -24,7 +24,6 @@ from forebay.planning.profiles import learned
 from forebay.planning.room import blocked, makes_nodes
 from forebay.planning.router import routed
 from forebay.planning.saturation import floored, observed_share, saturation
-from forebay.planning.shares import Ask
 from forebay.planning.sidecar_config import compile_sidecar
 from forebay.planning.sleep import rest, with_gateways
 from forebay.planning.snapshot import DeploymentView, PodView, Snapshot
@@ -81,12 +80,8 @@ def plan(snapshot: Snapshot) -> Plan:
         why=_why(snapshot, chosen),
         replicas=chosen.placed.replicas,
         dry=dry,
-        ask=_ask(snapshot, own, chosen),
+        ask=ask(snapshot, own, chosen.lots, chosen.loads, chosen.placed, dry) if snapshot.shares else None,
     )
-
-
-def _ask(snapshot: Snapshot, own: NodeLimits, chosen: Chosen) -> Ask | None:
-    return ask(snapshot, own, chosen.lots, chosen.loads, chosen.placed) if snapshot.shares else None
 
 
 def _observed(snapshot: Snapshot) -> Memory:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 
-from forebay.api.conditions import Reason, Type
+from forebay.api.conditions import TOO_FEW, Type
 from forebay.api.shared_limits import SharedLimit
 from forebay.planning.decision import Plan
 from forebay.planning.demand import loads, remembered
@@ -26,7 +26,6 @@ from forebay.planning.variants import choice_name, preferred_profile
 
 LONG_AGO_S = 30 * 86_400.0
 _BREAKS = (Type.SLO_FEASIBLE, Type.BUDGET_RESPECTED, Type.RESOLVED_REFS)
-_SHORT = (Reason.LIMITED, Reason.SHARED_LIMIT, Reason.PRICE_UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ def preview(snapshot: Snapshot) -> Preview:
     snapshot = _settled(snapshot)
     decision = plan(snapshot)
     desired, rate = decision.status.desired, decision.status.rate.usd_per_hour
-    told = [v for v in decision.verdicts if v.type in _BREAKS and (v.status == "False" or v.reason in _SHORT)]
+    told = [v for v in decision.verdicts if v.type in _BREAKS and (v.status == "False" or v.reason in TOO_FEW)]
     return Preview(
         replicas=decision.replicas,
         on_demand=desired.on_demand,

@@ -34,6 +34,15 @@ class Lot:
         return choice_name((first.accelerator, first.profile)) if first.accelerator and first.profile else ""
 
 
+def first_of(lots: Sequence[Lot], replicas: int) -> tuple[Lot, ...]:
+    """So many replicas: all of the first lots, and what is left of the next."""
+    found = []
+    for lot in lots:
+        found.append(Lot(lot.variants, min(lot.replicas, replicas)))
+        replicas -= found[-1].replicas
+    return tuple(found)
+
+
 @dataclass(frozen=True, slots=True)
 class Split:
     """Replicas per capacity type, with what is doomed already made up for."""

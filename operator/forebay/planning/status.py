@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from forebay.api.conditions import Reason, Type
+from forebay.api.conditions import TOO_FEW, Reason, Type
 from forebay.api.inference_pool import (
     Backend,
     DemandStatus,
@@ -289,7 +289,7 @@ def _notes(facts: Facts) -> tuple[Note, ...]:
             notes.append(Note(type="Warning", reason=Reason.VARIANT_UNAVAILABLE, message=f"{variant}: {known.reason}"))
     if facts.sized.feasible.status == "False":
         notes.append(Note(type="Warning", reason=facts.sized.feasible.reason, message=facts.sized.feasible.message))
-    if facts.placed.verdict.reason in (Reason.LIMITED, Reason.SHARED_LIMIT, Reason.PRICE_UNKNOWN):
+    if facts.placed.verdict.reason in TOO_FEW:
         notes.append(Note(type="Warning", reason=facts.placed.verdict.reason, message=facts.placed.verdict.message))
     notes += history_notes(snapshot)
     told = forecast_verdict(snapshot, facts.loads)

@@ -17,6 +17,7 @@ from forebay.reconcile.apply import apply, due, remember
 from forebay.reconcile.keys import Key
 from forebay.reconcile.observe import pool_snapshot
 from forebay.reconcile.report import conditions, memory_writes, report_pool, write_status
+from forebay.reconcile.view import Place
 from forebay.reconcile.world import World, urgent
 
 _SOON_S = 1.0
@@ -38,10 +39,11 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
         await report_invalid(world, obj, error)
         return None
     snapshot = await pool_snapshot(world, key, obj, spec)
-    # A long past takes a second of arithmetic, which is not to stop everybody else.
-    if world.ledger.limits:
+    shares = world.ledger.binds(key.namespace)
+    if shares:
         snapshot, decision = _share_out(world, key, snapshot)
     else:
+        # A long past takes a second of arithmetic, which is not to stop everybody else.
         decision = await asyncio.to_thread(plan, snapshot) if snapshot.history else plan(snapshot)
     record = world.pools[key.namespace, key.name]
     saving = memory_writes(record, snapshot, decision)
@@ -53,11 +55,10 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
     outcome.raise_error()
     if saving and saving[-1] in outcome.done:
         record.saved, record.saved_at = urgent(decision.memory), snapshot.now
-    waits = world.ledger.limits and world.ledger.waits((key.namespace, key.name), _places(world))
-    return _SOON_S if waits else decision.requeue_after_s
+    return _SOON_S if shares and world.ledger.waits(key.namespace, _places(world)) else decision.requeue_after_s
 
 
-def _places(world: World) -> set[tuple[str, str]]:
+def _places(world: World) -> set[Place]:
     """Every pool that there is."""
     return {(o["metadata"]["namespace"], o["metadata"]["name"]) for o in world.view.all(kinds.INFERENCE_POOLS)}
 

@@ -12,9 +12,7 @@ from forebay.api.shared_limits import SharedLimit
 from forebay.planning.asking import held_now
 from forebay.planning.shares import Ask, kept, share_of
 from forebay.planning.snapshot import Share, Snapshot
-
-Place = tuple[str, str]
-"""Namespace and name of a pool."""
+from forebay.reconcile.view import Place
 
 
 @dataclass
@@ -34,9 +32,13 @@ class Ledger:
         if ask is not None:
             self.asks[pool] = ask
 
-    def waits(self, pool: Place, pools: Collection[Place]) -> bool:
-        """Whether some pool that shares a limit with this one has not asked yet."""
-        return any(limit.binds(pool[0]) and self._unknown(limit, pools) for limit in self.limits)
+    def binds(self, namespace: str) -> bool:
+        """Whether pools of this namespace share a limit."""
+        return any(limit.binds(namespace) for limit in self.limits)
+
+    def waits(self, namespace: str, pools: Collection[Place]) -> bool:
+        """Whether some pool that shares a limit with those of this namespace has not asked yet."""
+        return any(limit.binds(namespace) and self._unknown(limit, pools) for limit in self.limits)
 
     def shares(self, snapshot: Snapshot, pools: Collection[Place]) -> tuple[Share, ...]:
         """What the pool may take of each limit that binds it. `pools` are all that there are."""

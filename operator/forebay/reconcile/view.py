@@ -45,6 +45,7 @@ class View(Protocol):
 
 
 Place = tuple[str, str]
+"""Namespace and name of an object."""
 
 
 def _place(obj: Object) -> Place:
