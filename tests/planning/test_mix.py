@@ -30,7 +30,7 @@ from tests.planning.builders import settled as watched
 
 from forebay.planning.cheapest import Bounds, Search, held_rps
 from forebay.planning.keeping import kept
-from forebay.planning.memory import Unavailable
+from forebay.planning.memory import Memory, Unavailable
 from forebay.planning.mix import Fleet, kind
 from forebay.planning.planner import plan
 from forebay.planning.preview import preview
@@ -308,6 +308,13 @@ def test_an_accelerator_whose_nodes_do_not_come_is_stood_in_for_and_comes_back()
         assert again.memory.mix == {"h100/full": 1, "a100/full": slow} and again.memory.better_since == NOW
         late = back.model_copy(update={"better_since": NOW - 1000})
         assert set(planned(25, usd, **{**both, "memory": late}).memory.mix) == {"h100/full"}
+
+
+def test_stale_metrics_make_no_move_to_another_kind_that_would_shrink_the_pool() -> None:
+    """The kind that is wanted costs more than the limit allows, so another would do: but of nothing that was measured."""
+    more = {"capacity": {"nodes": {"limits": {"usdPerHour": 30}}}, "scaling": {"minReplicas": 1, "maxReplicas": 2}}
+    wanted = {"deployments": (a_deployment(3, accelerator="a100"),), "memory": Memory(mix={"h100/full": 3})}
+    assert plan(a_snapshot(spec=spec((55.0, 10.0), **more), demand=None, **wanted)).memory.target == 2
 
 
 def test_stale_metrics_hold_the_mix_as_it_is() -> None:

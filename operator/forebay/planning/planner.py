@@ -131,7 +131,11 @@ def _choose(snapshot: Snapshot) -> Chosen:
     shares = observed_share(snapshot, known, sized.profile)
     sized = floored(snapshot, known, sized, shares) if snapshot.fresh else sized
     sized = with_standby(snapshot, known, sized) if snapshot.fresh else sized
-    held = hold(_unheld(snapshot), sized.replicas, sized.replicas) if sized.moves else hold(snapshot, sized.replicas, current)
+    held = (
+        hold(_unheld(snapshot), sized.replicas, sized.replicas)
+        if sized.moves and snapshot.fresh
+        else hold(snapshot, sized.replicas, current)
+    )
     held = rest(snapshot, held, current, known)
     lots = settled(snapshot, sized, held.replicas)
     variants = tuple(variant for lot in lots for variant in lot.variants)
