@@ -1,35 +1,33 @@
 """Two weeks of a recorded load in the simulator: what 99 % within the objective cost under every law, and what a clairvoyant would pay.
 
 The rate is linear between the middles of the trace's steps, rescaled to a mean; requests are drawn from it with gamma gaps of the row's
-coefficient of variation, clipped. Every request is simulated, there is no fluid model. Settings are tuned on the first half of the days,
-scored on the second; the clairvoyant, a bound, is searched on the second.
+coefficient of variation, clipped. Every request is simulated, there is no fluid model. Peers are tuned on the first half of the days: all
+of their settings on one day of it, the few that come near the target there on all of it; they are scored on the second, which they enter
+a day early. Forebay is as shipped and runs through both. The clairvoyant, a bound, is searched on the second.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from bench.ramp import OBJECTIVE, PROFILE, load_engine
-from bench.support.ramp_laws import Engine, laws, promised
 from bench.support.table import digits
+from bench.support.trace_laws import BOUND, SHARES, bound, engine_for, given, mean_of, setup_for, trace_laws
+from bench.support.trace_load import Trace
 from bench.support.trace_tokens import Lengths, read_lengths
 from forebay.api.durations import parse_duration
 from forebay.runtime.errors import ForebayError, UsageError
-from forebay.simulation.arrivals import renewal
 from forebay.simulation.law import Law
-from forebay.simulation.laws.clairvoyant import Clairvoyant
-from forebay.simulation.laws.forebay import Forebay, pool_of
 from forebay.simulation.laws.static import Static
 from forebay.simulation.request import Request
-from forebay.simulation.run import Outcome, Run, Setup
+from forebay.simulation.run import Outcome, Run
 from forebay.simulation.score import score
 from forebay.simulation.workload import Rates, read_rates
 
@@ -37,12 +35,16 @@ NAME = "trace"
 HELP = "two weeks of recorded load in the simulator: cost of 99 % within the objective, by law"
 
 TARGET = 0.99
-MOST_REPLICAS = 40
+NEAR_TARGET = (0.98, TARGET, 0.997)
+"""Of a law's settings the cheapest that keeps each of these on the one day is tried on the whole half."""
 LEADS = "5m"
 DEFAULT = "servegen/m-large_rate_10min.csv"
 SEED = 11
-MOST_SETTINGS = 4
-"""Of a peer's settings that are tried: as shipped, and the next ones."""
+DAY_S = 86_400.0
+SETTLED = 1.0 / 12.0
+"""Share of the one day that is left out at its beginning, while a law finds its count."""
+
+Window = tuple[float, float]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,19 +62,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run of one setting of one law, over the first so many seconds of the trace."""
+    """A run of one setting of one law, from a moment on to the end of the last window; what is scored are the windows."""
 
-    rates: Rates
-    lengths: Lengths
+    trace: Trace
     lead_s: float
     law: str
     setting: str
-    until_s: float
+    since_s: float
+    windows: tuple[Window, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Half:
-    """What became of one half."""
+class Part:
+    """What became of a window."""
 
     requests: int
     attainment: float
@@ -82,15 +84,12 @@ class Half:
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     rates, leads = _rates(args), _leads(args.lead)
-    lengths = Lengths(0.0, ()) if args.tokens is None else read_lengths(Path(args.tokens))
-    span_s = rates.knots[-1][0]
-    print(f"trace: {span_s / 86400:.1f} days at a mean of {args.mean_rps:g} rps, seed {SEED}", file=sys.stderr)
+    trace = Trace(rates, Lengths(0.0, ()) if args.tokens is None else read_lengths(Path(args.tokens)), SEED)
+    wanted = _wanted(args.only, trace)
+    requests = sum(1 for _ in trace.between(0.0, trace.span_s))
+    print(f"trace: {trace.span_s / DAY_S:.1f} days, {requests:,} requests at a mean of {args.mean_rps:g} rps, seed {SEED}", file=sys.stderr)
     with ProcessPoolExecutor() as pool:
-        return [
-            row
-            for lead_s in leads
-            for row in _compared(pool, partial(Job, rates, lengths, lead_s), _wanted(args.only), args.usd_per_gpu_hour)
-        ]
+        return [row for lead_s in leads for row in _Compared(pool, trace, lead_s, args.usd_per_gpu_hour).rows(wanted)]
 
 
 def _leads(text: str) -> list[float]:
@@ -100,12 +99,12 @@ def _leads(text: str) -> list[float]:
         raise UsageError(f"--lead {text}: {error}") from error
 
 
-def _wanted(only: str | None) -> list[str]:
-    known = [*_settings(300.0), "clairvoyant"]
-    chosen = known if only is None else [*only.split(","), "clairvoyant"]
+def _wanted(only: str | None, trace: Trace) -> list[str]:
+    known = [*trace_laws(mean_of(trace), 300.0), BOUND]
+    chosen = known if only is None else [*only.split(","), BOUND]
     if unknown := sorted(set(chosen) - set(known)):
         raise UsageError(f"--only {unknown[0]}: there are {', '.join(known)}")
-    return [name for name in known if name in chosen]
+    return [name for name in known if name in chosen and name != BOUND]
 
 
 def _rates(args: argparse.Namespace) -> Rates:
@@ -113,124 +112,147 @@ def _rates(args: argparse.Namespace) -> Rates:
     if not path.exists():
         raise ForebayError(f"{path} is not there: say --data DIR where the recorded traces are, or --arrivals CSV")
     whole = read_rates(path)
-    end = min(whole.knots[-1][0], args.days * 86400.0)
+    end = min(whole.knots[-1][0], args.days * DAY_S)
     kept = tuple(k for k in whole.knots if k[0] <= end)
+    if len(kept) < 2 or not any(rate for _, rate in kept):
+        raise UsageError(f"--days {args.days:g}: there are no arrivals within them")
     return Rates(kept, whole.cv_from).scaled_to(args.mean_rps)
 
 
-def _compared(
-    pool: ProcessPoolExecutor, job: Callable[[str, str, float], Job], wanted: Sequence[str], usd_per_gpu_hour: float | None
-) -> list[dict[str, Any]]:
-    any_job = job("", "", 0.0)
-    lead_s, span_s = any_job.lead_s, any_job.rates.knots[-1][0]
-    settings = _settings(lead_s)
-    tuning = {
-        (name, setting): pool.submit(_first_half, job(name, setting, span_s / 2))
-        for name in wanted
-        if name != "clairvoyant" and len(settings[name]) > 1
-        for setting in settings[name]
-    }
-    first = {key: future.result() for key, future in tuning.items()}
-    rows, chosen_of = [], {}
-    for name in wanted:
-        if name == "clairvoyant":
-            continue
-        mine = {setting: half for (law, setting), half in first.items() if law == name}
-        chosen = _cheapest(mine) if mine else next(iter(settings[name]))
-        chosen_of |= {name: (name, chosen), f"{name}, as shipped": (name, next(iter(settings[name])))}
-    scored = {key: pool.submit(_both_halves, job(*key, span_s)) for key in dict.fromkeys(chosen_of.values())}
-    bounds = {s: pool.submit(_both_halves, job("clairvoyant", s, span_s)) for s in CLAIRVOYANT}
-    found = {setting: future.result() for setting, future in bounds.items()}
-    best = _cheapest({setting: halves[1] for setting, halves in found.items()})
-    bound = found[best][1]
-    for label, key in chosen_of.items():
-        rows.append(_row(label, key[1], lead_s, scored[key].result(), bound, span_s, usd_per_gpu_hour))
-        print(f"trace: {rows[-1]}", file=sys.stderr)
-    return [*rows, _row("clairvoyant", best, lead_s, found[best], bound, span_s, usd_per_gpu_hour)]
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """All laws with one time of starting."""
+
+    pool: ProcessPoolExecutor
+    trace: Trace
+    lead_s: float
+    usd_per_gpu_hour: float | None
+
+    def rows(self, wanted: Sequence[str]) -> list[dict[str, Any]]:
+        settings = {law: list(known) for law, known in trace_laws(mean_of(self.trace), self.lead_s).items() if law in wanted}
+        # The longest runs begin first.
+        whole = {law: self._scored(law, known[0], of_both=True) for law, known in settings.items() if len(known) == 1}
+        best = self.pool.submit(_searched, self._job(BOUND, "", self._early_s, [self._second]))
+        shipped = {law: self._scored(law, known[0]) for law, known in settings.items() if len(known) > 1}
+        tuned = self._tuned({law: known for law, known in settings.items() if len(known) > 1})
+        scored = {law: shipped[law] if s == settings[law][0] else self._scored(law, s) for law, (s, _) in tuned.items()}
+        setting, least = best.result()
+        row = partial(self._row, least)
+        found = []
+        for law, known in settings.items():
+            if law in whole:
+                first, second = whole[law].result()
+                found += [row(f"{law}, as shipped", known[0], first, second), row(law, known[0], first, second)]
+                continue
+            chosen, first = tuned[law]
+            found += [
+                row(law, chosen, first, scored[law].result()[0]),
+                row(f"{law}, as shipped", known[0], None, shipped[law].result()[0]),
+            ]
+        return [*found, row(BOUND, setting, None, least)]
+
+    @property
+    def _half_s(self) -> float:
+        return self.trace.span_s / 2
+
+    @property
+    def _second(self) -> Window:
+        return self._half_s, self.trace.span_s
+
+    @property
+    def _early_s(self) -> float:
+        return self._half_s - min(DAY_S, self._half_s / 2)
+
+    def _job(self, law: str, setting: str, since_s: float, windows: Sequence[Window]) -> Job:
+        return Job(self.trace, self.lead_s, law, setting, since_s, tuple(windows))
+
+    def _scored(self, law: str, setting: str, *, of_both: bool = False) -> Future[list[Part]]:
+        """On the second half; what was not tuned on the first, on that one too."""
+        if of_both:
+            return self.pool.submit(_parts, self._job(law, setting, 0.0, [(0.0, self._half_s), self._second]))
+        return self.pool.submit(_parts, self._job(law, setting, self._early_s, [self._second]))
+
+    def _tuned(self, settings: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, Part]]:
+        """Each law's cheapest setting that keeps the target on the first half, and what it came to there."""
+        day_s = min(DAY_S, self._half_s / 2)
+        since_s = min(DAY_S, self._half_s - day_s)
+        day = (since_s + SETTLED * day_s, since_s + day_s)
+        tried = {(law, s): self.pool.submit(_parts, self._job(law, s, since_s, [day])) for law, known in settings.items() for s in known}
+        near: dict[str, list[str]] = {}
+        for law, known in settings.items():
+            parts = {s: tried[law, s].result()[0] for s in known}
+            near[law] = list(dict.fromkeys(cheapest(parts, target) for target in NEAR_TARGET))
+            print(f"trace: {law}: {len(known)} settings on one day, then {'; '.join(near[law])}", file=sys.stderr)
+        halves = {(law, s): self.pool.submit(_parts, self._job(law, s, 0.0, [(0.0, self._half_s)])) for law in near for s in near[law]}
+        found = {}
+        for law, names in near.items():
+            parts = {s: halves[law, s].result()[0] for s in names}
+            chosen = cheapest(parts, TARGET)
+            found[law] = chosen, parts[chosen]
+        return found
+
+    def _row(self, least: Part, label: str, setting: str, first: Part | None, second: Part) -> dict[str, Any]:
+        hours = second.replicas_mean * self._half_s / 3600 * load_engine(PROFILE).gpus
+        found = {
+            "name": label,
+            "lead_s": self.lead_s,
+            "attainment": digits(second.attainment, 4),
+            "replicas_mean": digits(second.replicas_mean, 4),
+            "times_clairvoyant": digits(second.replicas_mean / least.replicas_mean, 4),
+            "gpu_hours": digits(hours, 5),
+            "p99_ttft_s": digits(second.p99_first_token_s, 3),
+            "usd": None if self.usd_per_gpu_hour is None else digits(hours * self.usd_per_gpu_hour, 5),
+            "attainment_first_half": None if first is None else digits(first.attainment, 4),
+            "setting": setting,
+        }
+        print(f"trace: {found}", file=sys.stderr)
+        return found
 
 
-def _cheapest(halves: dict[str, Half]) -> str:
-    """The cheapest that meets the target, else the one with the most."""
-    meet = [name for name, half in halves.items() if half.attainment >= TARGET]
-    return min(meet, key=lambda n: halves[n].replicas_mean) if meet else max(halves, key=lambda n: halves[n].attainment)
+def cheapest(parts: Mapping[str, Part], target: float) -> str:
+    """The cheapest that keeps the target, else the one with the most."""
+    meet = [name for name, part in parts.items() if part.attainment >= target]
+    return min(meet, key=lambda n: parts[n].replicas_mean) if meet else max(parts, key=lambda n: parts[n].attainment)
 
 
-def _row(
-    label: str, setting: str, lead_s: float, halves: tuple[Half, Half], bound: Half, span_s: float, usd_per_gpu_hour: float | None
-) -> dict[str, Any]:
-    half = halves[1]
-    hours = half.replicas_mean * span_s / 2 / 3600 * load_engine(PROFILE).gpus
-    return {
-        "name": label,
-        "lead_s": lead_s,
-        "attainment": digits(half.attainment, 4),
-        "replicas_mean": digits(half.replicas_mean, 4),
-        "times_clairvoyant": digits(half.replicas_mean / bound.replicas_mean, 4),
-        "gpu_hours": digits(hours, 5),
-        "p99_ttft_s": digits(half.p99_first_token_s, 3),
-        "usd": None if usd_per_gpu_hour is None else digits(hours * usd_per_gpu_hour, 5),
-        "attainment_tuned_on": digits(halves[0].attainment, 4),
-        "setting": setting,
-    }
+def _parts(job: Job) -> list[Part]:
+    """What came of each window."""
+    law = trace_laws(mean_of(job.trace), job.lead_s)[job.law][job.setting]([])
+    return _windows(job, _simulated(job, law))
 
 
-CLAIRVOYANT = [f"{rps:g} rps a replica" for rps in (1.0, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8)]
+def _searched(job: Job) -> tuple[str, Part]:
+    """The bound: the most that its replicas can be given with the target kept, halved in on; and what it comes to."""
+    kept: tuple[float, Part] | None = None
+    low, high = 0, len(SHARES)
+    while low < high:
+        middle = (low + high) // 2
+        law = bound(job.trace, SHARES[middle], job.lead_s, job.since_s, job.windows[-1][1])
+        part = _windows(job, _simulated(job, law))[0]
+        if part.attainment >= TARGET:
+            kept, low = (SHARES[middle], part), middle + 1
+        else:
+            high = middle
+    if kept is None:
+        raise ForebayError(f"not even a clairvoyant keeps {TARGET:.0%} within the objective with starts of {job.lead_s:g} s")
+    return given(mean_of(job.trace), kept[0]), kept[1]
 
 
-def _settings(lead_s: float) -> dict[str, dict[str, Callable[[], Law]]]:
-    """Laws by name, their settings by what distinguishes them; the first is as shipped."""
-    engine = load_engine(PROFILE)
-    setup = _setup(engine, lead_s)
-    peers: dict[str, dict[str, Callable[[], Law]]] = {
-        name: {setting: partial(make, []) for setting, make in islice(settings.items(), MOST_SETTINGS)}
-        for name, settings in laws(engine, setup, OBJECTIVE).items()
-        if name not in ("forebay", "static")
-    }
-    static: dict[str, Callable[[], Law]] = {f"{n} replicas": partial(Static, n) for n in (6, 5, 4, 3, 7, 8)}
-    return {"forebay": _forebay(engine, lead_s), **peers, "static": static}
-
-
-def _forebay(engine: Engine, lead_s: float) -> dict[str, Callable[[], Law]]:
-    """As shipped: what there is to choose it chooses by itself."""
-    pool = pool_of(engine.profile, min_replicas=1, max_replicas=MOST_REPLICAS)
-    return {"as shipped": lambda: Forebay(pool, promised(OBJECTIVE, 0.95), lead_s, interval_s=30.0)}
-
-
-def _setup(engine: Engine, lead_s: float) -> Setup:
-    return Setup(engine.profile, lead_s, 1, MOST_REPLICAS, first_replicas=3, sample_s=5.0)
-
-
-def _first_half(job: Job) -> Half:
-    return _halves(job, _simulated(job))[0]
-
-
-def _both_halves(job: Job) -> tuple[Half, Half]:
-    return _halves(job, _simulated(job))
-
-
-def _simulated(job: Job) -> Outcome:
-    engine = load_engine(PROFILE)
-    setup = replace(_setup(engine, job.lead_s), by_class=job.law == "forebay", until_s=job.until_s)
-    if job.law == "clairvoyant":
-        law: Law = Clairvoyant(_times(job), float(job.setting.split()[0]), job.lead_s)
-    else:
-        law = _settings(job.lead_s)[job.law][job.setting]()
+def _simulated(job: Job, law: Law) -> Outcome:
+    end_s = job.windows[-1][1]
+    setup = setup_for(engine_for(mean_of(job.trace)), job.lead_s)
+    setup = replace(setup, by_class=job.law == "forebay", until_s=end_s - job.since_s)
     if isinstance(law, Static):
         setup = replace(setup, first_replicas=law.replicas)
-    return Run(setup, law).through(Request(*one) for one in job.lengths.drawn(_times(job), SEED))
+    return Run(setup, law).through(Request(*one) for one in job.trace.between(job.since_s, end_s))
 
 
-def _times(job: Job) -> Iterator[float]:
-    return renewal(job.rates.knots, SEED, job.rates.cv_at())
+def _windows(job: Job, outcome: Outcome) -> list[Part]:
+    return [_part(outcome, since_s - job.since_s, until_s - job.since_s) for since_s, until_s in job.windows]
 
 
-def _halves(job: Job, outcome: Outcome) -> tuple[Half, Half]:
+def _part(outcome: Outcome, since_s: float, until_s: float) -> Part:
     """Requests by when they arrived; replicas by when they were paid for."""
-    middle = job.rates.knots[-1][0] / 2
-    return _half(outcome, 0.0, middle), _half(outcome, middle, 2 * middle)
-
-
-def _half(outcome: Outcome, since_s: float, until_s: float) -> Half:
     found = score(outcome, OBJECTIVE, since_s, until_s)
     counts = [count for at, _, count in outcome.replicas if since_s < at <= until_s]
-    return Half(found.requests, found.attainment, sum(counts) / max(1, len(counts)), found.p99_first_token_s)
+    return Part(found.requests, found.attainment, sum(counts) / max(1, len(counts)), found.p99_first_token_s)

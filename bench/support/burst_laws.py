@@ -48,14 +48,14 @@ def clairvoyants(profile: EngineProfile, start_s: float) -> Settings:
     """The bound, over the share of its time that a replica is given work for, within bins of so many seconds."""
 
     def law(share: float, bin_s: float, workload: Workload) -> Law:
-        works = [_full_s(profile, inputs, outputs) for _, inputs, outputs in workload]
+        works = [full_s(profile, inputs, outputs) for _, inputs, outputs in workload]
         return Clairvoyant([at for at, _, _ in workload], share, start_s, bin_s=bin_s, works=works)
 
     grid = product((0.2, 0.35, 0.5, 0.7, 0.9, 1.2), (15.0, 60.0))
     return {f"{share:.0%} of a replica, by {bin_s:g} s": partial(law, share, bin_s) for share, bin_s in grid}
 
 
-def _full_s(profile: EngineProfile, inputs: int, outputs: int) -> float:
+def full_s(profile: EngineProfile, inputs: int, outputs: int) -> float:
     """Seconds that a request takes of a replica with every place taken."""
     work = work_of(Load(1.0, inputs, outputs), profile)
     return work.total_s + (work.decodes + 1.0) * profile.base_s / profile.max_concurrency
@@ -69,13 +69,13 @@ def _forebay(engine: Engine, setup: Setup, objective: Objective) -> Settings:
     def law(quantile: float, stabilization_s: int) -> Law:
         scale_down = {"stabilization": f"{stabilization_s}s"}
         pool = pool_of(engine.profile, min_replicas=setup.min_replicas, max_replicas=setup.max_replicas, scaleDown=scale_down)
-        return Forebay(pool, _promised(objective, quantile), setup.start_s)
+        return Forebay(pool, promised_each(objective, quantile), setup.start_s)
 
     grid = [(0.95, 300), (0.95, 120), (0.95, 600), (0.95, 900), (0.99, 300), (0.99, 600), (0.99, 900), (0.9, 300), (0.9, 120)]
     return {f"p{100 * q:g}, stabilization {s} s": _of(partial(law, q, s)) for q, s in grid}
 
 
-def _promised(objective: Objective, quantile: float) -> BatchClassSpec:
+def promised_each(objective: Objective, quantile: float) -> BatchClassSpec:
     """The class that owes this objective, of requests of any length."""
     objectives = {
         "timeToFirstToken": {"quantile": quantile, "target": f"{objective.first_token_s:g}s"},

@@ -93,7 +93,7 @@ def recorded(folder: Path, mix: Mix, engine: Engine, most_replicas: int) -> Reco
     load = _load(first)
     most_rps = most_replicas * service_rate(engine.profile, work_of(load, engine.profile))
     busiest = max(Counter(int(at // 60.0) for at, _, _ in first).values()) / 60.0
-    full = _full(engine.profile, load.input_tokens, load.output_tokens, mix.objective)
+    full = full_with(engine.profile, load.input_tokens, load.output_tokens, mix.objective)
     return Recorded(mix, requests, BUSIEST * most_rps / busiest, Mean(load.input_tokens, load.output_tokens, full))
 
 
@@ -108,7 +108,7 @@ def _load(requests: Sequence[Arrival]) -> Load:
     return Load(1.0, mean_in, mean_out, pstdev(inputs) / mean_in, pstdev(outputs) / mean_out)
 
 
-def _full(profile: EngineProfile, inputs: float, outputs: float, objective: Objective) -> int:
+def full_with(profile: EngineProfile, inputs: float, outputs: float, objective: Objective) -> int:
     """The most requests in flight with which a mean token is in time."""
     every = range(1, profile.max_concurrency + 1)
     return max((n for n in every if mean_per_token_s(profile, n, inputs, outputs) <= objective.per_token_s), default=1)

@@ -10,7 +10,7 @@ import gzip
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import log, sqrt
+from math import exp, log, sqrt
 from pathlib import Path
 from statistics import fmean
 
@@ -30,6 +30,14 @@ class Lengths:
     window_s: float
     windows: tuple[tuple[Law, Law], ...]
     fixed: tuple[int, int] = (4000, 1000)
+
+    @property
+    def mean(self) -> tuple[float, float]:
+        """Input and output tokens of a mean request."""
+        if not self.windows:
+            return float(self.fixed[0]), float(self.fixed[1])
+        inputs, outputs = zip(*self.windows, strict=True)
+        return fmean(exp(m + s * s / 2) for m, s in inputs), fmean(exp(m + s * s / 2) for m, s in outputs)
 
     def drawn(self, times: Iterator[float], seed: int) -> Iterator[tuple[float, int, int]]:
         """Times with their lengths."""

@@ -156,11 +156,11 @@ class Fleet:
 
         Held where there is none. Answers the replica.
         """
-        best, least = None, (0, 0)
+        best, prompts, in_flight = None, 0, 0
         for replica in self.serving:
-            cost = replica.prompt_tokens // PROMPT_TOKENS, replica.in_flight
-            if best is None or cost < least:
-                best, least = replica, cost
+            its = replica.prompt_tokens // PROMPT_TOKENS
+            if best is None or its < prompts or (its == prompts and replica.in_flight < in_flight):
+                best, prompts, in_flight = replica, its, replica.in_flight
         if best is None:
             self.held.append(request)
             return None

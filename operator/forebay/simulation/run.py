@@ -211,9 +211,10 @@ class Run:
             self._follow(replica)
 
     def _follow(self, replica: Replica) -> None:
-        for request in replica.refused:
-            _count(self.outcome.refused_of, request)
-        replica.refused.clear()
+        if replica.refused:
+            for request in replica.refused:
+                _count(self.outcome.refused_of, request)
+            replica.refused.clear()
         if replica.next_at < inf:
             self._push(replica.next_at, _STEP, replica)
 

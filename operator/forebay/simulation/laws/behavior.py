@@ -60,7 +60,12 @@ class Behavior:
 
     def _within(self, now: float, window_s: float, desired: int) -> list[int]:
         """What is desired now, and was within the window."""
-        return [desired, *(d for at, d in self._desired if at > now - window_s + _NEAR)]
+        found = [desired]
+        for at, before in reversed(self._desired):
+            if at <= now - window_s + _NEAR:
+                break
+            found.append(before)
+        return found
 
     def _highest(self, now: float, current: int) -> int:
         return max((self._allowed_up(now, current, p) for p in self._up.policies), default=10**9)
@@ -80,4 +85,9 @@ class Behavior:
 
     def _changed(self, now: float, period_s: float) -> int:
         """By how much the count was changed within the period."""
-        return sum(by for at, by in self._changes if at > now - period_s + _NEAR)
+        total = 0
+        for at, by in reversed(self._changes):
+            if at <= now - period_s + _NEAR:
+                break
+            total += by
+        return total

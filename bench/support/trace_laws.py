@@ -1,0 +1,80 @@
+"""The laws of two weeks: those of the ramp with all that they may be set to, for the requests of a trace; and the bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from bench.ramp import OBJECTIVE, PROFILE, load_engine
+from bench.support.burst_laws import full_s, promised_each
+from bench.support.comparison import Settings
+from bench.support.ramp_laws import RAMP, Engine, Mean, laws, promised
+from bench.support.recorded_bursts import full_with
+from bench.support.trace_load import Trace
+from forebay.simulation.law import Law
+from forebay.simulation.laws.capacity import most_rps
+from forebay.simulation.laws.clairvoyant import Clairvoyant
+from forebay.simulation.laws.forebay import Forebay, pool_of
+from forebay.simulation.laws.static import Static
+from forebay.simulation.run import Setup
+
+BOUND = "clairvoyant"
+MOST_REPLICAS = 40
+STATIC = (6, 5, 4, 3, 7, 8)
+
+SHARES = [k / 40 for k in range(12, 57)]
+"""What a replica of the bound is given, as a share of the most that the means of its latencies allow: from what holds to what does not."""
+
+
+def engine_for(mean: Mean) -> Engine:
+    """The ramp's; with requests of other lengths its cache holds as many whole ones as it has places."""
+    engine = load_engine(PROFILE)
+    return engine if mean == RAMP else replace(engine, cache_tokens=engine.profile.max_concurrency * (mean.inputs + mean.outputs))
+
+
+def mean_of(trace: Trace) -> Mean:
+    """A mean request of the trace."""
+    if not trace.lengths.windows:
+        return RAMP
+    inputs, outputs = trace.lengths.mean
+    return Mean(inputs, outputs, full_with(load_engine(PROFILE).profile, inputs, outputs, OBJECTIVE))
+
+
+def setup_for(engine: Engine, lead_s: float) -> Setup:
+    """What all laws have in common."""
+    return Setup(engine.profile, lead_s, 1, MOST_REPLICAS, first_replicas=3, sample_s=5.0)
+
+
+def trace_laws(mean: Mean, lead_s: float) -> dict[str, Settings]:
+    """Every law that answers to what it sees, by name, its settings by what distinguishes them; the first is as shipped."""
+    engine = engine_for(mean)
+    every = laws(engine, setup_for(engine, lead_s), OBJECTIVE, mean)
+    static: Settings = {f"{n} replicas": _of(partial(Static, n)) for n in STATIC}
+    return every | {"forebay": _forebay(engine, lead_s, mean), "static": static}
+
+
+def _of(make: Callable[[], Law]) -> Callable[[object], Law]:
+    return lambda _: make()
+
+
+def _forebay(engine: Engine, lead_s: float, mean: Mean) -> Settings:
+    """As shipped: what there is to choose it chooses by itself."""
+    pool = pool_of(engine.profile, min_replicas=1, max_replicas=MOST_REPLICAS)
+    owed = promised(OBJECTIVE, 0.95) if mean == RAMP else promised_each(OBJECTIVE, 0.95)
+    return {"as shipped": lambda _: Forebay(pool, owed, lead_s)}
+
+
+def bound(trace: Trace, share: float, lead_s: float, since_s: float, until_s: float) -> Law:
+    """A clairvoyant whose replicas are given this share of what they can do, in mean requests by the minute."""
+    mean = mean_of(trace)
+    engine = engine_for(mean).profile
+    one_s = full_s(engine, mean.inputs, mean.outputs)
+    work = [(at, full_s(engine, inputs, outputs) / one_s) for at, inputs, outputs in trace.between(since_s, until_s)]
+    most = most_rps(engine, mean.inputs, mean.outputs, OBJECTIVE)
+    return Clairvoyant((at for at, _ in work), share * most, lead_s, works=(each for _, each in work))
+
+
+def given(mean: Mean, share: float) -> str:
+    """That setting, for people."""
+    return f"{share * most_rps(engine_for(mean).profile, mean.inputs, mean.outputs, OBJECTIVE):.3g} rps a replica"
