@@ -10,15 +10,14 @@ from forebay.api.inference_pool import InferencePoolSpec, NodeLimits
 from forebay.planning.demand import ClassLoad
 from forebay.planning.hold import window_s
 from forebay.planning.limits import Bill
-from forebay.planning.mix import Fleet, kind
+from forebay.planning.mix import Fleet
 from forebay.planning.nodes import taken
 from forebay.planning.placement import Placed, bills
-from forebay.planning.profiles import speed
 from forebay.planning.shares import Ask, Step
 from forebay.planning.sizing import Infeasible
 from forebay.planning.snapshot import Snapshot
 from forebay.planning.split import Lot, first_of
-from forebay.planning.target import demanded, efficiency
+from forebay.planning.target import demanded, efficiency, counted_kind
 from forebay.planning.variants import choice_name, preferred_profile, wanted_variants
 
 _N = TypeVar("_N", int, float)
@@ -117,7 +116,7 @@ def _fleet(snapshot: Snapshot, lots: tuple[Lot, ...], loads: list[ClassLoad]) ->
     choices = {choice_name(c): c for c in preferred_profile(snapshot.spec)}
     wanted, even = demanded(snapshot, loads), efficiency(snapshot)
     try:
-        kinds = [kind(lot.name, wanted, speed(snapshot, choices[lot.name]).engine, 1.0, even) for lot in lots if lot.name in choices]
+        kinds = [counted_kind(snapshot, wanted, choices[lot.name]) for lot in lots if lot.name in choices]
     except Infeasible:
         return None
     return Fleet(wanted, tuple(kinds), even) if len(kinds) == len(lots) else None

@@ -9,6 +9,7 @@ Docs: docs/planning/shared-limits.md.
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from math import inf
@@ -37,7 +38,8 @@ class Step(K8sModel):
 
 
 class Ask(K8sModel):
-    """What one pool would do with any part of a limit. `steps` begin at no replica and rise to what it wants.
+    """What one pool would do with any part of a limit. `steps` begin at no replica and rise to what it wants; what is unknown of one is
+    unknown of those after it.
 
     `floor` replicas come before any comparison, `holding` are there. It has taken `taken_gpus` and `taken_usd_per_hour` until what goes
     is gone. What it has is taken from it only after `window_s` of being worth more elsewhere. One that is `dry` neither grows nor shrinks.
@@ -94,7 +96,13 @@ class _Stretch:
 
 def divide(limit: NodeLimits, asks: Mapping[str, Ask]) -> Division:
     """Divides a limit among pools whose bills are known: anew where that gains enough, else what is not taken yet."""
+    wanted = sum((ask.wanted.bill for ask in asks.values()), NOTHING)
+    if wanted.within(limit):
+        parts = {name: Part(ask.wanted) for name, ask in asks.items()}
+        return Division(parts, wanted.usd_per_hour is not None, _less(Bill(limit.gpus, limit.usd_per_hour), wanted))
     anew = _divided(limit, asks)
+    if all(anew.parts[name].step.replicas >= _there(ask).replicas for name, ask in asks.items()):
+        return anew
     stays = _divided(limit, {name: ask.model_copy(update={"floor": max(ask.floor, _there(ask).replicas)}) for name, ask in asks.items()})
     if any(stays.parts[name].step.replicas < _there(ask).replicas for name, ask in asks.items()):
         return anew
@@ -111,12 +119,12 @@ def divide(limit: NodeLimits, asks: Mapping[str, Ask]) -> Division:
 
 def _there(ask: Ask) -> Step:
     """What the pool has of what it wants."""
-    return [step for step in ask.steps if step.replicas <= ask.holding][-1]
+    return ask.steps[bisect_right(ask.steps, ask.holding, key=lambda step: step.replicas) - 1]
 
 
 def _divided(limit: NodeLimits, asks: Mapping[str, Ask]) -> Division:
     """Greedily, the stretch that gains most first. A pool's steps are taken in order, none beyond the first that does not fit."""
-    per_dollar = all(step.usd_per_hour is not None for ask in asks.values() for step in ask.steps)
+    per_dollar = all(ask.wanted.usd_per_hour is not None for ask in asks.values())
     stretches, steps = {name: _stretches(ask, per_dollar) for name, ask in asks.items()}, {name: ask.steps[0] for name, ask in asks.items()}
     left = Bill(limit.gpus, limit.usd_per_hour)
     queue = [_entry(name, 0, own[0]) for name, own in stretches.items() if own]
@@ -125,7 +133,7 @@ def _divided(limit: NodeLimits, asks: Mapping[str, Ask]) -> Division:
         _, _, name, place = heapq.heappop(queue)
         for step in stretches[name][place].steps:
             more = _less(step.bill, steps[name].bill)
-            if not more.within(NodeLimits(gpus=left.gpus, usd_per_hour=left.usd_per_hour)):
+            if not _fits(more, left):
                 break
             left, steps[name] = _less(left, more), step
         else:
@@ -142,6 +150,12 @@ def _part(step: Step, stretches: list[_Stretch]) -> Part:
 
 def _entry(name: str, place: int, stretch: _Stretch) -> tuple[bool, float, str, int]:
     return not stretch.first, -stretch.gain, name, place
+
+
+def _fits(more: Bill, left: Bill) -> bool:
+    """As `Bill.within`, without the cost of a model for each step."""
+    gpus = left.gpus is None or (more.gpus is not None and more.gpus <= left.gpus)
+    return gpus and (left.usd_per_hour is None or (more.usd_per_hour is not None and more.usd_per_hour <= left.usd_per_hour))
 
 
 def _less(a: Bill, b: Bill) -> Bill:
@@ -192,7 +206,7 @@ def share_of(limit: SharedLimit, pool: str, asks: Mapping[str, Ask], unknown: Co
     if uncounted:
         return Due(_keeps(limit, own, f"{limit}: what {uncounted[0]} takes cannot be counted: set the prices of its accelerators"))
     taken = sum((ask.taken for ask in others.values()), NOTHING)
-    fixed = {name for name, ask in others.items() if ask.dry or any(step.bill.unknown(bounds) for step in ask.steps)}
+    fixed = {name for name, ask in others.items() if ask.dry or ask.wanted.bill.unknown(bounds)}
     rest = _left(bounds, sum((others[name].taken for name in fixed), NOTHING))
     division = divide(rest, {name: ask for name, ask in asks.items() if name not in fixed})
     given, safe = division.parts[pool].step.bill + division.left, _left(bounds, taken)

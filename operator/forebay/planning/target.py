@@ -105,7 +105,7 @@ def size(snapshot: Snapshot, loads: list[ClassLoad]) -> Sized:
     able: list[tuple[Choice, Kind]] = []
     for choice in choices:
         try:
-            able.append((choice, _kind(snapshot, wanted, choice)))
+            able.append((choice, counted_kind(snapshot, wanted, choice)))
         except Infeasible as miss:
             misses.append((miss, choice))
     if not able:
@@ -125,7 +125,11 @@ def _payable(snapshot: Snapshot, able: list[tuple[Choice, Kind]]) -> list[tuple[
     return [(choice, kind) for choice, kind in able if choice_name(choice) in there] or able
 
 
-def _kind(snapshot: Snapshot, wanted: tuple[Demanded, ...], choice: Choice) -> Kind:
+def counted_kind(snapshot: Snapshot, wanted: tuple[Demanded, ...], choice: Choice) -> Kind:
+    """A kind as the queueing model takes it, no replica of it counted on for more than saturated ones were seen to finish.
+
+    Raises Infeasible where one of them alone cannot keep a promise.
+    """
     share = snapshot.memory.throughput_shares.get(profile_key(choice), 1.0)
     return kind(choice_name(choice), wanted, speed(snapshot, choice).engine, share, efficiency(snapshot))
 
