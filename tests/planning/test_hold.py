@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -102,6 +103,36 @@ def test_one_dip_does_not_shrink_and_one_peak_holds_for_a_window() -> None:
     assert seen[0] == 1 and seen[5] > 1
     assert set(seen[5:25]) == {seen[5]}
     assert seen[-1] == 1
+
+
+def looked_at(queued: Callable[[int], float], rps: float = 1.0, start_s: float = 60.0) -> list[int]:
+    """Replicas at one look every 15 s of a pool whose replicas start in a known time, with so many requests waiting at each look."""
+    memory, seen = settled(4, starts={"h100-on-demand": {"ready": (start_s,)}}, start_times_s=(start_s,)), list[int]()
+    for step in range(30):
+        now = NOW + 15 * step
+        look = demand(rps=rps, queued=queued(step)).model_copy(update={"measured_at": now})
+        decision = plan(idle(memory, demand=look).model_copy(update={"now": now}))
+        memory = decision.memory
+        seen.append(decision.replicas)
+    return seen
+
+
+def test_what_drains_a_queue_is_held_until_a_start_is_over_and_no_longer() -> None:
+    calm, seen = looked_at(lambda step: 0.0), looked_at(lambda step: 5000.0 if step == 5 else 0.0)
+    assert calm[6:] == [calm[6]] * 24 and seen[5] > calm[5]
+    assert seen[5:9] == [seen[5]] * 4, "a replica that was asked for at step 5 answers at step 9"
+    assert seen[9:] == calm[9:]
+
+
+def test_what_drains_a_queue_is_held_as_long_as_it_stands() -> None:
+    seen = looked_at(lambda step: 5000.0 if step >= 5 else 0.0)
+    assert set(seen[5:]) == {seen[5]}
+
+
+def test_what_drains_a_queue_does_not_outlast_what_holds_everything() -> None:
+    """A start longer than the window lengthens the window too."""
+    seen = looked_at(lambda step: 5000.0 if step == 5 else 0.0, start_s=330.0)
+    assert set(seen[5:27]) == {seen[5]} and seen[27] < seen[5]
 
 
 def test_stale_measurements_hold() -> None:

@@ -17,7 +17,7 @@ from forebay.planning.shares import Ask, Step
 from forebay.planning.sizing import Infeasible
 from forebay.planning.snapshot import Snapshot
 from forebay.planning.split import Lot, first_of
-from forebay.planning.target import demanded, efficiency, counted_kind
+from forebay.planning.target import counted_kind, demanded, efficiency
 from forebay.planning.variants import choice_name, preferred_profile, wanted_variants
 
 _N = TypeVar("_N", int, float)

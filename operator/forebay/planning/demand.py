@@ -7,7 +7,7 @@ drained within the same time. The larger of the two counts. A trend may raise th
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from forebay.api.inference_pool import Task
 from forebay.planning.burstiness import in_steps
@@ -42,6 +42,13 @@ class ClassLoad:
     load: Load
     why: str
     expected: Outlook | None = None
+    lasting_rps: float | None = None
+    """Its rate without what is there to drain a queue; None where that is all of it."""
+
+    @property
+    def lasting(self) -> ClassLoad:
+        """The same class as if nothing waited."""
+        return self if self.lasting_rps is None else replace(self, load=replace(self.load, requests_per_s=self.lasting_rps))
 
 
 def remembered(memory: Memory, demand: Demand, classes: Collection[str]) -> tuple[dict[str, tuple[DemandPoint, ...]], dict[str, Shape]]:
@@ -118,7 +125,7 @@ def _patient_load(name: str, measured: ClassDemand, points: tuple[DemandPoint, .
         f"class {name} has no objective and may wait: {ARRIVALS} {mean:.3g} requests/s over {span_s:.0f} s{waits};"
         f" {rate:.3g} to provision for; {TOKENS} {shape.input_tokens:.0f} input and {shape.output_tokens:.0f} output tokens per request"
     )
-    return ClassLoad(name, _load(rate, shape), why)
+    return ClassLoad(name, _load(rate, shape), why, lasting_rps=mean if rate > mean else None)
 
 
 def _class_load(
@@ -145,7 +152,7 @@ def _class_load(
         why += f"; arrivals clump: their index of dispersion is {load.dispersion:.3g} ({ARRIVALS})"
     if load.input_cv or load.output_cv:
         why += f", their coefficients of variation {load.input_cv:g} and {load.output_cv:g} ({TOKENS_SQUARED})"
-    return ClassLoad(name, load, why, expected)
+    return ClassLoad(name, load, why, expected, ahead if backlog > ahead else None)
 
 
 def outlook_of(snapshot: Snapshot, name: str, shape: Shape, lead_s: float | None = None) -> Outlook | None:

@@ -54,25 +54,30 @@ def unbroken(snapshot: Snapshot) -> Memory:
     memory, now = snapshot.memory, snapshot.now
     looked: dict[str, object] = {"looked_at": now, "looking_since": memory.looking_since if memory.looking_since is not None else now}
     if memory.looked_at and not 0 <= now - memory.looked_at <= snapshot.settings.stale_after_s:
-        looked |= {"looking_since": now, "observed_since": None, "recommendations": (), "better_since": None, "step": None}
+        looked |= {"looking_since": now, "observed_since": None, "recommendations": (), "surges": (), "better_since": None, "step": None}
     return memory.model_copy(update=looked)
 
 
-def hold(snapshot: Snapshot, wanted: int, current: int) -> Held:
-    """Up at once; down to the most that was wanted in the window, once the window is full."""
+def hold(snapshot: Snapshot, wanted: int, current: int, lasting: int | None = None) -> Held:
+    """Up at once; down to the most that was wanted in the window, once the window is full.
+
+    What was wanted beyond the `lasting` count, to drain a queue, is held only until a replica that was asked for then could answer: a
+    queue is what was too little, and says nothing about what will come.
+    """
     memory, now = snapshot.memory, snapshot.now
     if blind := _blind(snapshot):
         kept = _bounded(snapshot, current) if current or _served(snapshot) else 0
         why = f"{blind}: {'the pool is held as it is' if current else 'minReplicas' if kept else 'nothing is started'}"
-        return Held(kept, memory.model_copy(update={"observed_since": None, "recommendations": ()}), (why,))
+        return Held(kept, memory.model_copy(update={"observed_since": None, "recommendations": (), "surges": ()}), (why,))
     notes: tuple[str, ...] = ()
     measured, ready = snapshot.demand.replicas_reporting if snapshot.demand else 0, sum(p.ready and not p.deleting for p in snapshot.pods)
     if measured < ready and wanted < current:
-        wanted, notes = current, (f"{measured} of {ready} replicas were measured: nothing is given back",)
+        wanted, lasting, notes = current, None, (f"{measured} of {ready} replicas were measured: nothing is given back",)
     window = window_s(snapshot)
     since = memory.observed_since if memory.observed_since is not None else now
-    recommendations = _recommended(memory, now, wanted, window)
-    most = max(r.replicas for r in recommendations)
+    recommendations = _recommended(memory.recommendations, now, wanted if lasting is None else min(wanted, lasting), window)
+    surges = _recommended(memory.surges, now, wanted, min(window, lead_of(snapshot)))
+    most = max(r.replicas for r in (*recommendations, *surges))
     full = now - since >= window
     step, least = _step(snapshot, current)
     down = max(min(current, most), least) if full else current
@@ -82,7 +87,8 @@ def hold(snapshot: Snapshot, wanted: int, current: int) -> Held:
         waits = f"{replicas} held: fewer ({wanted}) must be enough for {format_duration(window)} before any is given back"
         notes = (slowly if full and most < replicas else waits,)
     begun = step if replicas < current else memory.step
-    return Held(replicas, memory.model_copy(update={"observed_since": since, "recommendations": recommendations, "step": begun}), notes)
+    update = {"observed_since": since, "recommendations": recommendations, "surges": surges, "step": begun}
+    return Held(replicas, memory.model_copy(update=update), notes)
 
 
 def _step(snapshot: Snapshot, current: int) -> tuple[Recommendation, int]:
@@ -112,12 +118,12 @@ def _bounded(snapshot: Snapshot, replicas: int) -> int:
     return min(max(replicas, scaling.min_replicas), scaling.max_replicas)
 
 
-def _recommended(memory: Memory, now: float, replicas: int, window: float) -> tuple[Recommendation, ...]:
-    """Past recommendations that still bind: none is older than the window, none is outdone by a younger one.
+def _recommended(before: tuple[Recommendation, ...], now: float, replicas: int, window: float) -> tuple[Recommendation, ...]:
+    """Past recommendations that still bind: none is as old as the window, none is outdone by a younger one.
 
     Where they are too many the newest is taken for as much as the one before it: too much is held for a while, never too little.
     """
-    kept = [r for r in memory.recommendations if now - r.at <= window and r.replicas > replicas]
+    kept = [r for r in before if now - r.at < window and r.replicas > replicas]
     if len(kept) >= MAX_RECOMMENDATIONS:
         replicas = kept.pop().replicas
     return (*kept, Recommendation(at=now, replicas=replicas))

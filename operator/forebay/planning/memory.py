@@ -103,9 +103,10 @@ class Memory(K8sModel):
     """What the planner carries from one decision to the next; persisted over restarts.
 
     `target` is the count that was decided, `mix` of which kinds, `placed` what the limits let through of it, `step` when replicas began
-    to be given back and how many there were then. `dispersion` is that of each class's arrivals, `router` how evenly requests are shared
-    out (planning/burstiness.py). `starts` holds seconds by variant and stage, `start_times_s` those of all variants together. It was
-    looked at the pool without a break since `looking_since`, at `looked_at` last.
+    to be given back and how many there were then. `recommendations` would do if nothing waited, `surges` are with what is to drain
+    queues. `dispersion` is that of each class's arrivals, `router` how evenly requests are shared out (planning/burstiness.py).
+    `starts` holds seconds by variant and stage, `start_times_s` those of all variants together. It was looked at the pool without a
+    break since `looking_since`, at `looked_at` last.
     """
 
     history: dict[str, tuple[DemandPoint, ...]] = {}
@@ -117,6 +118,7 @@ class Memory(K8sModel):
     throughput_shares: dict[str, float] = {}
     profiles: dict[str, TunedProfile] = {}
     recommendations: tuple[Recommendation, ...] = ()
+    surges: tuple[Recommendation, ...] = ()
     observed_since: float | None = None
     step: Recommendation | None = None
     start_times_s: tuple[float, ...] = ()

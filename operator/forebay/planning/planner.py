@@ -134,7 +134,7 @@ def _choose(snapshot: Snapshot) -> Chosen:
     held = (
         hold(_unheld(snapshot), sized.replicas, sized.replicas)
         if sized.moves and snapshot.fresh
-        else hold(snapshot, sized.replicas, current)
+        else hold(snapshot, sized.replicas, current, _lasting(snapshot, known, sized, shares))
     )
     held = rest(snapshot, held, current, known)
     lots = settled(snapshot, sized, held.replicas)
@@ -149,7 +149,15 @@ def _choose(snapshot: Snapshot) -> Chosen:
 
 def _unheld(snapshot: Snapshot) -> Snapshot:
     """Counts of another mix say nothing about this one."""
-    return snapshot.model_copy(update={"memory": snapshot.memory.model_copy(update={"recommendations": ()})})
+    return snapshot.model_copy(update={"memory": snapshot.memory.model_copy(update={"recommendations": (), "surges": ()})})
+
+
+def _lasting(snapshot: Snapshot, known: list[ClassLoad], sized: Sized, shares: dict[str, float]) -> int:
+    """Replicas that would do if nothing waited."""
+    calm = [item.lasting for item in known]
+    if not snapshot.fresh or calm == known:
+        return sized.replicas
+    return with_standby(snapshot, calm, floored(snapshot, calm, size(snapshot, calm), shares)).replicas
 
 
 def _beside(snapshot: Snapshot, lots: tuple[Lot, ...]) -> tuple[tuple[Lot, ...], tuple[str, ...]]:

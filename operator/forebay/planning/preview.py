@@ -89,7 +89,12 @@ def _settled(snapshot: Snapshot) -> Snapshot:
         return snapshot
     now = demand.measured_at
     memory: Memory = snapshot.memory.model_copy(
-        update={"observed_since": now - LONG_AGO_S, "recommendations": tuple[Recommendation, ...](), "spot_hold_until": 0.0}
+        update={
+            "observed_since": now - LONG_AGO_S,
+            "recommendations": tuple[Recommendation, ...](),
+            "surges": tuple[Recommendation, ...](),
+            "spot_hold_until": 0.0,
+        }
     )
     ready = sum(p.ready and not p.deleting for p in snapshot.pods)
     whole = demand.model_copy(update={"replicas_reporting": max(demand.replicas_reporting, ready)})
