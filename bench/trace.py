@@ -2,8 +2,8 @@
 
 The rate is linear between the middles of the trace's steps, rescaled to a mean; requests are drawn from it with gamma gaps of the row's
 coefficient of variation, clipped. Every request is simulated, there is no fluid model. Peers are tuned on the first half of the days: all
-of their settings on one day of it, the few that come near the target there on all of it; they are scored on the second, which they enter
-a day early. Forebay is as shipped and runs through both. The clairvoyant, a bound, is searched on the second.
+of their settings on one day of it; the few that come near the target there, and the one that is shipped, on all of it. They are scored on
+the second, which they enter a day early. Forebay is as shipped and runs through both. The clairvoyant, a bound, is searched on the second.
 """
 
 from __future__ import annotations
@@ -144,10 +144,10 @@ class _Compared:
                 first, second = whole[law].result()
                 found += [row(f"{law}, as shipped", known[0], first, second), row(law, known[0], first, second)]
                 continue
-            chosen, first = tuned[law]
+            chosen, halves = tuned[law]
             found += [
-                row(law, chosen, first, scored[law].result()[0]),
-                row(f"{law}, as shipped", known[0], None, shipped[law].result()[0]),
+                row(law, chosen, halves[chosen], scored[law].result()[0]),
+                row(f"{law}, as shipped", known[0], halves[known[0]], shipped[law].result()[0]),
             ]
         return [*found, row(BOUND, setting, None, least)]
 
@@ -172,23 +172,29 @@ class _Compared:
             return self.pool.submit(_parts, self._job(law, setting, 0.0, [(0.0, self._half_s), self._second]))
         return self.pool.submit(_parts, self._job(law, setting, self._early_s, [self._second]))
 
-    def _tuned(self, settings: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, Part]]:
-        """Each law's cheapest setting that keeps the target on the first half, and what it came to there."""
+    def _tuned(self, settings: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, dict[str, Part]]]:
+        """Each law's cheapest setting that keeps the target on the first half, and what those that were tried on it came to there."""
         day_s = min(DAY_S, self._half_s / 2)
         since_s = min(DAY_S, self._half_s - day_s)
         day = (since_s + SETTLED * day_s, since_s + day_s)
-        tried = {(law, s): self.pool.submit(_parts, self._job(law, s, since_s, [day])) for law, known in settings.items() for s in known}
-        near: dict[str, list[str]] = {}
+        # What one day asks for says nothing of a count that never changes.
+        near = {law: list(known) for law, known in settings.items() if law == "static"}
+        tried = {
+            (law, s): self.pool.submit(_parts, self._job(law, s, since_s, [day]))
+            for law, known in settings.items()
+            if law not in near
+            for s in known
+        }
         for law, known in settings.items():
-            parts = {s: tried[law, s].result()[0] for s in known}
-            near[law] = list(dict.fromkeys(cheapest(parts, target) for target in NEAR_TARGET))
-            print(f"trace: {law}: {len(known)} settings on one day, then {'; '.join(near[law])}", file=sys.stderr)
+            if law not in near:
+                parts = {s: tried[law, s].result()[0] for s in known}
+                near[law] = list(dict.fromkeys([*(cheapest(parts, target) for target in NEAR_TARGET), known[0]]))
+            print(f"trace: {law}: {len(known)} settings, on the first half {'; '.join(near[law])}", file=sys.stderr)
         halves = {(law, s): self.pool.submit(_parts, self._job(law, s, 0.0, [(0.0, self._half_s)])) for law in near for s in near[law]}
         found = {}
         for law, names in near.items():
             parts = {s: halves[law, s].result()[0] for s in names}
-            chosen = cheapest(parts, TARGET)
-            found[law] = chosen, parts[chosen]
+            found[law] = cheapest(parts, TARGET), parts
         return found
 
     def _row(self, least: Part, label: str, setting: str, first: Part | None, second: Part) -> dict[str, Any]:

@@ -118,6 +118,24 @@ def test_how_unequal_requests_are_is_averaged_over_many() -> None:
     assert found.why.endswith("their coefficients of variation 2 and 1 (forebay_sidecar_tokens_squared_total)")
 
 
+def unequal(rps: float = 2, **fields: float) -> Shape:
+    """What is known of a class after this measurement, where it was answers of 100 tokens on average, and quite unequal ones."""
+    before = Memory(shapes={"interactive": Shape(input_tokens=200, output_tokens=100, output_cv2=1.0, seen=500)})
+    return remembered(before, demand(rps=rps, output_cv=1.0, **fields), ["interactive"])[1]["interactive"]
+
+
+def test_lengths_that_differ_by_chance_are_averaged() -> None:
+    """Ninety answers that are as unequal may be 30 tokens longer on average for no reason."""
+    assert unequal(output_tokens=130).output_tokens == pytest.approx(100 + 30 * 90 / 590, rel=1e-3)
+    assert unequal(output_tokens=75).output_tokens == pytest.approx(100 - 25 * 90 / 590, rel=1e-3)
+
+
+def test_lengths_that_changed_are_taken_as_they_are_measured() -> None:
+    assert unequal(output_tokens=150).output_tokens == 150
+    assert unequal(rps=0.1, output_tokens=150).output_tokens < 125, "of a few requests that is no news"
+    assert unequal(input_tokens=201).input_tokens == 201, "where all were alike, everything is"
+
+
 def test_squares_that_are_missing_or_absurd_do_no_harm() -> None:
     good = demand(rps=2).classes["interactive"]
     for squares, spread in ((0.0, 0.0), (1e30, 25.0)):

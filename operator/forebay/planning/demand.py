@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from math import sqrt
 
 from forebay.api.inference_pool import Task
 from forebay.planning.burstiness import in_steps
@@ -25,8 +26,10 @@ MAX_TREND = 2.0
 MIN_POINTS = 4
 MIN_SPACING_S = TREND_WINDOW_S / 60
 MIN_DRAIN_S = 10.0
-SPREAD_REQUESTS = 500.0
-"""The spread of request lengths is an average over about so many requests."""
+SHAPE_REQUESTS = 500.0
+"""What is known of requests' lengths is an average over about so many. Windows overlap: a request counts for each that it is in."""
+CHANCE = 3.0
+"""So many standard errors a mean may be off by chance."""
 MAX_CV2 = 25.0
 """Lengths more unequal than this are an error of measurement, or one request that no sizing can plan for."""
 FIRST_SHAPE = Shape(input_tokens=256, output_tokens=128)
@@ -67,22 +70,25 @@ def remembered(memory: Memory, demand: Demand, classes: Collection[str]) -> tupl
 
 
 def _shape(measured: ClassDemand, count: float, before: Shape | None) -> Shape:
-    """Means follow what was measured last. The spread of a few requests says little, so it is averaged over the last hundreds."""
-    n = measured.completed_per_s
-    seen = before.seen if before else 0.0
-    weight = count / (seen + count)
+    """Averages over the last hundreds of requests; a mean that is another by more than chance explains is taken as it was measured."""
+    n, known = measured.completed_per_s, before or Shape(input_tokens=0.0, output_tokens=0.0)
+    weight = count / (known.seen + count)
 
-    def spread(mean: float, square: float, known: float) -> float:
+    def mean(now: float, mean: float, cv2: float) -> float:
+        by_chance = CHANCE * mean * sqrt(cv2 / count)
+        return round(mean + weight * (now - mean) if abs(now - mean) <= by_chance else now, 3)
+
+    def spread(mean: float, square: float, cv2: float) -> float:
         now = max(0.0, square / mean**2 - 1.0) if mean > 0 else 0.0
-        return round(known + weight * (min(now, MAX_CV2) - known), 4)
+        return round(cv2 + weight * (min(now, MAX_CV2) - cv2), 4)
 
     inputs, outputs = measured.input_tokens_per_s / n, measured.output_tokens_per_s / n
     return Shape(
-        input_tokens=round(inputs, 3),
-        output_tokens=round(outputs, 3),
-        input_cv2=spread(inputs, measured.input_tokens_squared_per_s / n, before.input_cv2 if before else 0.0),
-        output_cv2=spread(outputs, measured.output_tokens_squared_per_s / n, before.output_cv2 if before else 0.0),
-        seen=round(min(seen + count, SPREAD_REQUESTS), 3),
+        input_tokens=mean(inputs, known.input_tokens, known.input_cv2),
+        output_tokens=mean(outputs, known.output_tokens, known.output_cv2),
+        input_cv2=spread(inputs, measured.input_tokens_squared_per_s / n, known.input_cv2),
+        output_cv2=spread(outputs, measured.output_tokens_squared_per_s / n, known.output_cv2),
+        seen=round(min(known.seen + count, SHAPE_REQUESTS), 3),
     )
 
 
