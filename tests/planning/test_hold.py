@@ -124,6 +124,14 @@ def test_what_drains_a_queue_is_held_until_a_start_is_over_and_no_longer() -> No
     assert seen[9:] == calm[9:]
 
 
+def test_a_queue_that_was_says_why_replicas_are_held() -> None:
+    known = settled(
+        4, starts={"h100-on-demand": {"ready": (60.0,)}}, start_times_s=(60.0,), surges=(Recommendation(at=NOW - 30, replicas=4),)
+    )
+    decision = plan(idle(known))
+    assert decision.replicas == 4 and "4 held: a queue asked for them less than a start (1m) ago" in decision.why
+
+
 def test_what_drains_a_queue_is_held_as_long_as_it_stands() -> None:
     seen = looked_at(lambda step: 5000.0 if step >= 5 else 0.0)
     assert set(seen[5:]) == {seen[5]}

@@ -73,11 +73,11 @@ def hold(snapshot: Snapshot, wanted: int, current: int, lasting: int | None = No
     measured, ready = snapshot.demand.replicas_reporting if snapshot.demand else 0, sum(p.ready and not p.deleting for p in snapshot.pods)
     if measured < ready and wanted < current:
         wanted, lasting, notes = current, None, (f"{measured} of {ready} replicas were measured: nothing is given back",)
-    window = window_s(snapshot)
+    window, lead_s = window_s(snapshot), lead_of(snapshot)
     since = memory.observed_since if memory.observed_since is not None else now
     recommendations = _recommended(memory.recommendations, now, wanted if lasting is None else min(wanted, lasting), window)
-    surges = _recommended(memory.surges, now, wanted, min(window, lead_of(snapshot)))
-    most = max(r.replicas for r in (*recommendations, *surges))
+    surges = _recommended(memory.surges, now, wanted, min(window, lead_s))
+    load, most = (max(r.replicas for r in of) for of in (recommendations, (*recommendations, *surges)))
     full = now - since >= window
     step, least = _step(snapshot, current)
     down = max(min(current, most), least) if full else current
@@ -85,7 +85,8 @@ def hold(snapshot: Snapshot, wanted: int, current: int, lasting: int | None = No
     if wanted < replicas:
         slowly = f"{replicas} held: {snapshot.spec.scaling.scale_down.max_per_step} is given back within {format_duration(STEP_S)}"
         waits = f"{replicas} held: fewer ({wanted}) must be enough for {format_duration(window)} before any is given back"
-        notes = (slowly if full and most < replicas else waits,)
+        drains = f"{replicas} held: a queue asked for them less than a start ({format_duration(lead_s)}) ago"
+        notes = (waits if not full or load >= replicas else drains if most >= replicas else slowly,)
     begun = step if replicas < current else memory.step
     update = {"observed_since": since, "recommendations": recommendations, "surges": surges, "step": begun}
     return Held(replicas, memory.model_copy(update=update), notes)
