@@ -26,8 +26,9 @@ from forebay.api.durations import parse_duration
 from forebay.runtime.errors import ForebayError, UsageError
 from forebay.simulation.law import Law
 from forebay.simulation.laws.static import Static
+from forebay.simulation.outcome import Outcome
 from forebay.simulation.request import Request
-from forebay.simulation.run import Outcome, Run
+from forebay.simulation.run import Run
 from forebay.simulation.score import score
 from forebay.simulation.workload import Rates, read_rates
 

@@ -30,8 +30,9 @@ from forebay.planning.sizing import Demanded
 from forebay.planning.work import Load, Promise
 from forebay.simulation.fleet import Fleet
 from forebay.simulation.operator import SimulatedOperator
+from forebay.simulation.outcome import Outcome
 from forebay.simulation.request import Request
-from forebay.simulation.run import Outcome, Run, Setup
+from forebay.simulation.run import Run, Setup
 from forebay.simulation.score import quantile
 
 NAME = "variants"

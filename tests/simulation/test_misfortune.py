@@ -18,9 +18,10 @@ from forebay.simulation.fleet import Fleet
 from forebay.simulation.fortune import Fortune, befall
 from forebay.simulation.law import Observation
 from forebay.simulation.operator import SimulatedOperator
+from forebay.simulation.outcome import Outcome
 from forebay.simulation.queues import Rule
 from forebay.simulation.request import Request
-from forebay.simulation.run import INTERRUPTED, LOST, STUCK, Outcome, Run, Setup
+from forebay.simulation.run import INTERRUPTED, LOST, STUCK, Run, Setup
 from forebay.simulation.spot_events import ADD, REMOVE, Change
 from forebay.simulation.spot_events import LOST as GO
 

@@ -15,8 +15,9 @@ from forebay.simulation.arrivals import renewal, stages
 from forebay.simulation.fleet import Fleet
 from forebay.simulation.law import Observation
 from forebay.simulation.laws.forebay import CLASS, Forebay, pool_of
+from forebay.simulation.outcome import Outcome
 from forebay.simulation.request import Request
-from forebay.simulation.run import Outcome, Run, Setup
+from forebay.simulation.run import Run, Setup
 
 ENGINE = EngineProfile(0.02, 0.00005, 2e-7, 32)
 """One replica holds about 4 requests/s of 300 tokens in and 150 out."""

@@ -13,8 +13,9 @@ from forebay.planning.variants import engine_profile
 from forebay.simulation.arrivals import renewal, stages
 from forebay.simulation.fleet import Fleet
 from forebay.simulation.operator import SimulatedOperator
+from forebay.simulation.outcome import Outcome
 from forebay.simulation.request import Request
-from forebay.simulation.run import Outcome, Run, Setup
+from forebay.simulation.run import Run, Setup
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
 DAY = [(1.0, 600.0), (6.0, 900.0), (0.5, 900.0)]

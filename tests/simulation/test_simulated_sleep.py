@@ -12,9 +12,10 @@ from forebay.local.folder import read_folder
 from forebay.planning.variants import engine_profile
 from forebay.simulation.fleet import Fleet
 from forebay.simulation.operator import SimulatedOperator
+from forebay.simulation.outcome import Outcome
 from forebay.simulation.queues import Rule
 from forebay.simulation.request import Request
-from forebay.simulation.run import Outcome, Run, Setup
+from forebay.simulation.run import Run, Setup
 from forebay.simulation.study import Asked, study
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"

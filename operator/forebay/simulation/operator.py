@@ -41,8 +41,6 @@ EPOCH_S = 1_767_225_600.0
 """The virtual clock's zero: midnight UTC of a Thursday, so that days begin where they do."""
 
 _USER = "forebay-simulate"
-
-
 _GATEWAY = "simulated"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf
 
-from forebay.simulation.run import Outcome
+from forebay.simulation.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,10 +26,11 @@ from forebay.simulation.batches import BatchingReplica
 from forebay.simulation.fleet import Fleet
 from forebay.simulation.fortune import NOTHING, Fortune, befall
 from forebay.simulation.operator import SimulatedOperator
+from forebay.simulation.outcome import Outcome
 from forebay.simulation.queues import Rule
 from forebay.simulation.replica import Replica
 from forebay.simulation.request import Request
-from forebay.simulation.run import INTERRUPTED, LOST, STUCK, Outcome, Run, Setup
+from forebay.simulation.run import INTERRUPTED, LOST, STUCK, Run, Setup
 from forebay.simulation.score import quantile
 from forebay.simulation.timeline import timeline
 

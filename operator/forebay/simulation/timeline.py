@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from forebay.simulation.course import Course
-from forebay.simulation.run import Outcome
+from forebay.simulation.outcome import Outcome
 from forebay.simulation.score import quantile
 
 Document = dict[str, Any]
