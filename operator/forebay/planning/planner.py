@@ -15,6 +15,7 @@ from forebay.planning.backfill import backfilled, told
 from forebay.planning.burstiness import dispersed
 from forebay.planning.decision import Action, Plan, Ref, apply
 from forebay.planning.demand import ClassLoad, loads, remembered
+from forebay.planning.facts import Facts
 from forebay.planning.hold import Held, hold, unbroken
 from forebay.planning.interruption import doomed
 from forebay.planning.memory import Memory, Partitioning, Spread
@@ -30,7 +31,7 @@ from forebay.planning.snapshot import DeploymentView, PodView, Snapshot
 from forebay.planning.split import Lot
 from forebay.planning.standby import with_standby
 from forebay.planning.starts import learn_starts
-from forebay.planning.status import Facts, report
+from forebay.planning.status import report
 from forebay.planning.supply import marked, replacements, supply_why
 from forebay.planning.target import Sized, settled, size, unloaded
 from forebay.planning.variants import LABEL_ROUTED, Variant

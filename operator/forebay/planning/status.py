@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
-from forebay.api.conditions import TOO_FEW, Reason, Type
+from forebay.api.conditions import Reason, Type
 from forebay.api.inference_pool import (
     Backend,
     DemandStatus,
@@ -18,22 +15,18 @@ from forebay.api.inference_pool import (
     VariantStatus,
 )
 from forebay.api.meta import format_duration
-from forebay.planning.backfill import notes as history_notes
 from forebay.planning.decision import Note, Verdict
-from forebay.planning.demand import ClassLoad
+from forebay.planning.facts import Facts
 from forebay.planning.forecast_status import forecast_status, forecast_verdict
-from forebay.planning.hold import Held
-from forebay.planning.interruption import doomed
 from forebay.planning.measured import ClassDemand
 from forebay.planning.memory import Memory
-from forebay.planning.placement import Placed
+from forebay.planning.notes import notes
 from forebay.planning.profile_status import profiles_status
 from forebay.planning.sleep import asleep_verdict, heard_verdict
-from forebay.planning.snapshot import SPOT, Snapshot
+from forebay.planning.snapshot import Snapshot
 from forebay.planning.starts import SLOWEST, quantile
 from forebay.planning.strangers import strange
 from forebay.planning.supply import named, unavailable_variants
-from forebay.planning.target import Sized
 from forebay.planning.variants import LABEL_POOL, Variant
 
 MAX_LEAVING = 32
@@ -41,23 +34,10 @@ MAX_LEAVING = 32
 Report = tuple[InferencePoolStatus, tuple[Verdict, ...], tuple[Note, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """Everything that was decided."""
-
-    snapshot: Snapshot
-    sized: Sized
-    held: Held
-    placed: Placed
-    loads: list[ClassLoad]
-    targets: dict[str, tuple[Variant, int]]
-    partitioned: Verdict | None
-    document: dict[str, Any] | None
-
-
 def report(facts: Facts) -> Report:
     """Status, conditions and Events of one decision."""
-    return _status(facts), _verdicts(facts), _notes(facts)
+    verdicts = _verdicts(facts)
+    return _status(facts), verdicts, notes(facts, verdicts)
 
 
 def _status(facts: Facts) -> InferencePoolStatus:
@@ -264,47 +244,3 @@ def _ready(facts: Facts) -> Verdict:
     if not wanted:
         return _verdict(Type.READY, False, Reason.NO_REPLICAS, "there are no replicas, for nodes.limits allow none: see BudgetRespected")
     return _verdict(Type.READY, False, Reason.NO_REPLICAS, f"none of {wanted} replicas answers yet")
-
-
-def _notes(facts: Facts) -> tuple[Note, ...]:
-    """Events: what changed since the last decision, and what a person should look at."""
-    snapshot, notes = facts.snapshot, []
-    before, after = snapshot.memory.placed or sum(d.replicas for d in snapshot.deployments), facts.placed.replicas
-    prefix = "Recommended" if snapshot.spec.mode == Mode.RECOMMEND else "Scaled"
-    resolved = _resolved(facts)
-    if resolved.status == "False":
-        notes.append(Note(type="Warning", reason=resolved.reason, message=resolved.message))
-    if after != before and not snapshot.spec.scaling.paused:
-        direction = "Up" if after > before else "Down"
-        reasons = facts.sized.why if snapshot.fresh and before and after else facts.held.why
-        why = next((w for w in reasons if "replicas" in w), reasons[0] if reasons else "")
-        notes.append(Note(reason=f"{prefix}{direction}", message=f"{before} → {after} replicas: {why}"))
-    for reason, names in _interrupted(snapshot).items():
-        notes.append(Note(type="Warning", reason="Interrupted", message=f"{reason}: replaced are {named(names)}"))
-    if snapshot.memory.spot_hold_until <= snapshot.now < facts.placed.spot_hold_until:
-        pending = sum(p.capacity_type == SPOT and not p.node and not p.deleting for p in snapshot.pods)
-        notes.append(Note(type="Warning", reason="SpotUnavailable", message=f"{pending} spot replicas did not come: on-demand stands in"))
-    for variant, known in snapshot.memory.unavailable.items():
-        if known.since == snapshot.now:
-            notes.append(Note(type="Warning", reason=Reason.VARIANT_UNAVAILABLE, message=f"{variant}: {known.reason}"))
-    if facts.sized.feasible.status == "False":
-        notes.append(Note(type="Warning", reason=facts.sized.feasible.reason, message=facts.sized.feasible.message))
-    if facts.placed.verdict.reason in TOO_FEW:
-        notes.append(Note(type="Warning", reason=facts.placed.verdict.reason, message=facts.placed.verdict.message))
-    notes += history_notes(snapshot)
-    told = forecast_verdict(snapshot, facts.loads)
-    if told.status == "False":
-        notes.append(Note(type="Warning", reason=told.reason, message=told.message))
-    if facts.partitioned is not None and facts.partitioned.reason in (Reason.PARTITIONING_FAILED, Reason.PARTITIONING_STUCK):
-        notes.append(Note(type="Warning", reason=facts.partitioned.reason, message=facts.partitioned.message))
-    return tuple(notes)
-
-
-def _interrupted(snapshot: Snapshot) -> dict[str, list[str]]:
-    """Replicas that are found to be going now, by reason. One that was unrouted already was found before."""
-    routed = {p.name for p in snapshot.pods if p.routed and not p.deleting}
-    found: dict[str, list[str]] = {}
-    for name, why in sorted(doomed(snapshot).items()):
-        if name in routed:
-            found.setdefault(why, []).append(name)
-    return found
