@@ -169,7 +169,7 @@ def test_restart_begins_the_window_anew() -> None:
 
 
 def test_collapse_before_the_first_replica_was_ready() -> None:
-    """Knative #3153: what was woken is not given back while it starts, though whoever asked has gone, and however long it takes."""
+    """Knative #3153: what was woken is not given back while it starts, though whoever asked has gone, and long as it takes."""
     memory = Memory(target=3, placed=3, observed_since=NOW - 9999, rest=Rest())
     decision = plan(asleep(**running(0, pending=3, created_at=NOW - 3000), memory=memory))
     assert decision.replicas == 3
@@ -177,6 +177,34 @@ def test_collapse_before_the_first_replica_was_ready() -> None:
     ready = plan(asleep(**running(1), memory=memory, demand=demand(reporting=1)))
     assert ready.replicas >= 1
     assert ready.memory.rest == Rest(idle_since=NOW)
+
+
+def never_ready(for_s: float, gateways: AtGateways = SILENT, looking_s: float = 9e5, start_s: float = 100.0) -> Plan:
+    """Of a pool of two replicas none of which has become ready in so long."""
+    rest = Rest(unready_since=NOW - for_s)
+    memory = Memory(target=2, placed=2, observed_since=NOW - 9e5, looking_since=NOW - looking_s, start_times_s=(start_s,), rest=rest)
+    return plan(asleep(gateways, **running(0, pending=2, created_at=NOW - for_s), memory=memory))
+
+
+def test_replicas_that_never_become_ready_are_not_paid_for_without_end() -> None:
+    assert never_ready(3500).replicas == 2
+    given_up = never_ready(3700)
+    assert given_up.replicas == 0 and "none of its replicas was ready within 1h and nobody asks: the pool sleeps" in told(given_up)
+    assert any(n.reason == "ScaledDown" and "Look at their events and logs" in n.message for n in given_up.notes)
+
+
+def test_replicas_that_never_become_ready_stay_while_somebody_may_want_them() -> None:
+    assert never_ready(9000, ONE_HELD).replicas >= 1, "asked for"
+    assert never_ready(9000, AtGateways(asked=2, answered=1)).replicas == 2, "a gateway is silent"
+    assert never_ready(9000, start_s=3000.0).replicas == 2, "starts are that slow"
+    assert never_ready(9000, looking_s=600.0).replicas == 2, "an operator that began to look just now"
+
+
+def test_how_long_none_is_ready_is_remembered() -> None:
+    woken = plan(asleep(**running(0, pending=1, created_at=NOW - 50), memory=Memory(target=1, placed=1, rest=Rest())))
+    assert woken.memory.rest == Rest(unready_since=NOW)
+    ready = plan(asleep(**running(1), memory=woken.memory, demand=demand(reporting=1)))
+    assert ready.memory.rest is not None and ready.memory.rest.unready_since is None
 
 
 def test_a_forecast_that_is_trusted_wakes_it_before_anybody_asks() -> None:

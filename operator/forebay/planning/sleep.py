@@ -17,6 +17,7 @@ from typing import Any
 
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.conditions import Reason, Type
+from forebay.api.meta import format_duration
 from forebay.planning.coverage import next_replica
 from forebay.planning.decision import Verdict
 from forebay.planning.demand import ClassLoad
@@ -36,6 +37,9 @@ _STEPS_S = tuple(float(f"{10 ** (step / 12):.2g}") for step in range(-12, 43))
 
 MOST_STARTS = 2.0
 """An idle replica is kept for at most so many times what a start costs, whatever earlier pauses say."""
+
+HOPELESS_S, HOPELESS_STARTS = 3600.0, 10.0
+"""What has not become ready in this time, or in so many times that of a learned start where that is longer, is not waited for alone."""
 
 
 def with_gateways(snapshot: Snapshot) -> Snapshot:
@@ -113,6 +117,8 @@ def _awake(snapshot: Snapshot, memory: Memory, held: Held, current: int, loads: 
     """At least one replica, until it has been idle for long enough and gateways are there to wake the pool again."""
     replicas, doors = max(1, held.replicas), snapshot.gateways or AtGateways()
     if not _ready(snapshot):
+        if why := _hopeless(snapshot, memory, loads):
+            return 0, why
         started = max(replicas, min(current, snapshot.spec.scaling.max_replicas))
         return started, f"none of {started} replicas was ready yet: nothing is given back before"
     if replicas > 1:
@@ -126,6 +132,19 @@ def _awake(snapshot: Snapshot, memory: Memory, held: Held, current: int, loads: 
         return 1, f"{why}: the last replica stays"
     idle_s = snapshot.now - max(memory.rest.idle_since, memory.observed_since or 0.0)
     return _tired(idle_s, window_s(snapshot), cost_s, memory.rest.pauses_s)
+
+
+def _hopeless(snapshot: Snapshot, memory: Memory, loads: Sequence[ClassLoad]) -> str:
+    """Why replicas are given up that do not become ready and that nobody asks for any more; or nothing."""
+    doors, since = snapshot.gateways or AtGateways(), memory.rest.unready_since if memory.rest else None
+    if since is None or _asked(doors) or not _all_heard(doors) or _expected(loads, start_cost_s(snapshot)):
+        return ""
+    most_s = max(HOPELESS_S, HOPELESS_STARTS * lead_of(snapshot))
+    if snapshot.now - max(since, memory.looking_since or snapshot.now) < most_s:
+        return ""
+    return (
+        f"none of its replicas was ready within {format_duration(most_s)} and nobody asks: the pool sleeps. Look at their events and logs"
+    )
 
 
 def start_cost_s(snapshot: Snapshot) -> float:
@@ -171,8 +190,16 @@ def _expected(loads: Sequence[ClassLoad], cost_s: float) -> str:
 
 
 def _rested(snapshot: Snapshot) -> Rest:
+    """What is known of idleness, and since when there are replicas of which none is ready."""
+    before = snapshot.memory.rest or Rest()
+    waits = _alive(snapshot) and not _ready(snapshot)
+    since = (snapshot.now if before.unready_since is None else before.unready_since) if waits else None
+    return _paused(snapshot, before).model_copy(update={"unready_since": since})
+
+
+def _paused(snapshot: Snapshot, before: Rest) -> Rest:
     """Since when nobody asks. A pause is remembered once it is over, if it was long enough to have been slept through."""
-    before, quiet, now = snapshot.memory.rest or Rest(), _quiet(snapshot), snapshot.now
+    quiet, now = _quiet(snapshot), snapshot.now
     since = before.idle_since
     if quiet is None:
         # Of a pool that sleeps it is known that nobody has been answered meanwhile.
