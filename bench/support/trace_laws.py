@@ -23,7 +23,7 @@ BOUND = "clairvoyant"
 MOST_REPLICAS = 40
 STATIC = (6, 5, 4, 3, 7, 8)
 
-SHARES = [k / 40 for k in range(12, 57)]
+SHARES = [k / 80 for k in range(24, 113)]
 """What a replica of the bound is given, as a share of the most that the means of its latencies allow: from what holds to what does not."""
 
 
