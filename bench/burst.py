@@ -21,7 +21,7 @@ from typing import Any
 
 from bench.ramp import PROFILE, load_engine
 from bench.support.burst_laws import QUEUE_ONLY, burst_laws, clairvoyants
-from bench.support.comparison import Case, Settings, row
+from bench.support.comparison import Case, Settings, cheapest, means, row
 from bench.support.ramp_laws import Engine
 from bench.support.recorded_bursts import HALF_S, MIXES, SPAN_S, Recorded, recorded
 from bench.support.table import digits
@@ -97,8 +97,8 @@ def _mix(folder: Path, name: str) -> Recorded:
 
 
 def _settings(known: Recorded) -> dict[str, Settings]:
-    """Laws by name, with what they may be set to. Places are what limits the engine: its cache holds as many whole requests."""
-    engine = replace(_engine(), cache_tokens=_engine().profile.max_concurrency * (known.mean.inputs + known.mean.outputs))
+    """Laws by name, with what they may be set to. Places are what limits the engine, not its cache."""
+    engine = _engine().holding(known.mean)
     return burst_laws(engine, _setup(), known.mix.objective, known.mean) | {BOUND: clairvoyants(engine.profile, START_S)}
 
 
@@ -146,7 +146,7 @@ class _Compared:
         for law in laws:
             limit = _cost(first["hpa"][shipped]) if law != BOUND else _cost(self._submitted("hpa", shipped, scored=True).result())
             wanted[law] = least_tail(first[law], limit)
-            wanted[f"{law}, for {TARGET:.0%}"] = cheapest(first[law])
+            wanted[f"{law}, for {TARGET:.0%}"] = cheapest({name: means(scores) for name, scores in first[law].items()}, TARGET)
             if law != BOUND:
                 wanted[f"{law}, as shipped"] = next(iter(known[law]))
         last = {label: self._submitted(_law_of(label, laws), s, scored=True) for label, s in wanted.items()}
@@ -175,13 +175,6 @@ def least_tail(found: Mapping[str, Sequence[Score]], limit: float) -> str:
     """The setting with the least p99 of the first token among those that cost no more than the limit, in replicas; else the cheapest."""
     within = [name for name, scores in found.items() if _cost(scores) <= limit]
     return min(within, key=lambda name: _tail(found[name])) if within else min(found, key=lambda name: _cost(found[name]))
-
-
-def cheapest(found: Mapping[str, Sequence[Score]]) -> str:
-    """The cheapest setting that keeps the target, else the one with the most attainment."""
-    kept = {name: fmean(s.attainment for s in scores) for name, scores in found.items()}
-    meet = [name for name, attainment in kept.items() if attainment >= TARGET]
-    return min(meet, key=lambda name: _cost(found[name])) if meet else max(kept, key=lambda name: kept[name])
 
 
 def _tail(scores: Sequence[Score]) -> float:

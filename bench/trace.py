@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.ramp import OBJECTIVE, PROFILE, load_engine
+from bench.support.comparison import cheapest
 from bench.support.table import digits
 from bench.support.trace_laws import BOUND, SHARES, bound, engine_for, given, mean_of, setup_for, trace_laws
 from bench.support.trace_load import Trace
@@ -189,13 +190,13 @@ class _Compared:
         for law, known in settings.items():
             if law not in near:
                 parts = {s: tried[law, s].result()[0] for s in known}
-                near[law] = list(dict.fromkeys([*(cheapest(parts, target) for target in NEAR_TARGET), known[0]]))
+                near[law] = list(dict.fromkeys([*(_cheapest(parts, target) for target in NEAR_TARGET), known[0]]))
             print(f"trace: {law}: {len(known)} settings, on the first half {'; '.join(near[law])}", file=sys.stderr)
         halves = {(law, s): self.pool.submit(_parts, self._job(law, s, 0.0, [(0.0, self._half_s)])) for law in near for s in near[law]}
         found = {}
         for law, names in near.items():
             parts = {s: halves[law, s].result()[0] for s in names}
-            found[law] = cheapest(parts, TARGET), parts
+            found[law] = _cheapest(parts, TARGET), parts
         return found
 
     def _row(self, least: Part, label: str, setting: str, first: Part | None, second: Part) -> dict[str, Any]:
@@ -216,10 +217,8 @@ class _Compared:
         return found
 
 
-def cheapest(parts: Mapping[str, Part], target: float) -> str:
-    """The cheapest that keeps the target, else the one with the most."""
-    meet = [name for name, part in parts.items() if part.attainment >= target]
-    return min(meet, key=lambda n: parts[n].replicas_mean) if meet else max(parts, key=lambda n: parts[n].attainment)
+def _cheapest(parts: Mapping[str, Part], target: float) -> str:
+    return cheapest({setting: (part.attainment, part.replicas_mean) for setting, part in parts.items()}, target)
 
 
 def _parts(job: Job) -> list[Part]:

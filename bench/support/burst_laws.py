@@ -7,7 +7,7 @@ from functools import partial
 from itertools import product
 
 from bench.support.comparison import Settings, Workload
-from bench.support.ramp_laws import Engine, Mean, laws
+from bench.support.ramp_laws import Engine, Mean, blind, laws
 from forebay.api.batch_class import BatchClassSpec
 from forebay.planning.work import EngineProfile, Load, work_of
 from forebay.simulation.law import Law
@@ -34,9 +34,9 @@ def burst_laws(engine: Engine, setup: Setup, objective: Objective, mean: Mean) -
         "forebay": _forebay(engine, setup, objective),
         "hpa": known["hpa"] | queue | _in_flight(mean),
         QUEUE_ONLY: queue,
-        "kpa": known["kpa"] | {f"target {t:g}, window {s:g} s": _of(partial(Kpa, t, stable_s=s)) for t, s in _kpa(mean)},
+        "kpa": known["kpa"] | {f"target {t:g}, window {s:g} s": blind(partial(Kpa, t, stable_s=s)) for t, s in _kpa(mean)},
         "llmd": known["llmd"]
-        | {f"up {u:g}, down {d:g}": _of(partial(Llmd, objective, engine.profile, up_at=u, down_at=d)) for u, d in _BANDS},
+        | {f"up {u:g}, down {d:g}": blind(partial(Llmd, objective, engine.profile, up_at=u, down_at=d)) for u, d in _BANDS},
         "wva": known["wva"] | _wva(engine),
         "dynamo": known["dynamo"],
         "sageserve": known["sageserve"] | _sageserve(engine, mean),
@@ -61,10 +61,6 @@ def full_s(profile: EngineProfile, inputs: int, outputs: int) -> float:
     return work.total_s + (work.decodes + 1.0) * profile.base_s / profile.max_concurrency
 
 
-def _of(make: Callable[[], Law]) -> Callable[[Workload], Law]:
-    return lambda _: make()
-
-
 def _forebay(engine: Engine, setup: Setup, objective: Objective) -> Settings:
     def law(quantile: float, stabilization_s: int) -> Law:
         scale_down = {"stabilization": f"{stabilization_s}s"}
@@ -72,7 +68,7 @@ def _forebay(engine: Engine, setup: Setup, objective: Objective) -> Settings:
         return Forebay(pool, promised_each(objective, quantile), setup.start_s)
 
     grid = [(0.95, 300), (0.95, 120), (0.95, 600), (0.95, 900), (0.99, 300), (0.99, 600), (0.99, 900), (0.9, 300), (0.9, 120)]
-    return {f"p{100 * q:g}, stabilization {s} s": _of(partial(law, q, s)) for q, s in grid}
+    return {f"p{100 * q:g}, stabilization {s} s": blind(partial(law, q, s)) for q, s in grid}
 
 
 def promised_each(objective: Objective, quantile: float) -> BatchClassSpec:
@@ -87,14 +83,14 @@ def promised_each(objective: Objective, quantile: float) -> BatchClassSpec:
 def _queue() -> Settings:
     """Thresholds of the queue, and how long a smaller count must have been enough."""
     windows: Sequence[tuple[float, Rule]] = [(s, Rule(s, ((1.0, 0, 15.0),))) for s in (60.0, 600.0)]
-    return {f"{n:g} waiting, down after {s:g} s": _of(partial(Hpa, n, down=rule)) for n in (1.0, 5.0) for s, rule in windows}
+    return {f"{n:g} waiting, down after {s:g} s": blind(partial(Hpa, n, down=rule)) for n in (1.0, 5.0) for s, rule in windows}
 
 
 def _in_flight(mean: Mean) -> Settings:
     found: dict[str, Callable[[Workload], Law]] = {}
     for share, window_s in product((0.1, 0.2, 0.3), (300.0, 900.0)):
         n, rule = mean.full * share, Rule(window_s, ((1.0, 0, 15.0),))
-        found[f"5 waiting or {n:g} in flight, down after {window_s:g} s"] = _of(partial(Hpa, 5.0, n, down=rule))
+        found[f"5 waiting or {n:g} in flight, down after {window_s:g} s"] = blind(partial(Hpa, 5.0, n, down=rule))
     return found
 
 
@@ -110,7 +106,7 @@ def _wva(engine: Engine) -> Settings:
         return Wva(engine.cache_tokens, sequences=engine.profile.max_concurrency, up_at=up, down_at=down, interval_s=interval_s)
 
     grid = product(((0.1, 0.05), (0.2, 0.1), (0.35, 0.2)), (15.0, 60.0))
-    return {f"up {up:g}, down {down:g}, every {s:g} s": _of(partial(law, up, down, s)) for (up, down), s in grid}
+    return {f"up {up:g}, down {down:g}, every {s:g} s": blind(partial(law, up, down, s)) for (up, down), s in grid}
 
 
 def _sageserve(engine: Engine, mean: Mean) -> Settings:
@@ -118,4 +114,4 @@ def _sageserve(engine: Engine, mean: Mean) -> Settings:
         return SageServe(1.0, engine.cache_tokens, up_at=up, down_at=down, up_cooldown_s=cooldown_s)
 
     grid = product(((0.05, 0.01), (0.1, 0.03), (0.2, 0.1)), (30.0, 100.0))
-    return {f"up {up:g}, down {down:g}, cooldown {s:g} s": _of(partial(law, up, down, s)) for (up, down), s in grid}
+    return {f"up {up:g}, down {down:g}, cooldown {s:g} s": blind(partial(law, up, down, s)) for (up, down), s in grid}

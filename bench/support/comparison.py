@@ -47,17 +47,19 @@ class Case:
 
 def tuned(case: Case, settings: Settings, workloads: Sequence[Workload], targets: Sequence[float]) -> dict[float, str]:
     """The setting for each target attainment: the cheapest that meets it on average, else the one with the most."""
-    means = {name: _means(case.scores(make, workloads)) for name, make in settings.items()}
-    return {target: _best(means, target) for target in targets}
+    found = {name: means(case.scores(make, workloads)) for name, make in settings.items()}
+    return {target: cheapest(found, target) for target in targets}
 
 
-def _means(scores: Sequence[Score]) -> tuple[float, float]:
+def means(scores: Sequence[Score]) -> tuple[float, float]:
+    """Attainment and replicas, over the seeds."""
     return fmean(s.attainment for s in scores), fmean(s.replicas_mean for s in scores)
 
 
-def _best(means: Mapping[str, tuple[float, float]], target: float) -> str:
-    meet = [name for name, (attainment, _) in means.items() if attainment >= target]
-    return min(meet, key=lambda name: means[name][1]) if meet else max(means, key=lambda name: means[name][0])
+def cheapest(found: Mapping[str, tuple[float, float]], target: float) -> str:
+    """Of settings with their attainment and replicas the cheapest that keeps the target, else the one with the most attainment."""
+    meet = [name for name, (attainment, _) in found.items() if attainment >= target]
+    return min(meet, key=lambda name: found[name][1]) if meet else max(found, key=lambda name: found[name][0])
 
 
 def row(name: str, setting: str, scores: Sequence[Score], case: Case) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 
@@ -27,6 +27,15 @@ from forebay.simulation.score import Objective
 
 
 @dataclass(frozen=True, slots=True)
+class Mean:
+    """A mean request, tokens, and how many of them in flight a replica is taken for full with: grids of concurrency are shares of it."""
+
+    inputs: float
+    outputs: float
+    full: float
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
     """A replica: its profile, GPUs, and what its cache holds, tokens."""
 
@@ -34,14 +43,9 @@ class Engine:
     gpus: int
     cache_tokens: float
 
-
-@dataclass(frozen=True, slots=True)
-class Mean:
-    """A mean request, tokens, and how many of them in flight a replica is taken for full with: grids of concurrency are shares of it."""
-
-    inputs: float
-    outputs: float
-    full: float
+    def holding(self, mean: Mean) -> Engine:
+        """The same with a cache for as many whole requests as it has places."""
+        return replace(self, cache_tokens=self.profile.max_concurrency * (mean.inputs + mean.outputs))
 
 
 RAMP = Mean(4000.0, 1000.0, 100.0)
@@ -57,7 +61,7 @@ def laws(engine: Engine, setup: Setup, objective: Objective, mean: Mean = RAMP) 
         "wva": _wva(engine),
         "dynamo": _dynamo(engine, objective),
         "sageserve": _sageserve(engine, objective, mean),
-        "static": {f"{n} replicas": _of(partial(Static, n)) for n in range(setup.max_replicas, setup.min_replicas - 1, -1)},
+        "static": {f"{n} replicas": blind(partial(Static, n)) for n in range(setup.max_replicas, setup.min_replicas - 1, -1)},
     }
 
 
@@ -66,8 +70,8 @@ def clairvoyants(setup: Setup) -> Settings:
     return {f"{rps:g} rps a replica": partial(_clairvoyant, rps, setup.start_s) for rps in (1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8)}
 
 
-def _of(make: Callable[[], Law]) -> Callable[[Workload], Law]:
-    """Of a law that does not know the workload."""
+def blind(make: Callable[[], Law]) -> Callable[[Workload], Law]:
+    """A setting of a law that does not know the workload."""
     return lambda _: make()
 
 
@@ -82,7 +86,7 @@ def _forebay(engine: Engine, setup: Setup, objective: Objective, mean: Mean) -> 
         return Forebay(pool, promised(objective, quantile, mean.outputs), setup.start_s)
 
     grid = [(0.95, 300), (0.95, 120), (0.95, 180), (0.95, 240), (0.99, 240)]
-    return {f"p{100 * q:g}, stabilization {s} s": _of(partial(law, q, s)) for q, s in grid}
+    return {f"p{100 * q:g}, stabilization {s} s": blind(partial(law, q, s)) for q, s in grid}
 
 
 def promised(objective: Objective, quantile: float, outputs: float = RAMP.outputs) -> BatchClassSpec:
@@ -101,29 +105,29 @@ def promised(objective: Objective, quantile: float, outputs: float = RAMP.output
 
 def _llmd(engine: Engine, objective: Objective) -> Settings:
     bands = ((0.55, 0.40), (0.45, 0.30), (0.50, 0.35), (0.50, 0.45), (0.55, 0.45), (0.60, 0.50), (0.65, 0.50), (0.70, 0.60))
-    return {f"up {up:g}, down {down:g}": _of(partial(Llmd, objective, engine.profile, up_at=up, down_at=down)) for up, down in bands}
+    return {f"up {up:g}, down {down:g}": blind(partial(Llmd, objective, engine.profile, up_at=up, down_at=down)) for up, down in bands}
 
 
 def _hpa(mean: Mean) -> Settings:
     fast = Rule(120.0, ((1.0, 0, 15.0),))
     shares = [mean.full * share for share in (0.4, 0.5, 0.6, 0.7, 0.8)]
-    shipped: dict[str, Callable[[Workload], Law]] = {"5 waiting": _of(Hpa)}
-    waiting = {f"{n:g} waiting": _of(partial(Hpa, n)) for n in (0.5, 1.0, 2.0)}
-    in_flight = {f"5 waiting or {n:g} in flight": _of(partial(Hpa, 5.0, n)) for n in shares}
-    quick = {f"5 waiting or {n:g} in flight, down after 120 s": _of(partial(Hpa, 5.0, n, down=fast)) for n in shares[:4]}
+    shipped: dict[str, Callable[[Workload], Law]] = {"5 waiting": blind(Hpa)}
+    waiting = {f"{n:g} waiting": blind(partial(Hpa, n)) for n in (0.5, 1.0, 2.0)}
+    in_flight = {f"5 waiting or {n:g} in flight": blind(partial(Hpa, 5.0, n)) for n in shares}
+    quick = {f"5 waiting or {n:g} in flight, down after 120 s": blind(partial(Hpa, 5.0, n, down=fast)) for n in shares[:4]}
     return shipped | waiting | in_flight | quick
 
 
 def _kpa(mean: Mean) -> Settings:
     targets = [mean.full * share for share in (0.5, 0.65, 0.8, 0.9)]
     grid = [(100.0, 60.0), *product(targets, (60.0, 180.0, 300.0)), (100.0, 180.0)]
-    return {f"target {t:g}, window {s:g} s": _of(partial(Kpa, t, stable_s=s)) for t, s in grid}
+    return {f"target {t:g}, window {s:g} s": blind(partial(Kpa, t, stable_s=s)) for t, s in grid}
 
 
 def _wva(engine: Engine) -> Settings:
     grid = [(0.85, 0.70, 60.0), *product((0.5, 0.65, 0.85), (0.35, 0.5, 0.7), (15.0, 60.0))]
     return {
-        f"up {up:g}, down {down:g}, every {s:g} s": _of(
+        f"up {up:g}, down {down:g}, every {s:g} s": blind(
             partial(Wva, engine.cache_tokens, sequences=engine.profile.max_concurrency, up_at=up, down_at=down, interval_s=s)
         )
         for up, down, s in grid
@@ -138,7 +142,7 @@ def _dynamo(engine: Engine, objective: Objective) -> Settings:
         return Dynamo(engine.profile, stricter, engine.cache_tokens, predictor, adjustment_s=adjustment_s)
 
     grid = [(False, 180.0, 1.0), *product((False, True), (60.0, 180.0), (0.4, 0.5, 0.6))]
-    return {f"{'constant' if c else 'Kalman'}, every {s:g} s, {x:g} of the objective": _of(partial(law, c, s, x)) for c, s, x in grid}
+    return {f"{'constant' if c else 'Kalman'}, every {s:g} s, {x:g} of the objective": blind(partial(law, c, s, x)) for c, s, x in grid}
 
 
 def _sageserve(engine: Engine, objective: Objective, mean: Mean) -> Settings:
@@ -148,7 +152,7 @@ def _sageserve(engine: Engine, objective: Objective, mean: Mean) -> Settings:
         *product((0.4, 0.5), (0.15, 0.25, 0.35), (30.0, 100.0)),
     ]
     return {
-        f"up {up:g}, down {down:g}, cooldown {s:g} s": _of(
+        f"up {up:g}, down {down:g}, cooldown {s:g} s": blind(
             partial(SageServe, replica_rps, engine.cache_tokens, up_at=up, down_at=down, up_cooldown_s=s)
         )
         for up, down, s in grid

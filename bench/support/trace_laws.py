@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 from bench.ramp import OBJECTIVE, PROFILE, load_engine
 from bench.support.burst_laws import full_s, promised_each
 from bench.support.comparison import Settings
-from bench.support.ramp_laws import RAMP, Engine, Mean, laws, promised
+from bench.support.ramp_laws import RAMP, Engine, Mean, blind, laws, promised
 from bench.support.recorded_bursts import full_with
 from bench.support.trace_load import Trace
 from forebay.simulation.law import Law
@@ -30,7 +28,7 @@ SHARES = [k / 80 for k in range(24, 113)]
 def engine_for(mean: Mean) -> Engine:
     """The ramp's; with requests of other lengths its cache holds as many whole ones as it has places."""
     engine = load_engine(PROFILE)
-    return engine if mean == RAMP else replace(engine, cache_tokens=engine.profile.max_concurrency * (mean.inputs + mean.outputs))
+    return engine if mean == RAMP else engine.holding(mean)
 
 
 def mean_of(trace: Trace) -> Mean:
@@ -50,19 +48,15 @@ def trace_laws(mean: Mean, lead_s: float) -> dict[str, Settings]:
     """Every law that answers to what it sees, by name, its settings by what distinguishes them; the first is as shipped."""
     engine = engine_for(mean)
     every = laws(engine, setup_for(engine, lead_s), OBJECTIVE, mean)
-    static: Settings = {f"{n} replicas": _of(partial(Static, n)) for n in STATIC}
+    static: Settings = {f"{n} replicas": blind(partial(Static, n)) for n in STATIC}
     return every | {"forebay": _forebay(engine, lead_s, mean), "static": static}
-
-
-def _of(make: Callable[[], Law]) -> Callable[[object], Law]:
-    return lambda _: make()
 
 
 def _forebay(engine: Engine, lead_s: float, mean: Mean) -> Settings:
     """As shipped: what there is to choose it chooses by itself."""
     pool = pool_of(engine.profile, min_replicas=1, max_replicas=MOST_REPLICAS)
     owed = promised(OBJECTIVE, 0.95) if mean == RAMP else promised_each(OBJECTIVE, 0.95)
-    return {"as shipped": lambda _: Forebay(pool, owed, lead_s)}
+    return {"as shipped": blind(partial(Forebay, pool, owed, lead_s))}
 
 
 def bound(trace: Trace, share: float, lead_s: float, since_s: float, until_s: float) -> Law:

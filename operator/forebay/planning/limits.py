@@ -25,7 +25,8 @@ class Bill:
         usd = None if self.usd_per_hour is None or other.usd_per_hour is None else round(self.usd_per_hour + other.usd_per_hour, 6)
         return Bill(gpus, usd)
 
-    def within(self, limits: NodeLimits) -> bool:
+    def within(self, limits: NodeLimits | Bill) -> bool:
+        """Whether limits, or what is left of some, allow it."""
         return _within(self.gpus, limits.gpus) and _within(self.usd_per_hour, limits.usd_per_hour)
 
     def unknown(self, limits: NodeLimits) -> bool:

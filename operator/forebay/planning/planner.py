@@ -130,8 +130,7 @@ def _choose(snapshot: Snapshot) -> Chosen:
     known = loads(snapshot, snapshot.memory.history, snapshot.memory.shapes)
     sized = size(snapshot, known if snapshot.fresh else unloaded(known))
     shares = observed_share(snapshot, known, sized.profile)
-    sized = floored(snapshot, known, sized, shares) if snapshot.fresh else sized
-    sized = with_standby(snapshot, known, sized) if snapshot.fresh else sized
+    sized = _raised(snapshot, known, sized, shares) if snapshot.fresh else sized
     held = (
         hold(_unheld(snapshot), sized.replicas, sized.replicas)
         if sized.moves and snapshot.fresh
@@ -158,7 +157,12 @@ def _lasting(snapshot: Snapshot, known: list[ClassLoad], sized: Sized, shares: d
     calm = [item.lasting for item in known]
     if not snapshot.fresh or calm == known:
         return sized.replicas
-    return with_standby(snapshot, calm, floored(snapshot, calm, size(snapshot, calm), shares)).replicas
+    return _raised(snapshot, calm, size(snapshot, calm), shares).replicas
+
+
+def _raised(snapshot: Snapshot, loads: list[ClassLoad], sized: Sized, shares: dict[str, float]) -> Sized:
+    """The size by the model, or what replicas were seen to finish asks for, with what is to be kept ready beside it."""
+    return with_standby(snapshot, loads, floored(snapshot, loads, sized, shares))
 
 
 def _beside(snapshot: Snapshot, lots: tuple[Lot, ...]) -> tuple[tuple[Lot, ...], tuple[str, ...]]:

@@ -95,7 +95,7 @@ class _Stretch:
 
 
 def divide(limit: NodeLimits, asks: Mapping[str, Ask]) -> Division:
-    """Divides a limit among pools whose bills are known: anew where that gains enough, else what is not taken yet."""
+    """Divides a limit among pools whose bills are known: anew where that takes from nobody or gains enough, else what is not taken yet."""
     wanted = sum((ask.wanted.bill for ask in asks.values()), NOTHING)
     if wanted.within(limit):
         parts = {name: Part(ask.wanted) for name, ask in asks.items()}
@@ -133,7 +133,7 @@ def _divided(limit: NodeLimits, asks: Mapping[str, Ask]) -> Division:
         _, _, name, place = heapq.heappop(queue)
         for step in stretches[name][place].steps:
             more = _less(step.bill, steps[name].bill)
-            if not _fits(more, left):
+            if not more.within(left):
                 break
             left, steps[name] = _less(left, more), step
         else:
@@ -150,12 +150,6 @@ def _part(step: Step, stretches: list[_Stretch]) -> Part:
 
 def _entry(name: str, place: int, stretch: _Stretch) -> tuple[bool, float, str, int]:
     return not stretch.first, -stretch.gain, name, place
-
-
-def _fits(more: Bill, left: Bill) -> bool:
-    """As `Bill.within`, without the cost of a model for each step."""
-    gpus = left.gpus is None or (more.gpus is not None and more.gpus <= left.gpus)
-    return gpus and (left.usd_per_hour is None or (more.usd_per_hour is not None and more.usd_per_hour <= left.usd_per_hour))
 
 
 def _less(a: Bill, b: Bill) -> Bill:
@@ -213,7 +207,7 @@ def share_of(limit: SharedLimit, pool: str, asks: Mapping[str, Ask], unknown: Co
     gpus = None if bounds.gpus is None else int(_least(given.gpus, safe.gpus, own.gpus))
     usd = None if bounds.usd_per_hour is None else _least(given.usd_per_hour, safe.usd_per_hour, own.usd_per_hour)
     share = Share(limit=limit.name, gpus=gpus, usd_per_hour=usd, why=_why(limit, pool, asks[pool], division))
-    takes_away = not own.within(NodeLimits(gpus=share.gpus, usd_per_hour=share.usd_per_hour)) and (taken + own).within(bounds)
+    takes_away = not own.within(Bill(share.gpus, share.usd_per_hour)) and (taken + own).within(bounds)
     return Due(share, takes_away)
 
 

@@ -194,10 +194,10 @@ def _rested(snapshot: Snapshot) -> Rest:
     before = snapshot.memory.rest or Rest()
     waits = _alive(snapshot) and not _ready(snapshot)
     since = (snapshot.now if before.unready_since is None else before.unready_since) if waits else None
-    return _paused(snapshot, before).model_copy(update={"unready_since": since})
+    return _idled(snapshot, before).model_copy(update={"unready_since": since})
 
 
-def _paused(snapshot: Snapshot, before: Rest) -> Rest:
+def _idled(snapshot: Snapshot, before: Rest) -> Rest:
     """Since when nobody asks. A pause is remembered once it is over, if it was long enough to have been slept through."""
     quiet, now = _quiet(snapshot), snapshot.now
     since = before.idle_since

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import takewhile
 from math import ceil, floor
 
 KEPT_S = 3600.0
@@ -60,12 +61,7 @@ class Behavior:
 
     def _within(self, now: float, window_s: float, desired: int) -> list[int]:
         """What is desired now, and was within the window."""
-        found = [desired]
-        for at, before in reversed(self._desired):
-            if at <= now - window_s + _NEAR:
-                break
-            found.append(before)
-        return found
+        return [desired, *_since(self._desired, now - window_s)]
 
     def _highest(self, now: float, current: int) -> int:
         return max((self._allowed_up(now, current, p) for p in self._up.policies), default=10**9)
@@ -85,9 +81,9 @@ class Behavior:
 
     def _changed(self, now: float, period_s: float) -> int:
         """By how much the count was changed within the period."""
-        total = 0
-        for at, by in reversed(self._changes):
-            if at <= now - period_s + _NEAR:
-                break
-            total += by
-        return total
+        return sum(_since(self._changes, now - period_s))
+
+
+def _since(kept: deque[tuple[float, int]], at: float) -> list[int]:
+    """What was kept after a time, newest first."""
+    return [value for _, value in takewhile(lambda entry: entry[0] > at + _NEAR, reversed(kept))]
