@@ -240,9 +240,9 @@ def _scaled() -> dict[str, Any]:
     asked = folder_under_load.askings(folder_under_load.SHAPE, _UP_SEED)
     with tempfile.TemporaryDirectory(prefix="forebay-bench-", ignore_cleanup_errors=True) as root:
         folder, seen = asyncio.run(folder_under_load.observed(asked, Path(root)))
-    # Both count up to the last arrival.
-    measured = folder_under_load.replica_s(seen.looks, seen.began_s, seen.began_s + asked[-1].at_s) / 3600.0
     document = folder_under_load.simulated(folder, asked, seen.start_s)
+    # Both count up to when the simulation has answered all.
+    measured = folder_under_load.replica_s(seen.looks, seen.began_s, seen.began_s + document["seconds"]) / 3600.0
     expected = sum(document["replicas"]["hours"].values())
     found = Off(100.0 * (expected / measured - 1.0), 0.0)
     return {

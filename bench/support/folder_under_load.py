@@ -36,6 +36,8 @@ _CHARACTERS = 4
 """Of a token, as the simulated engine counts them."""
 _LOOK_S = 0.25
 _READY_S = 90.0
+_AFTER_S = 6.0
+"""Replicas are counted for so long after the last answer: a simulation ends with the first sample after its own."""
 _KNOWN_S = 2.0
 """Until the gateway knows of a replica that is ready."""
 
@@ -114,6 +116,7 @@ async def observed(asked: Sequence[Asking], root: Path) -> tuple[Folder, Seen]:
             await _ready(client, port, door, process, seen, root)
             seen.start_s, seen.began_s = start_s(seen.looks), clock()
             await load.run([Due(one.at_s, door, _body(door, number, one)) for number, one in enumerate(asked)], seen.began_s)
+            await asyncio.sleep(_AFTER_S)
             watching.cancel()
     finally:
         await client.close()

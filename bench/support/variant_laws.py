@@ -10,6 +10,7 @@ from forebay.adapters.cluster import Object
 from forebay.planning.work import EngineProfile
 from forebay.simulation.fleet import Fleet
 from forebay.simulation.law import Law, Observation
+from forebay.simulation.outcome import replica_seconds
 
 FAST, SLOW = "fast-on-demand", "slow-on-demand"
 Counts = Mapping[str, int]
@@ -100,5 +101,5 @@ class Paid:
 
     def decide(self, seen: Observation) -> int | Counts:
         if self.fleet is not None and not self.before_s and seen.now >= self._since_s:
-            self.before_s = self.fleet.paid_until(self._since_s)
+            self.before_s = replica_seconds(self.fleet.paid_until(self._since_s))
         return self._law.decide(seen)

@@ -113,6 +113,10 @@ def test_the_report_is_one_page_that_names_what_happened(tmp_path: Path, capsys:
         (["--workload", "{work}", "--seed", "x"], 64, "'x' is not a whole number"),
         (["--workload", "{work}", "--pool", "none"], 64, "there is no pool 'none': there are default/chat, default/embeddings"),
         (["--workload", "{work}", "--report", "/nowhere/at/all.html"], 1, "--report /nowhere/at/all.html: No such file"),
+        (["--workload", "none.csv", "--report", "/proc"], 1, "--report /proc: it cannot be written"),
+        (["--workload", "none.csv", "--report", "report.json"], 64, "the JSON document is written beside it: name it .html"),
+        (["--workload", "{work}", "--decisions", "/proc/x/y.jsonl"], 1, "--decisions /proc/x/y.jsonl: No such file"),
+        (["--workload", "{work}", "--compare", "static:20"], 64, "static:20: pool default/chat may have 5 replicas, by maxReplicas and"),
     ],
 )
 def test_bad_input_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], args: list[str], code: int, told: str) -> None:
@@ -135,15 +139,129 @@ def test_other_laws_stand_beside_it(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert row["requests"]["answered"] + row["requests"]["refused"] == 1500 and row["usd"] > 0
         assert [o["objective"] for o in row["objectives"]] == ["timeToFirstToken"]
     assert found["comparison"][-1]["replicas"]["mean"] == pytest.approx(3.0)
-    simulate("--workload", a_workload(tmp_path, count=300), "--compare", "static:2")
+    simulate("--workload", a_workload(tmp_path, count=300), "--compare", "forebay, static:2")
     told = capsys.readouterr().out
     assert "peers are re-implementations" in told and "static:2" in told
 
 
-@pytest.mark.parametrize("laws", ["fortune", "static", "static:0", "hpa,"])
+@pytest.mark.parametrize("laws", ["fortune", "static", "static:0", "hpa,", "clairvoyant"])
 def test_a_law_that_does_not_exist_is_said_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], laws: str) -> None:
     assert simulate("--workload", a_workload(tmp_path, count=5), "--compare", laws) == 64
     assert "there are hpa, kpa, llmd, wva, dynamo, sageserve, static:N" in capsys.readouterr().err
+
+
+def test_what_came_at_once_is_paid_for_until_it_is_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    work = tmp_path / "burst.csv"
+    work.write_text("arrival_time_s,input_tokens,output_tokens\n" + "0,30,20\n" * 400)
+    simulate("--workload", str(work), "--json")
+    found = json.loads(capsys.readouterr().out)
+    answered = found["requests"]["answered"]
+    assert answered > 100 and found["seconds"] >= 20 and found["usd"] > 0 and found["replicas"]["mean"] >= 1
+    assert sum(row["requestsPerSecond"] for row in found["timeline"]) > 0 and found["timeline"][10]["replicas"] >= 1
+
+
+def a_dear_pool(folder: Path, **changes: str) -> str:
+    """The quickstart's chat pool on nodes of eight GPUs, made for it, and its class."""
+    target = folder / "dear"
+    target.mkdir()
+    pools = (ROOT / "examples" / "quickstart" / "pools.yaml").read_text().split("---\n")[0]
+    for before, after in changes.values():
+        assert before in pools
+        pools = pools.replace(before, after)
+    (target / "pools.yaml").write_text(pools)
+    (target / "classes.yaml").write_text(CLASSES.split("---\n")[0])
+    return str(target)
+
+
+WHOLE_NODES = """capacity:
+    nodes: {backend: Karpenter, nodeClassRef: {group: karpenter.k8s.aws, kind: EC2NodeClass, name: gpu}}
+    accelerators:
+      - {name: sim-gpu, gpusPerNode: 8, usdPerHour: {onDemand: 16, spot: 4}}
+"""
+
+
+def test_nodes_are_paid_whole_as_plan_and_limits_count_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One replica on a node of eight GPUs for 16 $/h costs 16 $/h, and so do three."""
+    pools = (ROOT / "examples" / "quickstart" / "pools.yaml").read_text().split("---\n")[0]
+    capacity = pools[pools.index("capacity:") :]
+    folder = a_dear_pool(tmp_path, nodes=(capacity, WHOLE_NODES))
+    work = a_workload(tmp_path, every_s=1.0, count=1200)
+    main(["simulate", "-f", folder, "--workload", work, "--compare", "static:3", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    hours = found["seconds"] / 3600
+    assert found["replicas"]["mean"] == 1 and found["usd"] == pytest.approx(16 * hours, rel=1e-3)
+    assert found["timeline"][5]["usdPerHour"]["on-demand"] == 16
+    assert found["comparison"][0]["replicas"]["hours"] == pytest.approx(3 * hours, rel=1e-3)
+    assert found["comparison"][0]["usd"] == pytest.approx(16 * hours, rel=1e-3)
+
+
+def test_a_law_beside_it_is_kept_within_the_pools_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pools = (ROOT / "examples" / "quickstart" / "pools.yaml").read_text().split("---\n")[0]
+    capacity = pools[pools.index("capacity:") :]
+    limited = WHOLE_NODES.replace("name: gpu}}", "name: gpu}, limits: {gpus: 8}}").replace("gpusPerNode: 8", "gpusPerNode: 4")
+    folder = a_dear_pool(tmp_path, nodes=(capacity, limited), most=("maxReplicas: 6", "maxReplicas: 40"))
+    work = a_workload(tmp_path, every_s=0.05, count=12_000, output_tokens=100)
+    main(["simulate", "-f", folder, "--workload", work, "--compare", "hpa", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["replicas"]["most"] <= 8 and 4 < found["comparison"][0]["replicas"]["mean"] <= 8
+    assert {p["type"] for p in found["problems"]} == {"BudgetRespected"}
+
+
+def test_a_class_that_is_not_there_is_an_error_and_not_a_workload_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    (folder / "pools.yaml").write_text((ROOT / "examples" / "quickstart" / "pools.yaml").read_text().split("---\n")[0])
+    assert main(["simulate", "-f", str(folder), "--workload", a_workload(tmp_path, count=5)]) == 1
+    assert "pool default/chat serves interactive, and there is no such BatchClass" in capsys.readouterr().err
+
+
+def test_what_kept_it_from_its_objectives_is_said_where_it_is_missed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "report.html"
+    work = a_workload(tmp_path, every_s=0.02, count=9000, output_tokens=200)
+    assert simulate("--workload", work, "--report", str(page)) == 2
+    told = capsys.readouterr().out
+    assert "MaxReplicas in " in told and "maxReplicas 6" in told
+    assert "What stood against it" in page.read_text()
+
+
+def test_tenants_are_told_apart_and_cost_nobody_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    work = tmp_path / "work.csv"
+    rows = [f"{0.5 * i},30,{20 + i % 3 * 20},{('red', 'blue', 'red')[i % 3]}" for i in range(600)]
+    work.write_text("arrival_time_s,input_tokens,output_tokens,tenant\n" + "\n".join(rows) + "\n")
+    simulate("--workload", str(work), "--json")
+    red, blue = json.loads(capsys.readouterr().out)["tenants"]
+    assert (red["name"], red["answered"], red["inputTokens"], red["outputTokens"]) == ("red", 400, 12_000, 16_000)
+    assert (blue["name"], blue["answered"], blue["outputTokens"]) == ("blue", 200, 8_000)
+    assert 0.9 < blue["attainment"] <= 1 and red["refused"] == red["lost"] == 0
+    simulate("--workload", str(work))
+    assert "TENANT" in capsys.readouterr().out
+
+
+def test_more_tenants_than_are_told_apart_are_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    work = tmp_path / "work.csv"
+    work.write_text("arrival_time_s,input_tokens,output_tokens,tenant\n" + "".join(f"{0.1 * i},3,2,t{i}\n" for i in range(1200)))
+    simulate("--workload", str(work), "--json")
+    rows = json.loads(capsys.readouterr().out)["tenants"]
+    assert (rows[0]["name"], rows[0]["answered"], len(rows)) == ("(others)", 200, 50)
+
+
+def test_decisions_of_a_simulation_can_be_planned_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = str(tmp_path / "decisions.jsonl")
+    simulate("--workload", a_workload(tmp_path, every_s=0.2), "--decisions", records)
+    capsys.readouterr()
+    assert main(["replay", records]) == 0
+    told = capsys.readouterr().out
+    assert told.endswith(" decisions planned again, 0 differ\n") and not told.startswith("0 ")
+
+
+def test_a_quantile_of_nothing_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    work = tmp_path / "work.csv"
+    work.write_text("arrival_time_s,input_tokens,output_tokens\n" + "0,30,100000\n" * 3)
+    assert simulate("--workload", str(work), "--json") == 2
+    (objective,) = json.loads(capsys.readouterr().out)["objectives"]
+    assert objective["attainment"] == 0 and objective["seconds"]["p50"] is None
+    simulate("--workload", str(work))
+    assert "none" in capsys.readouterr().out
 
 
 CLASSES = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from itertools import takewhile
@@ -50,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compare", metavar="LAW,LAW", help="other laws of scaling beside it, as shipped: hpa, kpa, llmd, wva, dynamo, sageserve, static:N"
     )
     parser.add_argument("--report", type=Path, metavar="HTML", help="write a report with plots, and the JSON document beside it")
+    records = "append the decision records of the first seed here, as an operator writes them, for `forebay replay` and `plan --against`"
+    parser.add_argument("--decisions", type=Path, metavar="FILE", help=records)
     parser.add_argument("--json", action="store_true", help="print the JSON document instead of a table")
 
 
@@ -80,12 +83,14 @@ def run(args: argparse.Namespace) -> int:
     from forebay.simulation.study import Asked, study
 
     _laws(args)
+    if args.report:
+        _can_write(args.report)
     folder = read_folder(args.file)
     pools = [obj for obj in folder.objects.values() if obj["kind"] == "InferencePool"]
     pool = _chosen(pools, args.pool)
     meta = pool["metadata"]
     default = args.batch_class or next(iter(pool["spec"].get("classes") or ["default"]))
-    slower = _step_times(args, pool)
+    slower, decisions = _step_times(args, pool), _decisions(args.decisions)
 
     def asked(seed: int) -> Asked:
         return Asked(
@@ -98,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
             seed=seed,
             fortune=_fortune(args, seed),
             slower=slower,
+            decisions=decisions if seed == args.seed else None,
         )
 
     def once(seed: int) -> dict[str, Any]:
@@ -109,12 +115,9 @@ def run(args: argparse.Namespace) -> int:
     document = over_seeds(once, range(args.seed, args.seed + args.seeds))
     document["workload"] = args.workload.name
     document["comparison"] = _compared(args, asked(args.seed), default, document)
+    print(json.dumps(document) if args.json else "\n".join(lines(document, time.monotonic() - began)))
     if args.report:
         _write(args.report, document)
-    if args.json:
-        print(json.dumps(document))
-    else:
-        print("\n".join(lines(document, time.monotonic() - began)))
     return 2 if any(not row["met"] for row in document["objectives"]) else 0
 
 
@@ -150,7 +153,9 @@ def _step_times(args: argparse.Namespace, pool: dict[str, Any]) -> dict[str, flo
 def _laws(args: argparse.Namespace) -> list[str]:
     from forebay.simulation.laws.registry import check
 
-    return [check(name) for name in args.compare.split(",")] if args.compare else []
+    names = [name.strip() for name in args.compare.split(",")] if args.compare else []
+    # Ours is there in any case.
+    return [check(name) for name in names if name != "forebay"]
 
 
 def _chosen(pools: list[dict[str, Any]], name: str | None) -> dict[str, Any]:
@@ -183,6 +188,25 @@ def _workload(args: argparse.Namespace, default_class: str, seed: int) -> tuple[
         requests = read(args.workload, default_class, disorder_s=args.disorder, max_gap_s=args.max_gap, position=position)
     bounded = requests if args.until is None else takewhile(lambda request: request.arrived < args.until, requests)
     return bounded, lambda at_s: min(1.0, at_s / ends_s) if ends_s else position.share
+
+
+def _decisions(path: Path | None) -> Any:
+    from forebay.adapters.decisions import FileDecisions
+
+    try:
+        return None if path is None else FileDecisions(path)
+    except OSError as error:
+        raise ForebayError(f"--decisions {path}: {error.strerror}") from error
+
+
+def _can_write(path: Path) -> None:
+    """Raises, before anything is simulated, where a report could not be written in the end."""
+    if path.suffix == ".json":
+        raise UsageError(f"--report {path}: it is a page of HTML, and the JSON document is written beside it: name it .html")
+    for one in (path, path.with_suffix(".json")):
+        if one.is_dir() or not os.access(one if one.exists() else one.parent, os.W_OK):
+            what = "No such file or directory" if not one.parent.is_dir() else "it cannot be written"
+            raise ForebayError(f"--report {one}: {what}")
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

@@ -12,10 +12,14 @@ from forebay.runtime.columns import columns
 _BAR = 24
 
 
+TENANTS_TOLD = 10
+"""Tenants on the terminal; the document has more of them."""
+
+
 def span(seconds: float) -> str:
-    """Hours and minutes."""
-    minutes = int(seconds // 60)
-    return f"{minutes // 60}h {minutes % 60:02}m"
+    """Hours and minutes, or minutes and seconds."""
+    whole = round(seconds)
+    return f"{whole // 3600}h {whole % 3600 // 60:02}m" if whole >= 3600 else f"{whole // 60}m {whole % 60:02}s"
 
 
 class Progress:
@@ -54,15 +58,38 @@ def lines(document: dict[str, Any], took_s: float) -> list[str]:
         + (f"; {befell}" if befell else ""),
         f"cost      {'unknown: not every accelerator has a price' if usd is None else f'${usd:,.2f}'}",
     ]
-    rows = [("CLASS", "OBJECTIVE", "TARGET", "WITHIN", "P50", "P99", "")]
+    rows = [("CLASS", "OBJECTIVE", "TARGET", "WITHIN", "ANSWERED P50", "P99", "")]
     for row in document["objectives"]:
         seconds = row["seconds"]
         target = f"p{100 * row['quantile']:g} < {row['targetSeconds']:g}s"
         within = f"{100 * row['attainment']:.2f} %"
         met = "" if row["met"] else "missed"
-        rows.append((row["class"], row["objective"], target, within, f"{seconds['p50']:.3g}s", f"{seconds['p99']:.3g}s", met))
+        rows.append((row["class"], row["objective"], target, within, _time(seconds["p50"]), _time(seconds["p99"]), met))
     table = columns(rows, left=3) if len(rows) > 1 else ["no class promises a latency"]
-    return [*head, *table, *_classes(document), *_profiles(document), *_seeds(document), *_comparison(document)]
+    more = (_problems, _classes, _tenants, _profiles, _seeds, _comparison)
+    return [*head, *table, *(line for part in more for line in part(document))]
+
+
+def _time(seconds: float | None) -> str:
+    return "none" if seconds is None else f"{seconds:.3g}s"
+
+
+def _problems(document: dict[str, Any]) -> list[str]:
+    """What kept the pool from holding its objectives, by its own account."""
+    found = [f"{p['reason']} in {p['share']:.1%} of decisions, at last: {p['message']}" for p in document["problems"]]
+    return ["", *found] if found else []
+
+
+def _tenants(document: dict[str, Any]) -> list[str]:
+    """What became of each tenant, where the workload names them."""
+    if not document["tenants"]:
+        return []
+    rows: list[tuple[str, ...]] = [("TENANT", "ANSWERED", "REFUSED", "LOST", "INPUT TOKENS", "OUTPUT TOKENS", "WITHIN ALL")]
+    for row in document["tenants"][:TENANTS_TOLD]:
+        counts = (f"{row[key]:,}" for key in ("answered", "refused", "lost", "inputTokens", "outputTokens"))
+        rows.append((row["name"] or "none", *counts, f"{row['attainment']:.2%}"))
+    further = len(document["tenants"]) - TENANTS_TOLD
+    return ["", *columns(rows, left=1), *([f"and {further} more in the document"] if further > 0 else [])]
 
 
 def _classes(document: dict[str, Any]) -> list[str]:
@@ -108,5 +135,7 @@ def _comparison(document: dict[str, Any]) -> list[str]:
         counts = (f"{row['replicas']['mean']:.2f}", f"{row['replicas']['hours']:.2f}")
         gone = (f"{row['requests']['refused']:,}", f"{row['requests']['lost']:,}")
         rows.append((row["law"], *counts, cost, *gone, *within))
-    told = "peers are re-implementations, as shipped, on on-demand replicas alone"
+    told = (
+        "peers are re-implementations, as shipped, on on-demand replicas, within the pool's bounds and limits; static:N begins with N"
+    )
     return ["", told + ("; of the first seed" if document["spread"] else ""), *columns(rows)]

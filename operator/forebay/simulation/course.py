@@ -6,10 +6,14 @@ from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from forebay.api.conditions import TOO_FEW, Type
 from forebay.api.durations import parse_duration
 
 MOST_CHANGES = 1000
 """Changes of the count that are kept with their reasons, the last ones; all are counted."""
+
+AGAINST = (Type.SLO_FEASIBLE, Type.BUDGET_RESPECTED)
+"""Conditions that say what keeps a pool from holding its objectives."""
 
 
 class Course:
@@ -20,10 +24,18 @@ class Course:
         self.changes: list[dict[str, Any]] = []
         """Decisions that changed the count: time, replicas and why."""
         self.changed = 0
+        self.rounds = 0
+        self.problems: dict[tuple[str, str], tuple[int, str]] = {}
+        """What stood against the pool, by condition and reason: in how many rounds, and what was said of it last."""
         self._last: Mapping[str, Any] | None = None
 
     def note(self, now: float, status: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> None:
         """One round: the status that it left, and the decisions written down so far."""
+        self.rounds += 1
+        for condition in status.get("conditions") or []:
+            if condition["type"] in AGAINST and (condition["status"] == "False" or condition["reason"] in TOO_FEW):
+                problem = condition["type"], condition["reason"]
+                self.problems[problem] = self.problems.get(problem, (0, ""))[0] + 1, condition["message"]
         rows = [row for row in (status.get("demand") or {}).get("forecast") or [] if row.get("inputTokensPerSecond")]
         if rows:
             self.forecast_for.append(now + max(parse_duration(row["horizon"]) for row in rows))

@@ -9,6 +9,9 @@ from forebay.simulation.queues import Rule
 from forebay.simulation.replica import Replica
 from forebay.simulation.request import Request
 
+Span = tuple[float, float]
+"""From, until: seconds. Of a replica that never was paid for the end is before the beginning."""
+
 PROMPT_TOKENS = 1000
 """Step in which prompts are compared: the gateway's 4 KiB."""
 
@@ -39,8 +42,8 @@ class Fleet:
         self.draining: list[Replica] = []
         self.held: list[Request] = []
         """Requests that came while no replica was ready."""
-        self.paid_s: dict[str, float] = {}
-        """Replica-seconds of those that are gone, by variant."""
+        self._ended: dict[str, list[Span]] = {}
+        """What those that are gone were paid for, by variant."""
         for variant, count in first.items():
             for _ in range(count):
                 self._make(variant, 0.0, 0.0)
@@ -68,12 +71,15 @@ class Fleet:
         """Of one variant, those that there are and that are to stay."""
         return sum(r.variant == variant for group in (self.serving, self.unrouted, self.starting) for r in group)
 
-    def paid_until(self, now: float) -> dict[str, float]:
-        """Replica-seconds up to now by variant, each replica's from being asked for, or being granted a node, to being gone."""
-        paid = dict(self.paid_s)
+    def paid_until(self, now: float) -> dict[str, dict[int, float]]:
+        """For how many seconds up to now how many replicas were paid for, by variant.
+
+        Each is from being asked for, or being granted a node, to being gone.
+        """
+        spans = {variant: list(ended) for variant, ended in self._ended.items()}
         for replica in self.all:
-            paid[replica.variant] = paid.get(replica.variant, 0.0) + max(0.0, now - replica.billed_at)
-        return paid
+            spans.setdefault(replica.variant, []).append((replica.billed_at, now))
+        return {variant: _at_once(those) for variant, those in spans.items()}
 
     def _make(self, variant: str, now: float, after_s: float) -> Replica:
         self._made += 1
@@ -125,7 +131,7 @@ class Fleet:
 
     def _end(self, replica: Replica, now: float) -> None:
         replica.gone_at = now
-        self.paid_s[replica.variant] = self.paid_s.get(replica.variant, 0.0) + max(0.0, now - replica.billed_at)
+        self._ended.setdefault(replica.variant, []).append((replica.billed_at, now))
 
     def became_ready(self, replica: Replica, now: float) -> None:
         """A replica's start is over, unless it was given up meanwhile; what was held goes to it."""
@@ -166,3 +172,15 @@ class Fleet:
             return None
         best.take(request, now)
         return best
+
+
+def _at_once(spans: list[Span]) -> dict[int, float]:
+    """For how many seconds how many of the spans were open at once."""
+    changes = sorted(change for since, until in spans if until > since for change in ((since, 1), (until, -1)))
+    found: dict[int, float] = {}
+    count, before = 0, 0.0
+    for at, change in changes:
+        if count and at > before:
+            found[count] = found.get(count, 0.0) + at - before
+        count, before = count + change, at
+    return found

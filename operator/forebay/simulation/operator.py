@@ -15,7 +15,7 @@ from typing import Any
 from forebay.adapters import cluster as kinds
 from forebay.adapters.clock import timestamp
 from forebay.adapters.cluster import Object
-from forebay.adapters.decisions import DecisionsInMemory
+from forebay.adapters.decisions import BothDecisions, DecisionLog, DecisionsInMemory
 from forebay.adapters.held import HeldFor, HeldInMemory
 from forebay.adapters.loaded import LoadedInMemory
 from forebay.adapters.memory import MemoryCluster
@@ -71,9 +71,20 @@ class VirtualClock:
 
 
 class SimulatedOperator:
-    """A law of scaling: what the operator does for one pool of these resources. To be closed after use."""
+    """A law of scaling: what the operator does for one pool of these resources. To be closed after use.
 
-    def __init__(self, objects: Iterable[Object], namespace: str, pool: str, interval_s: float = 15.0, started_in_s: float = 110.0) -> None:
+    Its decision records go to `decisions` too, where that is given.
+    """
+
+    def __init__(
+        self,
+        objects: Iterable[Object],
+        namespace: str,
+        pool: str,
+        interval_s: float = 15.0,
+        started_in_s: float = 110.0,
+        decisions: DecisionLog | None = None,
+    ) -> None:
         self.interval_s, self._started_in_s = interval_s, started_in_s
         self._key: Key = pool_key(namespace, pool)
         self._clock, self._view, self._metrics = VirtualClock(), ObjectView(), MetricsInMemory()
@@ -89,7 +100,7 @@ class SimulatedOperator:
             held=self._held,
             routes={(namespace, _GATEWAY): frozenset((f"{namespace}/{pool}",))},
             clock=self._clock,
-            decisions=self.decisions,
+            decisions=BothDecisions(self.decisions, decisions) if decisions else self.decisions,
             recorder=Recorder(self.cluster, self._clock, _USER),
             settings=Settings(sidecar_image="forebay", interval_s=interval_s, stale_after_s=3 * interval_s),
             backend_installed=True,

@@ -3,7 +3,36 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+MOST_TENANTS = 1000
+"""Tenants that are told apart, the first that come; all further ones are one."""
+
+OTHERS = "(others)"
+
+
+@dataclass(slots=True)
+class Tenants:
+    """Whose requests they were. Lists have a place for each tenant, whose number it is."""
+
+    numbers: dict[str, int] = field(default_factory=dict)
+    refused: list[int] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+    input_tokens: list[int] = field(default_factory=list)
+    output_tokens: list[int] = field(default_factory=list)
+    """Of requests that were answered."""
+
+    def number_of(self, name: str) -> int:
+        """The tenant's number, a new one the first time."""
+        found = self.numbers.get(name)
+        if found is None:
+            if len(self.numbers) >= MOST_TENANTS and name != OTHERS:
+                return self.number_of(OTHERS)
+            found = self.numbers[name] = len(self.numbers)
+            for counts in (self.refused, self.lost, self.input_tokens, self.output_tokens):
+                counts.append(0)
+        return found
 
 
 @dataclass(slots=True)
@@ -16,6 +45,8 @@ class Outcome:
     end_to_end_s: array[float] = field(default_factory=lambda: array("d"))
     classes: array[int] = field(default_factory=lambda: array("B"))
     class_names: list[str] = field(default_factory=list)
+    tenants: array[int] = field(default_factory=lambda: array("H"))
+    of_tenants: Tenants = field(default_factory=Tenants)
     refused_of: dict[str, int] = field(default_factory=dict)
     """Requests that found no room in a queue or waited for too long, by class."""
     lost_of: dict[str, int] = field(default_factory=dict)
@@ -26,8 +57,8 @@ class Outcome:
     input_tokens: int = 0
     output_tokens: int = 0
     """Of all that were answered."""
-    paid_s: dict[str, float] = field(default_factory=dict)
-    """Replica-seconds by variant."""
+    counts_s: dict[str, dict[int, float]] = field(default_factory=dict)
+    """By variant: for how many seconds how many replicas were paid for."""
     replicas: list[tuple[float, int, int]] = field(default_factory=list)
     """At each sample: time, replicas that serve, replicas that there are."""
     sample_s: float = 0.0
@@ -48,6 +79,11 @@ class Outcome:
         return sum(self.refused_of.values())
 
     @property
+    def paid_s(self) -> dict[str, float]:
+        """Replica-seconds by variant."""
+        return replica_seconds(self.counts_s)
+
+    @property
     def replica_s(self) -> float:
         """Replica-seconds of all variants."""
         return sum(self.paid_s.values())
@@ -55,3 +91,8 @@ class Outcome:
     @property
     def replicas_mean(self) -> float:
         return self.replica_s / self.span_s if self.span_s > 0 else 0.0
+
+
+def replica_seconds(counts_s: Mapping[str, Mapping[int, float]]) -> dict[str, float]:
+    """By variant, given for how many seconds there were how many."""
+    return {variant: sum(count * seconds for count, seconds in counts.items()) for variant, counts in counts_s.items()}

@@ -28,7 +28,8 @@ def html(document: Document) -> str:
     """The page of a study's document."""
     title = f"{escape(document['pool'])} under {escape(str(document.get('workload', 'a workload')))}"
     plots = [drawn(plot) for plot in (_replicas(document), *_latencies(document), _cost(document), _requests(document))]
-    tables = [_figures(document), _objectives(document), _classes(document), _comparison(document), _spread(document)]
+    parts = (_figures, _objectives, _problems, _classes, _tenants, _comparison, _spread)
+    tables = [part(document) for part in parts]
     body = [f"<h1>{title}</h1>", *tables, *plots, _befell(document), _decisions(document)]
     head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>'
     return f"{head}<body>{''.join(body)}</body></html>\n"
@@ -112,13 +113,25 @@ def _figures(document: Document) -> str:
 def _objectives(document: Document) -> str:
     rows = []
     for row in document["objectives"]:
-        quantiles = ", ".join(f"{name} {seconds:.3g} s" for name, seconds in row["seconds"].items())
+        quantiles = ", ".join(f"{name} {seconds:.3g} s" for name, seconds in row["seconds"].items() if seconds is not None)
         target = f"p{100 * row['quantile']:g} &lt; {row['targetSeconds']:g} s"
         verdict = "" if row["met"] else '<span class="missed">missed</span>'
         rows.append((escape(row["class"]), row["objective"], target, f"{100 * row['attainment']:.2f} %", quantiles, verdict))
     if not rows:
         return "<p>No class promises a latency.</p>"
-    return _table("Objectives", ("Class", "Objective", "Target", "Within", "Quantiles", ""), rows)
+    return _table("Objectives", ("Class", "Objective", "Target", "Within", "Quantiles of answered ones", ""), rows)
+
+
+def _problems(document: Document) -> str:
+    rows = [(p["type"], p["reason"], f"{p['share']:.1%}", escape(p["message"])) for p in document["problems"]]
+    return _table("What stood against it", ("Condition", "Reason", "Of decisions", "At last"), rows) if rows else ""
+
+
+def _tenants(document: Document) -> str:
+    keys = ("answered", "refused", "lost", "inputTokens", "outputTokens")
+    rows = [(escape(t["name"] or "none"), *(f"{t[key]:,}" for key in keys), f"{100 * t['attainment']:.2f} %") for t in document["tenants"]]
+    head = ("Tenant", "Answered", "Refused", "Lost", "Input tokens", "Output tokens", "Within all")
+    return _table("Tenants", head, rows) if rows else ""
 
 
 def _classes(document: Document) -> str:
@@ -142,7 +155,8 @@ def _comparison(document: Document) -> str:
         counts = (f"{row['replicas']['mean']:.2f}", f"{row['replicas']['hours']:.2f}", _dollars(row["usd"]))
         gone = (f"{requests['refused']:,}", f"{requests['lost']:,}")
         rows.append((escape(row["law"]), *counts, *gone, *(f"{100 * o['attainment']:.2f} %" for o in row["objectives"])))
-    note = "<p>Peers are re-implementations, as shipped, on on-demand replicas alone.</p>"
+    told = "as shipped, on on-demand replicas alone, within the pool's bounds and limits; static:N begins with its N replicas"
+    note = f"<p>Peers are re-implementations, {told}.</p>"
     return _table("Beside other laws", head, rows) + note
 
 

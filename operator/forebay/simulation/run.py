@@ -72,8 +72,7 @@ class Run:
         due = next(requests, None)
         while due is not None and due.arrived < self._setup.until_s:
             due = self._arrive(due, requests) if due.arrived <= self._events[0][0] else self._next(due)
-        end = self.now if self._setup.until_s == inf else self._setup.until_s
-        self._finish(end)
+        self._finish(self._setup.until_s)
         return self.outcome
 
     def _arrive(self, request: Request, requests: Iterator[Request]) -> Request | None:
@@ -113,16 +112,26 @@ class Run:
             self.act()
             self._push(self.now + self._law.interval_s, _DECIDE, None)
 
-    def _finish(self, end: float) -> None:
-        """Cost counts up to the end of the workload; what is in flight then is still answered."""
-        self.outcome.span_s = end
-        self.outcome.paid_s = self.fleet.paid_until(end)
+    def _finish(self, until_s: float) -> None:
+        """What is in flight is still answered. Cost counts up to the end that was set, or to the first sample after the last answer."""
+        end = self.now if until_s == inf else until_s
+        if until_s < inf:
+            self._pay(end)
         while self._events[0][0] <= end + PATIENCE_S and (self.fleet.held or any(r.next_at < inf for r in self.fleet.busy)):
             self._step()
+        if until_s == inf:
+            samples = len(self.outcome.replicas)
+            while self._setup.sample_s < inf and len(self.outcome.replicas) == samples:
+                self._step()
+            self._pay(self.now)
         for request in self.fleet.held:
-            _count(self.outcome.refused_of if request.gives_up_at < self.now else self.outcome.lost_of, request)
+            (self._refuse if request.gives_up_at < self.now else self._give_up)(request)
         for request in (request for replica in self.fleet.busy for request in replica.lose_all()):
-            _count(self.outcome.lost_of, request)
+            self._give_up(request)
+
+    def _pay(self, end: float) -> None:
+        self.outcome.span_s = end
+        self.outcome.counts_s = self.fleet.paid_until(end)
 
     def at(self, when: float, happening: Happening) -> None:
         """Lets something befall the fleet at a time."""
@@ -134,7 +143,7 @@ class Run:
         for request in self.fleet.lose(replica, self.now):
             rule = self.fleet.rules.get(request.batch_class, ANY)
             if not isnan(request.first_token) or request.attempts >= rule.max_attempts:
-                _count(self.outcome.lost_of, request)
+                self._give_up(request)
                 continue
             request.attempts += 1
             request.gives_up_at = self.now + rule.max_wait_s
@@ -163,7 +172,7 @@ class Run:
     def _follow(self, replica: Replica) -> None:
         if replica.refused:
             for request in replica.refused:
-                _count(self.outcome.refused_of, request)
+                self._refuse(request)
             replica.refused.clear()
         if replica.next_at < inf:
             self._push(replica.next_at, _STEP, replica)
@@ -192,9 +201,24 @@ class Run:
         self.outcome.per_token_s.append(per_token)
         self.outcome.end_to_end_s.append(request.finished - request.arrived)
         self.outcome.classes.append(self._class_number(request.batch_class))
+        tenants = self.outcome.of_tenants
+        tenant = tenants.number_of(request.tenant)
+        self.outcome.tenants.append(tenant)
+        tenants.input_tokens[tenant] += request.input_tokens
+        tenants.output_tokens[tenant] += request.output_tokens
         self._sample.add_end(request.input_tokens, request.output_tokens, per_token)
         if self._setup.by_class:
             self._sample.of(request.batch_class).add_end(request.input_tokens, request.output_tokens, per_token)
+
+    def _refuse(self, request: Request) -> None:
+        refused, tenants = self.outcome.refused_of, self.outcome.of_tenants
+        refused[request.batch_class] = refused.get(request.batch_class, 0) + 1
+        tenants.refused[tenants.number_of(request.tenant)] += 1
+
+    def _give_up(self, request: Request) -> None:
+        lost, tenants = self.outcome.lost_of, self.outcome.of_tenants
+        lost[request.batch_class] = lost.get(request.batch_class, 0) + 1
+        tenants.lost[tenants.number_of(request.tenant)] += 1
 
     def _class_number(self, name: str) -> int:
         names = self.outcome.class_names
@@ -233,7 +257,7 @@ class Run:
         for request in self.fleet.held:
             longest_s = self.fleet.rules.get(request.batch_class, ANY).max_wait_s + self._setup.start_s
             if self.now - request.arrived > longest_s:
-                _count(self.outcome.refused_of, request)
+                self._refuse(request)
             else:
                 kept.append(request)
         self.fleet.held = kept
@@ -259,10 +283,6 @@ class Run:
         for replica in self.fleet.scale_to(wanted, self.now):
             if isfinite(replica.ready_at):
                 self._push(replica.ready_at, _READY, replica)
-
-
-def _count(by_class: dict[str, int], request: Request) -> None:
-    by_class[request.batch_class] = by_class.get(request.batch_class, 0) + 1
 
 
 def _variance(counts: list[int]) -> float | None:

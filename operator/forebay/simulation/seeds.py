@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from forebay.simulation.study import Document
+from forebay.simulation.figures import Document
 
 
 def over_seeds(once: Callable[[int], Document], seeds: Sequence[int]) -> Document:

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import random
-from bisect import bisect_right
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
-from typing import Any
 
 from forebay.adapters.cluster import Object
+from forebay.adapters.decisions import DecisionLog
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import InferencePoolSpec, Task
-from forebay.planning.limits import replicas_per_node
 from forebay.planning.sizing import capacity_rps
 from forebay.planning.snapshot import SPOT
 from forebay.planning.target import promises
 from forebay.planning.variants import Variant, engine_profile
-from forebay.planning.work import EngineProfile, Load, Metric
+from forebay.planning.work import EngineProfile, Load
 from forebay.reconcile.held import EVERY_S
 from forebay.runtime.errors import ForebayError, UsageError
 from forebay.simulation.batches import BatchingReplica
+from forebay.simulation.figures import (
+    Document,
+    classes_of,
+    events_of,
+    objectives,
+    prices_of,
+    problems_of,
+    requests_of,
+    tenants_of,
+    usd_of,
+)
 from forebay.simulation.fleet import Fleet
 from forebay.simulation.fortune import NOTHING, Fortune, befall
 from forebay.simulation.operator import SimulatedOperator
@@ -30,14 +38,11 @@ from forebay.simulation.outcome import Outcome
 from forebay.simulation.queues import Rule
 from forebay.simulation.replica import Replica
 from forebay.simulation.request import Request
-from forebay.simulation.run import INTERRUPTED, LOST, STUCK, Run, Setup
-from forebay.simulation.score import quantile
+from forebay.simulation.run import Run, Setup
 from forebay.simulation.timeline import timeline
 
-Document = dict[str, Any]
-
-MOST_EVENTS = 500
-"""Of what befell replicas the last so many are listed."""
+TELL_EVERY, TELL_EVERY_S = 500, 60.0
+"""Progress is told every so many requests, and where they are rare every so many seconds of the virtual clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,8 @@ class Asked:
     fortune: Fortune = NOTHING
     slower: Mapping[str, float] = field(default_factory=dict)
     """By accelerator, how many times as long as its profile declares a step really takes."""
+    decisions: DecisionLog | None = None
+    """Where decision records go, as an operator writes them."""
 
 
 def study(asked: Asked, workload: Iterable[Request], progress: Callable[[float, int], None] = lambda at_s, requests: None) -> Document:
@@ -62,9 +69,10 @@ def study(asked: Asked, workload: Iterable[Request], progress: Callable[[float, 
     Raises:
         ForebayError: the pool cannot be simulated, or the workload has a class that it does not serve.
     """
-    operator = SimulatedOperator(asked.objects, asked.namespace, asked.pool, asked.interval_s, asked.start_s)
+    operator = SimulatedOperator(asked.objects, asked.namespace, asked.pool, asked.interval_s, asked.start_s, asked.decisions)
     try:
         variants = {name: v for name, v in operator.variants().items() if v.profile}
+        has_classes(operator, asked)
         if not variants:
             raise ForebayError(f"pool {asked.namespace}/{asked.pool} has no profile of a listed accelerator: there is no speed to simulate")
         if asked.fortune.of_spot and not operator.spec.capacity.spot.enabled:
@@ -84,6 +92,16 @@ def study(asked: Asked, workload: Iterable[Request], progress: Callable[[float, 
         return _document(asked, operator, outcome, first)
     finally:
         operator.close()
+
+
+def has_classes(operator: SimulatedOperator, asked: Asked) -> None:
+    """Raises ForebayError where a class that the pool serves is not among the resources: of its requests nothing would be known."""
+    known = operator.classes()
+    if missing := [name for name in operator.spec.classes if name not in known]:
+        names = ", ".join(missing)
+        raise ForebayError(
+            f"pool {asked.namespace}/{asked.pool} serves {names}, and there is no such BatchClass: add it, or correct the name"
+        )
 
 
 def replicas_of(operator: SimulatedOperator) -> Callable[..., Replica]:
@@ -117,7 +135,7 @@ def starts(asked: Asked) -> Callable[[str], float]:
 
 def watched(workload: Iterable[Request], operator: SimulatedOperator, progress: Callable[[float, int], None]) -> Iterator[Request]:
     """The workload with the waits of its classes. Raises ForebayError for a class that the pool does not serve."""
-    served = operator.spec.classes
+    served, told_s = operator.spec.classes, -inf
     max_wait_s = {name: spec.queue.max_wait for name, spec in operator.classes().items()}
     for number, request in enumerate(workload):
         if request.batch_class not in served:
@@ -126,15 +144,16 @@ def watched(workload: Iterable[Request], operator: SimulatedOperator, progress: 
                 f" {', '.join(sorted(served)) or 'none'}: correct it, or say --class"
             )
         request.gives_up_at = request.arrived + max_wait_s.get(request.batch_class, inf)
-        if number % 2000 == 0:
-            progress(request.arrived, number)
+        if number % TELL_EVERY == 0 or request.arrived - told_s >= TELL_EVERY_S:
+            told_s = request.arrived
+            progress(told_s, number)
         yield request
 
 
 def _document(asked: Asked, operator: SimulatedOperator, outcome: Outcome, profile: EngineProfile) -> Document:
     answered = max(1, len(outcome.arrived))
     hours = {name: seconds / 3600.0 for name, seconds in sorted(outcome.paid_s.items())}
-    usd = {name: usd_of(operator, name, count) for name, count in hours.items()}
+    usd = {name: usd_of(operator, name, counts_s) for name, counts_s in outcome.counts_s.items()}
     return {
         "schemaVersion": 1,
         "pool": f"{asked.namespace}/{asked.pool}",
@@ -142,7 +161,8 @@ def _document(asked: Asked, operator: SimulatedOperator, outcome: Outcome, profi
         "startSeconds": asked.start_s,
         "seconds": round(outcome.span_s, 3),
         "requests": requests_of(outcome),
-        "classes": _classes(operator, outcome),
+        "classes": classes_of(operator, outcome),
+        "tenants": tenants_of(outcome, operator.classes()),
         "meanTokens": {"input": round(outcome.input_tokens / answered, 2), "output": round(outcome.output_tokens / answered, 2)},
         "objectives": [row for name, spec in sorted(operator.classes().items()) for row in objectives(name, spec, outcome)],
         "replicas": {
@@ -151,24 +171,13 @@ def _document(asked: Asked, operator: SimulatedOperator, outcome: Outcome, profi
             "hours": {name: round(count, 4) for name, count in hours.items()},
         },
         "usd": None if any(v is None for v in usd.values()) else round(sum(v or 0.0 for v in usd.values()), 4),
-        "events": _events(outcome),
-        "timeline": timeline(outcome, operator.course, _prices(operator), _one_holds(operator, profile, outcome)),
+        "events": events_of(outcome),
+        "timeline": timeline(outcome, operator.course, prices_of(operator), _one_holds(operator, profile, outcome)),
         "decisions": operator.course.changes,
         "profiles": operator.status().get("profiles", []),
         "conditions": operator.status().get("conditions", []),
+        "problems": problems_of(operator.course),
     }
-
-
-def usd_of(operator: SimulatedOperator, name: str, hours: float) -> float | None:
-    """A replica's share of its node, whose price is the pool's; None where that has none."""
-    variant = operator.variants()[name]
-    price = variant.usd_per_node_hour
-    return None if price is None else hours * price / max(1, replicas_per_node(operator.spec, variant))
-
-
-def _prices(operator: SimulatedOperator) -> dict[str, tuple[str, float | None]]:
-    """By variant: its kind of node, and dollars per hour of a replica."""
-    return {name: (variant.capacity_type, usd_of(operator, name, 1.0)) for name, variant in operator.variants().items()}
 
 
 def _one_holds(operator: SimulatedOperator, profile: EngineProfile, outcome: Outcome) -> float:
@@ -177,63 +186,3 @@ def _one_holds(operator: SimulatedOperator, profile: EngineProfile, outcome: Out
     mean = Load(0.0, outcome.input_tokens / answered, outcome.output_tokens / answered)
     promised = tuple(promise for spec in operator.classes().values() for promise in promises(spec))
     return capacity_rps(mean, profile, promised) * mean.input_tokens
-
-
-def _of_metric(outcome: Outcome, metric: Metric) -> Iterable[float]:
-    return {
-        "timeToFirstToken": outcome.first_token_s,
-        "interTokenLatency": outcome.per_token_s,
-        "endToEnd": outcome.end_to_end_s,
-    }[metric]
-
-
-def objectives(name: str, spec: BatchClassSpec, outcome: Outcome) -> list[Document]:
-    """What became of each promise of a class; nothing where none of its requests came. Refused and lost ones have missed it."""
-    missed = outcome.refused_of.get(name, 0) + outcome.lost_of.get(name, 0)
-    if name not in outcome.class_names and not missed:
-        return []
-    number = outcome.class_names.index(name) if name in outcome.class_names else -1
-    rows = []
-    for promise in promises(spec):
-        values = sorted(v for v, c in zip(_of_metric(outcome, promise.metric), outcome.classes, strict=True) if c == number)
-        within = bisect_right(values, promise.target_s) / max(1, len(values) + missed)
-        rows.append(
-            {
-                "class": name,
-                "objective": promise.metric,
-                "quantile": promise.quantile,
-                "targetSeconds": promise.target_s,
-                "attainment": round(within, 6),
-                "seconds": {f"p{100 * q:g}": round(quantile(values, q), 6) for q in sorted({0.5, 0.95, 0.99, promise.quantile})},
-                "met": within >= promise.quantile,
-            }
-        )
-    return rows
-
-
-def requests_of(outcome: Outcome) -> Document:
-    """What became of the requests: each was answered whole, refused, or lost. Some were tried twice."""
-    return {"answered": len(outcome.arrived), "refused": outcome.refused, "lost": outcome.lost, "retried": outcome.retried}
-
-
-def _classes(operator: SimulatedOperator, outcome: Outcome) -> list[Document]:
-    """The same by class, the highest priority first."""
-    known = sorted(operator.classes().items(), key=lambda item: (-item[1].priority, item[0]))
-    answered = {name: outcome.classes.count(number) for number, name in enumerate(outcome.class_names)}
-    return [
-        {
-            "name": name,
-            "priority": spec.priority,
-            "answered": answered.get(name, 0),
-            "refused": outcome.refused_of.get(name, 0),
-            "lost": outcome.lost_of.get(name, 0),
-        }
-        for name, spec in known
-    ]
-
-
-def _events(outcome: Outcome) -> Document:
-    """What befell replicas: how many of each, and the last of them."""
-    counts = Counter(what for _, what, _ in outcome.happened)
-    listed = [{"at": round(at, 3), "what": what, "replica": name} for at, what, name in outcome.happened[-MOST_EVENTS:]]
-    return {"interrupted": counts[INTERRUPTED], "lost": counts[LOST], "stuck": counts[STUCK], "listed": listed}

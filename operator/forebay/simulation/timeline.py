@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from forebay.simulation.course import Course
@@ -15,8 +16,13 @@ Document = dict[str, Any]
 BUCKETS = 240
 """Spans, at most."""
 
-Price = tuple[str, float | None]
-"""A variant's kind of node, and dollars per hour of a replica, None where it has no price."""
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A variant's kind of node, and dollars per hour of so many replicas, None where it has no price."""
+
+    kind: str
+    usd_per_hour: Callable[[int], float | None]
 
 
 def timeline(outcome: Outcome, course: Course, prices: Mapping[str, Price], one_holds: float) -> list[Document]:
@@ -62,14 +68,18 @@ def _mean(values: Sequence[float], indices: Sequence[int]) -> float:
     return sum(values[i] for i in indices) / max(1, len(indices))
 
 
+def _mean_of(values: Sequence[float | None]) -> float:
+    return sum(value or 0.0 for value in values) / max(1, len(values))
+
+
 def _fleet(outcome: Outcome, indices: Sequence[int], prices: Mapping[str, Price]) -> Document:
     at = [outcome.replicas[i] for i in indices]
     usd: dict[str, float | None] = {}
     for variant, counts in outcome.billed.items():
-        kind, price = prices[variant]
-        spent, before = _mean(counts, indices), usd.get(kind, 0.0)
+        price = prices[variant]
+        spent, before = [price.usd_per_hour(counts[i]) for i in indices], usd.get(price.kind, 0.0)
         # Unknown is what costs something and has no price.
-        usd[kind] = None if before is None or (price is None and spent) else round(before + spent * (price or 0.0), 4)
+        usd[price.kind] = None if before is None or None in spent else round(before + _mean_of(spent), 4)
     return {
         "ready": round(sum(ready for _, ready, _ in at) / max(1, len(at)), 3),
         "replicas": round(sum(there for _, _, there in at) / max(1, len(at)), 3),

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Literal
 
 from forebay.adapters.cluster import Conflict, Object
-from forebay.adapters.memory.fields import Fields, ShapeOf, at, fields_of, merge, prefixes, text_of, without
+from forebay.adapters.memory.fields import Fields, Path, ShapeOf, at, fields_of, merge, prefixes, text_of, without
 from forebay.adapters.memory.shapes import shape_of
 
 
@@ -90,7 +90,9 @@ def _differing(old: Object, new: Object, fields: Fields, shapes: ShapeOf) -> Fie
 
 
 def _conflicts(live: Object, applied: Object, wanted: Fields, others: Mapping[Manager, Fields], shapes: ShapeOf) -> dict[Manager, Fields]:
-    differing = _differing(live, applied, wanted, shapes)
+    contested = wanted & frozenset[Path]().union(*others.values())
+    leading = prefixes(wanted) if contested else set[Path]()
+    differing = _differing(live, applied, frozenset(path for path in contested if path not in leading), shapes)
     return {other: shared for other, fields in others.items() if (shared := fields & differing)}
 
 
