@@ -57,6 +57,19 @@ def paced(per_step: int | str, current: int = 20) -> list[int]:
     return seen
 
 
+def test_after_a_rise_a_step_begins_anew() -> None:
+    """Ten became eight; then 34 were asked for, which may not all go at once because ten was the count of the step before."""
+    scaling = {"minReplicas": 1, "maxReplicas": 40, "scaleDown": {"maxPerStep": 2, "stabilization": "15s"}}
+    memory, seen = settled(10), []
+    for look, wanted in enumerate((1, 34, 1, 1)):
+        at = NOW + 20 * look
+        snapshot = a_snapshot(spec=a_spec(scaling=scaling), memory=memory, demand=demand(age_s=-20 * look)).model_copy(update={"now": at})
+        held = hold(snapshot, wanted, memory.target)
+        memory = held.memory.model_copy(update={"target": held.replicas})
+        seen.append(held.replicas)
+    assert seen == [8, 34, 32, 32]
+
+
 def test_no_more_than_a_step_is_given_back_within_two_minutes() -> None:
     assert paced(3) == [17, 17, 14, 14, 11, 11, 8, 8, 5]
     assert paced("10%") == [18, 18, 17, 17, 16, 16, 15, 15, 14]
@@ -100,8 +113,9 @@ def test_one_dip_does_not_shrink_and_one_peak_holds_for_a_window() -> None:
         decision = plan(idle(memory, demand=look).model_copy(update={"now": now}))
         memory = decision.memory
         seen.append(decision.replicas)
-    assert seen[0] == 1 and seen[5] > 1
-    assert set(seen[5:25]) == {seen[5]}
+    # What came since the last look is held for a start, what the window was on average for a window.
+    assert seen[0] == 1 and seen[5] > seen[10] > 1
+    assert set(seen[10:25]) == {seen[10]}
     assert seen[-1] == 1
 
 

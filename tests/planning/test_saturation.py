@@ -45,6 +45,30 @@ def test_what_was_learned_outlives_the_queue() -> None:
     assert any("saturated replicas finished" in why for why in calm.why)
 
 
+def healthy(memory: Memory, finished: float, in_flight: float) -> Snapshot:
+    """Four replicas that nobody waits for."""
+    one = demand(finished, reporting=4).classes["interactive"].model_copy(update={"in_flight": in_flight})
+    look = demand(finished, reporting=4).model_copy(update={"classes": {"interactive": one}})
+    return a_snapshot(spec=a_spec(), demand=look, memory=memory, **running(4))
+
+
+def test_a_share_that_one_slow_hour_left_is_given_up_when_replicas_are_as_fast_as_promised() -> None:
+    memory = plan(saturated(2.0, 0.1)).memory
+    first = memory.throughput_shares
+    for _ in range(600):
+        memory = memory.model_copy(update={"throughput_shares": plan(healthy(memory, 4.0, 4.0)).memory.throughput_shares})
+    assert first and memory.throughput_shares == {}
+
+
+def test_a_share_stays_where_replicas_take_as_long_as_it_says() -> None:
+    memory = plan(saturated(2.0, 1.0)).memory
+    (share,) = memory.throughput_shares.values()
+    for _ in range(600):
+        memory = memory.model_copy(update={"throughput_shares": plan(healthy(memory, 1.0, 30.0)).memory.throughput_shares})
+    (later,) = memory.throughput_shares.values()
+    assert later < 2 * share
+
+
 def test_a_profile_that_is_corrected_begins_anew() -> None:
     learned = plan(saturated(2.0, 1.0)).memory
     slower = a_spec(profiles=[{"accelerator": "h100", "maxConcurrency": 16, "iteration": {"base": "200ms", "perToken": "0.5ms"}}])

@@ -10,7 +10,7 @@ a blind one. Both are averages over about an hour, of samples that are clipped, 
 
 from __future__ import annotations
 
-from math import log2
+from math import log2, sqrt
 
 from forebay.planning.memory import DemandPoint, Spread
 from forebay.planning.queueing import UNEVEN
@@ -32,6 +32,9 @@ CALM = 1.3
 
 LEAST_S = 10.0
 """Looks nearer to each other are taken for one: requests of less time are too few, and moments of measurement too uncertain."""
+
+STEP = 4.0
+"""More deviations than chance has in a year of looks: demand that is another, and not a clump."""
 
 _TOLERANCE = 0.2
 """A look may be off its place by this share of the distance of two."""
@@ -55,6 +58,22 @@ def dispersed(known: Spread | None, points: tuple[DemandPoint, ...], window_s: f
     counts = window_s * (new.requests_per_s - before.requests_per_s - old.requests_per_s + oldest.requests_per_s)
     sample = counts * counts / ((4.0 + 2.0 * shared) * mean * span_s)
     return averaged(known, min(sample, CLIP * known.value), new.at - points[-2].at, least=0.0, most=MOST)
+
+
+def stepped(points: tuple[DemandPoint, ...], window_s: float, dispersion: float) -> float:
+    """Requests/s since the last look, where more came than chance explains; else 0. `points` are rates over `window_s`, the newest last.
+
+    What two windows that follow on each other differ by is what came between the looks, less what came a window earlier.
+    """
+    four = _looks(points, window_s)
+    if four is None:
+        return 0.0
+    new, before, old, _ = four
+    span_s = new.at - before.at
+    gone, more = old.requests_per_s * span_s, window_s * (new.requests_per_s - before.requests_per_s)
+    by_chance = sqrt(dispersion * max(1.0, more + 2.0 * gone))
+    # The nearest that it may be to what was: a step is seen whole in the next look, and what is asked for too much stays for a while.
+    return (gone + more - by_chance) / span_s if span_s <= window_s and more > STEP * by_chance else 0.0
 
 
 def averaged(known: Spread, sample: float, span_s: float, *, least: float, most: float) -> Spread:

@@ -1,7 +1,8 @@
 """From what the sidecars measured to the load that capacity must hold.
 
 Measured arrivals with a short linear trend over the last minutes, looked ahead by a replica's start time; and what waits already must be
-drained within the same time. The larger of the two counts. A trend may raise the load, never lower it below what is measured.
+drained within the same time. The larger of the two counts. A trend may raise the load, never lower it below what is measured. Where more
+came since the last look than chance explains, as after a quiet while, that rate counts and not its average with the rest of the window.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from math import sqrt
 
 from forebay.api.inference_pool import Task
-from forebay.planning.burstiness import in_steps
+from forebay.planning.burstiness import in_steps, stepped
 from forebay.planning.coverage import coverage
 from forebay.planning.measured import ClassDemand, Demand
 from forebay.planning.memory import DemandPoint, Memory, Shape
@@ -46,7 +47,7 @@ class ClassLoad:
     why: str
     expected: Outlook | None = None
     lasting_rps: float | None = None
-    """Its rate without what is there to drain a queue; None where that is all of it."""
+    """Its rate without what is there to drain a queue, or came since the last look alone; None where that is all of it."""
 
     @property
     def lasting(self) -> ClassLoad:
@@ -143,12 +144,16 @@ def _class_load(
     drain_s: float,
     expected: Outlook | None = None,
     dispersion: float = 1.0,
+    lately_rps: float = 0.0,
 ) -> ClassLoad:
     now = measured.requests_per_s
     ahead, which = _ahead(now, points, lead_s, expected)
-    backlog = now + measured.queued / drain_s
+    backlog = max(now, lately_rps) + measured.queued / drain_s
     rate = max(ahead, backlog)
-    which = f"{QUEUE_DEPTH} {measured.queued:.0f} to drain in {drain_s:.0f} s" if backlog > ahead else which
+    if backlog > ahead:
+        sudden = [f"{lately_rps:.3g} since the last look"] if lately_rps > now else []
+        waiting = [f"{QUEUE_DEPTH} {measured.queued:.0f} to drain in {drain_s:.0f} s"] if measured.queued else []
+        which = " and ".join((*sudden, *waiting))
     why = (
         f"class {name}: {ARRIVALS} {now:.3g} requests/s, {rate:.3g} to provision for ({which});"
         f" {TOKENS} {shape.input_tokens:.0f} input and {shape.output_tokens:.0f} output tokens per request"
@@ -202,7 +207,8 @@ def loads(snapshot: Snapshot, history: dict[str, tuple[DemandPoint, ...]], shape
             continue
         drain_s = max(MIN_DRAIN_S, min(lead_s, max_wait_s))
         expected = outlook_of(snapshot, name, shape, lead_s)
-        spread = snapshot.memory.dispersion.get(name)
+        spread, points = snapshot.memory.dispersion.get(name), history.get(name, ())
         clumping = in_steps(spread.value) if spread else 1.0
-        result.append(_class_load(name, measured, history.get(name, ()), shape, lead_s, drain_s, expected, clumping))
+        lately_rps = stepped(points, demand.window_s, clumping)
+        result.append(_class_load(name, measured, points, shape, lead_s, drain_s, expected, clumping, lately_rps))
     return result

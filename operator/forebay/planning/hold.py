@@ -93,9 +93,9 @@ def hold(snapshot: Snapshot, wanted: int, current: int, lasting: int | None = No
 
 
 def _step(snapshot: Snapshot, current: int) -> tuple[Recommendation, int]:
-    """The step under way, or one that begins now; and the fewest replicas that it may leave."""
+    """The step under way, or one that begins now, as after any rise; and the fewest replicas that it may leave."""
     begun, setting = snapshot.memory.step, snapshot.spec.scaling.scale_down.max_per_step
-    if begun is None or not 0 <= snapshot.now - begun.at < STEP_S:
+    if begun is None or not 0 <= snapshot.now - begun.at < STEP_S or current > begun.replicas:
         begun = Recommendation(at=snapshot.now, replicas=current)
     share = share_of(setting)
     most = int(setting) if share is None else max(1, int(share * begun.replicas + 1e-9))

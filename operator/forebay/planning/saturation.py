@@ -3,6 +3,9 @@
 While every place is taken and a queue stands before it for several windows of measurement, what replicas finish is all they can. Where
 that is less than the profile says, the share is remembered, and from then on no replica is counted on for more. Latencies of the model are
 left alone: a replica may also finish less because its sidecar keeps it from more, for an objective's sake.
+
+A share that a bad hour left behind must not be kept for good, and replicas of a pool that is large enough are never saturated again. So
+a share that is known follows what they finish of what the profile says for as many requests as they have, within half an hour or so.
 """
 
 from __future__ import annotations
@@ -23,6 +26,15 @@ PLACES_TAKEN = 0.9
 
 WINDOWS = 4.0
 """Windows of measurement that saturation must have lasted for."""
+
+RECOVERY_S = 1800.0
+"""A share follows what is seen now within about so long."""
+
+RECOVERED = 0.8
+"""A share is given up from here on: what a healthy replica finishes is seen as 0.87 to 0.95 (in flight is measured at moments)."""
+
+LEAST_DONE = 5.0
+"""Requests that must have been finished within a window to say something of a speed."""
 
 LEAST_SHARE = 0.02
 """A replica that finishes less than this of what its profile says is broken, and more like it would be too."""
@@ -51,16 +63,44 @@ def saturation(snapshot: Snapshot) -> Saturation | None:
 def observed_share(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice | None) -> dict[str, float]:
     """The shares with what this measurement adds: of the profile's throughput, what replicas finish while they are saturated."""
     shares, demand, queue = snapshot.memory.throughput_shares, snapshot.demand, snapshot.memory.saturation
-    if choice is None or demand is None or queue is None or queue.finished_per_s <= 0.0 or not snapshot.fresh:
-        return shares
-    if demand.measured_at - queue.since < WINDOWS * demand.window_s:
+    if choice is None or demand is None or not snapshot.fresh:
         return shares
     if len({(d.accelerator, d.partition) for d in snapshot.deployments if d.ready}) > 1:
         # Whose doing it is cannot be told.
         return shares
+    if queue is None:
+        return _recovering(snapshot, loads, choice)
+    if queue.finished_per_s <= 0.0 or demand.measured_at - queue.since < WINDOWS * demand.window_s:
+        return shares
     share = queue.finished_per_s / max(_promised_rps(snapshot, loads, choice), 1e-9)
     others = {profile_key(c) for c in preferred_profile(snapshot.spec)}
     return {k: v for k, v in shares.items() if k in others} | {profile_key(choice): round(min(1.0, max(LEAST_SHARE, share)), 3)}
+
+
+def _recovering(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice) -> dict[str, float]:
+    """The shares, that of this kind a little nearer to what its replicas finish now."""
+    shares, key = snapshot.memory.throughput_shares, profile_key(choice)
+    pace = _pace(snapshot, loads, choice) if key in shares else None
+    if pace is None:
+        return shares
+    weight = min(1.0, snapshot.settings.interval_s / RECOVERY_S)
+    share = round(max(LEAST_SHARE, shares[key] + weight * (pace - shares[key])), 5)
+    return shares | {key: share} if share < RECOVERED else {k: v for k, v in shares.items() if k != key}
+
+
+def _pace(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice) -> float | None:
+    """What replicas finish, over what the profile says for as many requests as each has; at most 1, and None where that says too little."""
+    demand = snapshot.demand
+    if demand is None or demand.replicas_reporting < 1 or not loads:
+        return None
+    done = sum(c.completed_per_s for c in demand.classes.values())
+    if done * demand.window_s < LEAST_DONE:
+        return None
+    engine = engine_profile(snapshot.spec, choice[1])
+    work = mixed([(load.load.requests_per_s, work_of(load.load, engine)) for load in loads])
+    flying = sum(c.in_flight for c in demand.classes.values()) / demand.replicas_reporting
+    promised = flying / max((work.decodes + 1.0) * engine.base_s + max(1.0, flying) * work.total_s, 1e-12)
+    return min(1.0, done / demand.replicas_reporting / promised) if promised > 0.0 else None
 
 
 def floored(snapshot: Snapshot, loads: list[ClassLoad], sized: Sized, shares: dict[str, float]) -> Sized:
