@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
 import pytest
 import yaml
-from tests.engines.engine_harness import a_simulator
+from tests.cli.engines import SLOW, beside, profile
 
 from forebay.api.durations import parse_duration
 from forebay.api.inference_pool import Profile as DeclaredProfile
@@ -20,50 +16,9 @@ from forebay.api.inference_pool import Task
 from forebay.cli.main import main
 from forebay.dataplane.http.errors import JSON
 from forebay.dataplane.http.message import Handler, Request, Response
-from forebay.dataplane.http.server import serve
-from forebay.engines.sim.engine import Generation
 from forebay.engines.sim.stepping import Profile
 from forebay.profiling.curve import concurrencies, knee
 from forebay.profiling.load import Level
-
-SLOW = Profile(0.03, 0.0003, 0.000003, 8)
-
-
-@contextmanager
-def beside(profile: Profile | None = None, handler: Handler | None = None, busy: int = 0) -> Iterator[int]:
-    """A simulator, or whatever else, that serves from a thread of its own; with so many requests of others in it."""
-    port, ready, loop = 0, threading.Event(), asyncio.new_event_loop()
-    stop = asyncio.Event()
-
-    async def work() -> None:
-        nonlocal port
-        if handler is not None:
-            server = await serve(handler, "127.0.0.1", 0)
-            port = server.port
-            ready.set()
-            await stop.wait()
-            await server.close(0)
-            return
-        async with a_simulator(profile or SLOW) as engine:
-            for _ in range(busy):
-                engine.engine.batch.running[Generation(10, 10**6, 0.0)] = None
-            port = engine.port
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(work()), daemon=True)
-    thread.start()
-    try:
-        assert ready.wait(10)
-        yield port
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
-        loop.close()
-
-
-def profile(port: int, *args: str) -> int:
-    return main(["profile", f"http://127.0.0.1:{port}", *args])
 
 
 def test_the_profile_of_an_engine_is_found_and_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,28 +90,6 @@ def test_the_inputs_of_a_batch_are_alike_and_batches_are_not(capsys: pytest.Capt
     assert all(len(set(lengths)) == 1 for lengths in seen) and {lengths[0] for lengths in seen} == {15, 60, 105}
 
 
-def test_an_engine_that_serves_others_is_not_loaded(capsys: pytest.CaptureFixture[str]) -> None:
-    with beside(busy=3) as port:
-        assert profile(port) == 2
-    told = capsys.readouterr()
-    assert "has 3 requests of others now" in told.err and "--overload" in told.err and told.out == ""
-
-
-@pytest.mark.parametrize("role", ["gateway", "sidecar"])
-def test_what_stands_before_engines_is_not_loaded(role: str, capsys: pytest.CaptureFixture[str]) -> None:
-    async def handler(request: Request, response: Response) -> None:
-        response.send(200, f"# TYPE forebay_{role}_requests counter\n".encode())
-
-    with beside(handler=handler) as port:
-        assert profile(port, "--model", "m") == 2
-    assert f"this is a Forebay {role}" in capsys.readouterr().err
-
-
-def test_a_public_address_is_not_loaded(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["profile", "http://192.88.99.1:9", "--model", "m"]) == 2
-    assert "is a public address" in capsys.readouterr().err
-
-
 def answering(status: int, body: bytes) -> Handler:
     async def handler(request: Request, response: Response) -> None:
         response.send(status if request.method == "POST" else 404, body, [JSON])
@@ -187,7 +120,7 @@ def test_an_engine_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["ftp://x"], "is not a URL"),
+        (["ftp://x"], "is not a URL such as http://127.0.0.1:8000"),
         (["http://127.0.0.1:1", "--model", "m", "--api-key-from-env", "NOT_SET_ANYWHERE"], "holds no key"),
         (["http://127.0.0.1:1", "--accelerator", "H 100"], "is not a name"),
         (["http://127.0.0.1:1", "--seconds", "0"], "--seconds"),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from forebay.cli.values import number, objective, url, whole
+from forebay.cli.values import engine_url, number, objective, whole
 from forebay.runtime.columns import columns
 from forebay.runtime.errors import ForebayError, UsageError
 
@@ -31,7 +31,7 @@ _BAR = 48
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("url", type=url, metavar="URL", help="the engine, such as http://127.0.0.1:8000")
+    parser.add_argument("url", type=engine_url, metavar="URL", help="the engine, such as http://127.0.0.1:8000")
     parser.add_argument("--task", choices=("Chat", "Embeddings"), default="Chat", help="what it answers (default: Chat)")
     parser.add_argument("--model", metavar="NAME", help="the model to ask for (default: the one that it lists)")
     parser.add_argument("--input-tokens", type=whole(1, 100_000), default=512, metavar="N", help="mean length of prompts (default: 512)")
@@ -75,11 +75,12 @@ async def _run(args: argparse.Namespace) -> int:
     tls = ssl.create_default_context() if urlsplit(args.url).scheme == "https" else None
     client = Client(max_idle_per_host=args.max_concurrency, ssl=tls)
     try:
-        endpoint = await _endpoint(args, client)
+        endpoint = _endpoint(args)
         reason = "" if args.overload else await objection(client, endpoint)
         if reason:
             print(f"forebay: {args.url} is not loaded: {reason}; say --overload to do it all the same", file=sys.stderr)
             return EXIT_REFUSED
+        endpoint = endpoint if args.model else await _asked(client, endpoint)
         levels, sums = await _measure(args, client, endpoint)
     finally:
         await client.close()
@@ -87,11 +88,8 @@ async def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _endpoint(args: argparse.Namespace, client: Client) -> Endpoint:
-    from dataclasses import replace
-
+def _endpoint(args: argparse.Namespace) -> Endpoint:
     from forebay.api.inference_pool import Task
-    from forebay.profiling.guard import models
     from forebay.profiling.load import Endpoint
 
     parts = urlsplit(args.url)
@@ -99,9 +97,15 @@ async def _endpoint(args: argparse.Namespace, client: Client) -> Endpoint:
     port = parts.port or (443 if parts.scheme == "https" else 80)
     prefix = parts.path.rstrip("/").removesuffix("/v1")
     lengths = {"input_tokens": args.input_tokens, "output_tokens": args.output_tokens}
-    endpoint = Endpoint(parts.hostname, port, prefix, args.model or "", Task(args.task), _key(args), **lengths)
-    if args.model:
-        return endpoint
+    return Endpoint(parts.hostname, port, prefix, args.model or "", Task(args.task), _key(args), **lengths)
+
+
+async def _asked(client: Client, endpoint: Endpoint) -> Endpoint:
+    """The endpoint with the one model that it lists."""
+    from dataclasses import replace
+
+    from forebay.profiling.guard import models
+
     found = await models(client, endpoint)
     if len(found) != 1:
         raise UsageError(f"say --model: the engine lists {', '.join(found) or 'none that can be read'}")
