@@ -38,7 +38,9 @@ def test_losses_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "spot.csv: nothing is in it; expected are"),
+        ("", "spot.csv is empty"),
+        (",\n", "spot.csv is empty: expected are the header time_s,available"),
+        ('0,1\n5,"2\n6,3\n', "line 2: unexpected end of data: is a quote left open?"),
         ("when,what\n1,2\n", "spot.csv, line 1: when, what: expected are the header time_s,available or time_s,lost"),
         ("time_s,lost\n", "there is nothing below the header"),
         ("0,1\n-5,2\n", "line 2: '-5' is not a time from 0 on"),
