@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,11 @@ def test_rates_are_linear_between_the_middles_of_their_steps(tmp_path: Path) -> 
         ("ts_s,total_rate_rps\n1\n", "line 2: 1 cells where the header has 2"),
         ("ts_s,total_rate_rps,rate_weighted_cv\n1,2,-3\n", "line 2: rate_weighted_cv is '-3': not a number from 0 on"),
         ("ts_s,total_rate_rps,rate_weighted_cv\n1,2,banana\n", "line 2: rate_weighted_cv is 'banana'"),
+        ("client,ts_s,rate_rps\n1,0,2\n1,0,2\n", "line 3: ts_s does not rise for client 1"),
+        ("ts_s,rate_rps\n0,2\n0,2\n", "at least two steps"),
+        ("ts_s,rate_rps\n0,2\n600,2\n1500,2\n", "ts_s of 1500 is no whole number of steps of 600 s after 600"),
+        ("ts_s,rate_rps\n0,2\n1,2\n1e9,2\n", "more than 200,000 steps"),
+        ("ts_s,rate_rps,cv\n0,2,x\n", "line 2: cv is 'x'"),
         ("ts_s,total_rate_rps\n1,2\n1,2\n", "line 3: ts_s does not rise"),
         ("ts_s,total_rate_rps\n1,-2\n", "line 2"),
         ("ts_s,total_rate_rps\n1,2\n", "at least two rows"),
@@ -52,6 +59,32 @@ def test_rates_that_cannot_be_used_are_named(tmp_path: Path, text: str, told: st
 def test_a_header_with_spaces_is_a_header_of_rates(tmp_path: Path) -> None:
     path = a_file(tmp_path, "ts_s, total_rate_rps, rate_weighted_cv\n0, 2, 3\n600, 2, 3\n")
     assert has_rates(path) and read_rates(path).mean_rps == 2.0 and read_rates(path).cv_at()(0.0) == 3.0
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_rates_of_clients_are_summed_up(tmp_path: Path, packed: bool) -> None:
+    """ServeGen's own format: a client has rows where it asks for something, and in a step without any nothing comes."""
+    text = (
+        "client,ts_s,rate_rps,cv,dist,p1,p2\n0,0,1.0,3.0,Gamma,0.1,7\n0,1800,2.0,1.0,Weibull,1,1\n"
+        "1,0,3.0,1.0,Gamma,1,1\n1,600,4.0,,Gamma,1,1\n2,2400,0.5,2.0,Gamma,1,1\n"
+    )
+    path = a_file(tmp_path, gzip.compress(text.encode()) if packed else text)
+    assert has_rates(path)
+    rates = read_rates(path)
+    assert [rate for _, rate in rates.knots[1:-1]] == [4.0, 4.0, 0.0, 2.0, 0.5]
+    assert [at for at, _ in rates.knots] == [0.0, 300.0, 900.0, 1500.0, 2100.0, 2700.0, 3000.0]
+    assert rates.cv_from == ((0.0, 1.5), (600.0, 1.0), (1200.0, 1.0), (1800.0, 1.0), (2400.0, 2.0))
+
+
+def test_rates_of_many_clients_are_kept_by_step(tmp_path: Path) -> None:
+    rows = "".join(f"{client},{at},0.1,1.0\n" for client in range(2_000) for at in range(0, 6000, 600))
+    path = a_file(tmp_path, "client,ts_s,rate_rps,cv\n" + rows)
+    tracemalloc.start()
+    try:
+        assert read_rates(path).mean_rps == pytest.approx(200.0)
+        assert tracemalloc.get_traced_memory()[1] < 500_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("cv", [0.5, 1.0, 3.0])

@@ -110,7 +110,7 @@ def test_what_cannot_be_used_is_named_with_its_line(tmp_path: Path, name: str, t
 
 
 def test_what_a_workload_may_be_is_told(tmp_path: Path) -> None:
-    with pytest.raises(WorkloadError, match="or for rates over time ts_s and total_rate_rps"):
+    with pytest.raises(WorkloadError, match="or for rates over time ts_s and total_rate_rps, or ServeGen's client, ts_s and rate_rps"):
         list(read(a_file(tmp_path, "when,what\n1,2\n")))
 
 

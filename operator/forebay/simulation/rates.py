@@ -1,4 +1,4 @@
-"""Workloads that are rates over time, from which requests are drawn."""
+"""Workloads that are rates over time, from which requests are drawn: of all clients together, or ServeGen's, of one client a row."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ MAX_STEPS, MAX_RATES = 1.5, 200_000
 
 _LEAST_CV = 0.1
 _AT, _TOTAL, _TOTAL_CV = "ts_s", "total_rate_rps", "rate_weighted_cv"
+_CLIENT, _ONE, _ONE_CV = "client", "rate_rps", "cv"
 
 Step = tuple[float, float, float]
 """Seconds, requests/s, and the coefficient of variation of the gaps."""
@@ -59,11 +60,13 @@ def has_rates(path: Path) -> bool:
     """Whether a file holds rates over time instead of requests. Raises WorkloadError."""
     first, _, _ = beginning(path).partition("\n")
     header = {cell.strip() for cell in next(csv.reader([first]), [])}
-    return {_AT, _TOTAL} <= header
+    return _AT in header and bool(header & {_TOTAL, _ONE})
 
 
 def read_rates(path: Path, max_cv: float = MAX_CV) -> Rates:
-    """A trace of rates: columns ts_s and total_rate_rps, and rate_weighted_cv where it is known.
+    """A trace of rates: ts_s and total_rate_rps, perhaps rate_weighted_cv; or of single clients, ts_s, rate_rps and perhaps client and cv.
+
+    Those of clients are summed up, and a step in which none of them is has a rate of 0.
 
     Raises:
         WorkloadError: the file is not there or not a trace of rates, or a row of it cannot be used; the message names the line.
@@ -73,13 +76,15 @@ def read_rates(path: Path, max_cv: float = MAX_CV) -> Rates:
         rows = csv_rows(lines, name)
         number, header = next(rows, (1, []))
         columns = {cell.strip(): place for place, cell in enumerate(header)}
-        if missing := [column for column in (_AT, _TOTAL) if column not in columns]:
+        of_clients = _TOTAL not in columns and _ONE in columns
+        if missing := [column for column in (_AT, _ONE if of_clients else _TOTAL) if column not in columns]:
             raise WorkloadError(
                 f"{name}, line {number}: no column for {' and '.join(missing)}: there is {', '.join(map(shown, header[:12]))}"
             )
-        steps = _totals(_cells(rows, len(header), name), columns)
+        rates = _clients if of_clients else _totals
+        steps = rates(_cells(rows, len(header), name), columns, name)
     if len(steps) < 2:
-        raise WorkloadError(f"{name}: a trace of rates has at least two rows")
+        raise WorkloadError(f"{name}: a trace of rates has at least two {'steps' if of_clients else 'rows'}")
     if not any(rate for _, rate, _ in steps):
         raise WorkloadError(f"{name}: every rate is 0")
     first, half = steps[0][0], 0.5 * (steps[1][0] - steps[0][0])
@@ -95,22 +100,23 @@ def _cells(rows: Iterator[tuple[int, list[str]]], count: int, name: str) -> Iter
         yield f"{name}, line {number}", cells
 
 
-def _step(cells: list[str], columns: dict[str, int], where: str) -> Step:
+def _step(cells: list[str], columns: dict[str, int], names: tuple[str, str], where: str) -> Step:
     """What a row says; a coefficient of variation of 1 where it is not known."""
-    at, rate = number_of(cells[columns[_AT]]), number_of(cells[columns[_TOTAL]])
+    rate_name, cv_name = names
+    at, rate = number_of(cells[columns[_AT]]), number_of(cells[columns[rate_name]])
     if at is None or rate is None or rate < 0:
-        raise WorkloadError(f"{where}: {_AT} and {_TOTAL} must be numbers, the rate from 0")
-    said = cells[columns[_TOTAL_CV]].strip() if _TOTAL_CV in columns else ""
+        raise WorkloadError(f"{where}: {_AT} and {rate_name} must be numbers, the rate from 0")
+    said = cells[columns[cv_name]].strip() if cv_name in columns else ""
     cv = number_of(said) if said else 1.0
     if cv is None or cv < 0:
-        raise WorkloadError(f"{where}: {_TOTAL_CV} is {said[:40]!r}: not a number from 0 on")
+        raise WorkloadError(f"{where}: {cv_name} is {said[:40]!r}: not a number from 0 on")
     return at, rate, cv or 1.0
 
 
-def _totals(rows: Iterator[tuple[str, list[str]]], columns: dict[str, int]) -> list[Step]:
+def _totals(rows: Iterator[tuple[str, list[str]]], columns: dict[str, int], name: str) -> list[Step]:
     steps: list[Step] = []
     for where, cells in rows:
-        at, rate, cv = _step(cells, columns, where)
+        at, rate, cv = _step(cells, columns, (_TOTAL, _TOTAL_CV), where)
         if steps and at <= steps[-1][0]:
             raise WorkloadError(f"{where}: {_AT} does not rise; sort it by time")
         step_s = steps[1][0] - steps[0][0] if len(steps) > 1 else inf
@@ -122,6 +128,36 @@ def _totals(rows: Iterator[tuple[str, list[str]]], columns: dict[str, int]) -> l
         if len(steps) >= MAX_RATES:
             raise _too_many(where)
         steps.append((at, rate, cv))
+    return steps
+
+
+def _clients(rows: Iterator[tuple[str, list[str]]], columns: dict[str, int], name: str) -> list[Step]:
+    """The sums of clients' rates; their coefficients of variation are averaged by rate, as ServeGen's own totals are."""
+    sums: dict[float, tuple[float, float]] = {}
+    before: tuple[str, float] | None = None
+    for where, cells in rows:
+        at, rate, cv = _step(cells, columns, (_ONE, _ONE_CV), where)
+        client = cells[columns[_CLIENT]] if _CLIENT in columns else ""
+        if client and before and before[0] == client and at <= before[1]:
+            raise WorkloadError(f"{where}: {_AT} does not rise for client {shown(client)}; sort it by client and time")
+        before = client, at
+        if at not in sums and len(sums) >= MAX_RATES:
+            raise _too_many(where)
+        total, weighted = sums.get(at, (0.0, 0.0))
+        sums[at] = total + rate, weighted + rate * cv
+    times = sorted(sums)
+    step_s = min((after - at for at, after in pairwise(times)), default=inf)
+    steps: list[Step] = []
+    for at in times:
+        missing = round((at - steps[-1][0]) / step_s) - 1 if steps else 0
+        if steps and abs(at - steps[-1][0] - (missing + 1) * step_s) > 0.01 * step_s:
+            raise WorkloadError(f"{name}: {_AT} of {at:g} is no whole number of steps of {step_s:g} s after {steps[-1][0]:g}")
+        if len(steps) + missing >= MAX_RATES:
+            raise _too_many(f"{name}, {_AT} of {at:g}")
+        last = steps[-1][0] if steps else at
+        steps += [(last + (n + 1) * step_s, 0.0, 1.0) for n in range(missing)]
+        rate, weighted = sums[at]
+        steps.append((at, rate, weighted / rate if rate else 1.0))
     return steps
 
 
