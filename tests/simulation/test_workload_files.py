@@ -114,6 +114,21 @@ def test_what_a_workload_may_be_is_told(tmp_path: Path) -> None:
         list(read(a_file(tmp_path, "when,what\n1,2\n")))
 
 
+@pytest.mark.parametrize(("time_unit_s", "second"), [(None, 1000.0), (0.001, 1.0), (1.0, 1000.0), (1e-6, 0.001)])
+@pytest.mark.parametrize("lines", [False, True])
+def test_the_unit_of_times_is_what_is_said(tmp_path: Path, time_unit_s: float | None, second: float, lines: bool) -> None:
+    """A column `timestamp` does not tell its unit."""
+    rows = '{"timestamp": %d, "input_tokens": 1, "output_tokens": 1}\n' if lines else "%d,1,1\n"
+    text = ("" if lines else "timestamp,input_tokens,output_tokens\n") + "".join(rows % at for at in (0, 1000, 2000))
+    arrived = [request.arrived for request in read(a_file(tmp_path, text), time_unit_s=time_unit_s)]
+    assert arrived == pytest.approx([0.0, second, 2 * second])
+
+
+def test_the_unit_that_is_said_is_believed_over_a_name(tmp_path: Path) -> None:
+    text = "arrival_time_ms,input_tokens,output_tokens\n0,1,1\n1500,1,1\n"
+    assert [r.arrived for r in read(a_file(tmp_path, text), time_unit_s=1.0)] == [0.0, 1500.0]
+
+
 @pytest.mark.parametrize("name", ["trace", "trace.csv", "trace.gz", "trace.txt"])
 def test_json_lines_are_known_by_what_is_in_them(tmp_path: Path, name: str) -> None:
     text = b'\xef\xbb\xbf\n {"timestamp": 500, "input_length": 7, "output_length": 9}\n'

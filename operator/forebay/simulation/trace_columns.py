@@ -49,8 +49,8 @@ def tokens_of(value: Any) -> int | None:
     return int(count) if count is not None and count.is_integer() and 0 <= count <= MAX_TOKENS else None
 
 
-def columns_of(names: list[str], where: str, needed: Collection[str] = REQUESTS) -> Columns:
-    """The columns of a file with these names.
+def columns_of(names: list[str], where: str, needed: Collection[str] = REQUESTS, *, time_unit_s: float | None = None) -> Columns:
+    """The columns of a file with these names. Without `time_unit_s` the unit of times is told by the names.
 
     Raises:
         WorkloadError: a column that is needed is missing.
@@ -63,6 +63,8 @@ def columns_of(names: list[str], where: str, needed: Collection[str] = REQUESTS)
             of[what] = found
     if missing := [what for what in needed if what not in of]:
         raise WorkloadError(f"{where}: no column for {_told(names, missing, needed)}")
+    if time_unit_s is not None:
+        return Columns(of, time_unit_s)
     arrival = _plain(of.get("arrival", ""))
     in_ms = arrival in _IN_MS or (arrival == "timestamp" and plain.keys() >= _MOONCAKE)
     return Columns(of, 0.001 if in_ms else 1.0)

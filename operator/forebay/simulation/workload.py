@@ -32,11 +32,13 @@ def read(
     *,
     disorder_s: float = 0.0,
     max_gap_s: float = MAX_GAP_S,
+    time_unit_s: float | None = None,
     position: Position | None = None,
 ) -> Iterator[Request]:
     """The requests of a file, or of standard input for `-`, in the order of their arrivals, the first at 0 s.
 
-    Lines may be late by `disorder_s`.
+    Lines may be late by `disorder_s`. `time_unit_s` says how many seconds one unit of times that are numbers is, such as 0.001 for
+    milliseconds; without it the columns' names tell, and are seconds where they do not. Dates with times are what they are.
 
     Raises:
         WorkloadError: the file is not there or not a workload, or a line of it cannot be used.
@@ -44,7 +46,7 @@ def read(
     name = name_of(path)
     reader = _json_lines if beginning(path).lstrip()[:1] in ("{", "[") else _csv_lines
     with opened(path, position) as lines:
-        rows = ((_time(row, columns, number, name), number, columns, row) for number, columns, row in reader(lines, name))
+        rows = ((_time(row, columns, number, name), number, columns, row) for number, columns, row in reader(lines, name, time_unit_s))
         first: float | None = None
         last = 0.0
         for at, number, columns, row in in_order(rows, disorder_s, name):
@@ -69,17 +71,17 @@ def read(
 Row = dict[str, Any]
 
 
-def _csv_lines(lines: Iterator[str], name: str) -> Iterator[tuple[int, Columns, Row]]:
+def _csv_lines(lines: Iterator[str], name: str, time_unit_s: float | None) -> Iterator[tuple[int, Columns, Row]]:
     rows = csv_rows(lines, name)
     number, header = next(rows, (1, []))
-    columns = columns_of(header, f"{name}, line {number}")
+    columns = columns_of(header, f"{name}, line {number}", time_unit_s=time_unit_s)
     for number, cells in rows:
         if len(cells) != len(header):
             raise WorkloadError(f"{name}, line {number}: {len(cells)} cells where the header has {len(header)}")
         yield number, columns, dict(zip(header, cells, strict=True))
 
 
-def _json_lines(lines: Iterator[str], name: str) -> Iterator[tuple[int, Columns, Row]]:
+def _json_lines(lines: Iterator[str], name: str, time_unit_s: float | None) -> Iterator[tuple[int, Columns, Row]]:
     columns: Columns | None = None
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -92,7 +94,7 @@ def _json_lines(lines: Iterator[str], name: str) -> Iterator[tuple[int, Columns,
             raise WorkloadError(f"{name}, line {number}: not JSON: {what}; a workload has one object per line") from error
         if not isinstance(row, dict):
             raise WorkloadError(f"{name}, line {number}: not an object; a workload has one object per line")
-        columns = columns or columns_of(list(row), f"{name}, line {number}")
+        columns = columns or columns_of(list(row), f"{name}, line {number}", time_unit_s=time_unit_s)
         yield number, columns, row
 
 
