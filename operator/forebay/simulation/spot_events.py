@@ -95,7 +95,7 @@ def _whole(text: str, where: str) -> int:
 
 
 def _counted(rows: Iterator[Row], name: str, unit_s: float, seed: int) -> Iterator[Change]:
-    chance, live, made = random.Random(f"nodes {seed}"), list[str](), 0
+    chance, live, made, at = random.Random(f"nodes {seed}"), list[str](), 0, -1.0
     for number, at, (text,) in _times(rows, name, unit_s, 2):
         count = _whole(text, f"{name}, line {number}")
         while len(live) < count:
@@ -104,6 +104,9 @@ def _counted(rows: Iterator[Row], name: str, unit_s: float, seed: int) -> Iterat
             yield Change(at, ADD, live[-1])
         while len(live) > count:
             yield Change(at, REMOVE, live.pop(chance.randrange(len(live))))
+    if at >= 0.0 and not made:
+        # Who is never told of a node would take it that any number can be had.
+        yield from (Change(0.0, ADD, "none"), Change(0.0, REMOVE, "none"))
 
 
 def _lost(rows: Iterator[Row], name: str) -> Iterator[Change]:
