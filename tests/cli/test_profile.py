@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
 from pathlib import Path
 
 import orjson
 import pytest
 import yaml
-from tests.engines.engine_harness import a_simulator
+from tests.cli.engines import SLOW, beside, profile
 
 from forebay.api.durations import parse_duration
 from forebay.api.inference_pool import Profile as DeclaredProfile
@@ -20,50 +17,11 @@ from forebay.api.inference_pool import Task
 from forebay.cli.main import main
 from forebay.dataplane.http.errors import JSON
 from forebay.dataplane.http.message import Handler, Request, Response
-from forebay.dataplane.http.server import serve
-from forebay.engines.sim.engine import Generation
 from forebay.engines.sim.stepping import Profile
-from forebay.profiling.curve import concurrencies, knee
+from forebay.planning.fit import Fit
+from forebay.profiling.capacity import capacity
+from forebay.profiling.curve import Measured, concurrencies, knee
 from forebay.profiling.load import Level
-
-SLOW = Profile(0.03, 0.0003, 0.000003, 8)
-
-
-@contextmanager
-def beside(profile: Profile | None = None, handler: Handler | None = None, busy: int = 0) -> Iterator[int]:
-    """A simulator, or whatever else, that serves from a thread of its own; with so many requests of others in it."""
-    port, ready, loop = 0, threading.Event(), asyncio.new_event_loop()
-    stop = asyncio.Event()
-
-    async def work() -> None:
-        nonlocal port
-        if handler is not None:
-            server = await serve(handler, "127.0.0.1", 0)
-            port = server.port
-            ready.set()
-            await stop.wait()
-            await server.close(0)
-            return
-        async with a_simulator(profile or SLOW) as engine:
-            for _ in range(busy):
-                engine.engine.batch.running[Generation(10, 10**6, 0.0)] = None
-            port = engine.port
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(work()), daemon=True)
-    thread.start()
-    try:
-        assert ready.wait(10)
-        yield port
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
-        loop.close()
-
-
-def profile(port: int, *args: str) -> int:
-    return main(["profile", f"http://127.0.0.1:{port}", *args])
 
 
 def test_the_profile_of_an_engine_is_found_and_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +69,7 @@ def test_batches_of_an_embeddings_engine(capsys: pytest.CaptureFixture[str]) -> 
     base_s, per_token_s = (parse_duration(entry["iteration"][name]) for name in ("base", "perToken"))
     for tokens in (75, 600):
         assert base_s + per_token_s * tokens == pytest.approx(0.04 + 0.0004 * tokens, rel=0.3)
-    assert "inputs/s of 60 tokens: its throughput, less a tenth" in told
+    assert re.search(r"inputs/s of 60 tokens: its (fitted|measured) throughput, less a tenth", told)
     assert "one replica never holds endToEnd 1ms: idle it needs " in told
     assert "perKvToken" not in entry["iteration"] and "AT ONCE" in told and "█" in told
 
@@ -133,28 +91,6 @@ def test_the_inputs_of_a_batch_are_alike_and_batches_are_not(capsys: pytest.Capt
     assert "AT ONCE" in capsys.readouterr().out
     assert {len(lengths) for lengths in seen} == {1, 2, 4}
     assert all(len(set(lengths)) == 1 for lengths in seen) and {lengths[0] for lengths in seen} == {15, 60, 105}
-
-
-def test_an_engine_that_serves_others_is_not_loaded(capsys: pytest.CaptureFixture[str]) -> None:
-    with beside(busy=3) as port:
-        assert profile(port) == 2
-    told = capsys.readouterr()
-    assert "has 3 requests of others now" in told.err and "--overload" in told.err and told.out == ""
-
-
-@pytest.mark.parametrize("role", ["gateway", "sidecar"])
-def test_what_stands_before_engines_is_not_loaded(role: str, capsys: pytest.CaptureFixture[str]) -> None:
-    async def handler(request: Request, response: Response) -> None:
-        response.send(200, f"# TYPE forebay_{role}_requests counter\n".encode())
-
-    with beside(handler=handler) as port:
-        assert profile(port, "--model", "m") == 2
-    assert f"this is a Forebay {role}" in capsys.readouterr().err
-
-
-def test_a_public_address_is_not_loaded(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["profile", "http://192.88.99.1:9", "--model", "m"]) == 2
-    assert "is a public address" in capsys.readouterr().err
 
 
 def answering(status: int, body: bytes) -> Handler:
@@ -187,7 +123,7 @@ def test_an_engine_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["ftp://x"], "is not a URL"),
+        (["ftp://x"], "is not a URL such as http://127.0.0.1:8000"),
         (["http://127.0.0.1:1", "--model", "m", "--api-key-from-env", "NOT_SET_ANYWHERE"], "holds no key"),
         (["http://127.0.0.1:1", "--accelerator", "H 100"], "is not a name"),
         (["http://127.0.0.1:1", "--seconds", "0"], "--seconds"),
@@ -201,10 +137,74 @@ def test_wrong_usage(args: list[str], words: str, capsys: pytest.CaptureFixture[
     assert words in capsys.readouterr().err
 
 
-def test_too_little_is_not_fitted(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("as_json", [False, True])
+def test_too_little_is_not_fitted_but_shown_with_what_would_do(as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
     with beside() as port:
-        assert profile(port, "--seconds", "1", "--max-concurrency", "1", "--input-tokens", "4", "--output-tokens", "4") == 1
-    assert "more --seconds" in capsys.readouterr().err
+        args = ("--max-concurrency", "2", "--input-tokens", "20", "--output-tokens", "20", *(["--json"] if as_json else []))
+        assert profile(port, "--seconds", "2", *args) == 1
+        told = capsys.readouterr()
+        (enough,) = re.findall(r"only \d+ observations of steps were made, 30 are needed: --seconds (\d+) would be enough", told.err)
+        if as_json:
+            found = json.loads(told.out)
+            assert found["iteration"] is None and found["holds"] == [] and [level["concurrency"] for level in found["levels"]] == [1, 2]
+            return
+        assert "AT ONCE" in told.out and "█" in told.out and "- accelerator" not in told.out
+        assert profile(port, "--seconds", enough, *args) == 0
+
+
+def test_a_file_that_cannot_be_written_is_noticed_before_the_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fresh = tmp_path / "profile.yaml"
+    for out, words in (
+        (tmp_path, "Is a directory"),
+        (tmp_path / "none/profile.yaml", "No such file"),
+        (Path("/proc/profile.yaml"), "No such"),
+    ):
+        assert profile(1, "--model", "m", "--out", str(out)) == 1
+        assert f"--out {out}: {words}" in capsys.readouterr().err
+    assert profile(1, "--model", "m", "--out", str(fresh)) == 1
+    assert "does not answer" in capsys.readouterr().err and not fresh.exists()
+
+
+def test_what_was_measured_is_told_before_what_fails_after_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The disk is full."""
+    with beside(Profile(0.002, 0.00002, 0.0, 8)) as port:
+        args = ("--seconds", "9", "--max-concurrency", "2", "--input-tokens", "20", "--output-tokens", "20")
+        assert profile(port, *args, "--out", "/dev/full") == 1
+    told = capsys.readouterr()
+    assert "--out /dev/full: No space left" in told.err and "AT ONCE" in told.out and "- accelerator: gpu" in told.out
+    assert "written to" not in told.out
+
+
+def test_the_curve_until_the_engine_fails_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    answered = 0
+
+    async def handler(request: Request, response: Response) -> None:
+        nonlocal answered
+        if request.method != "POST":
+            response.send(404, b"{}", [JSON])
+        elif len(orjson.loads(request.body)["input"]) < 4:
+            answered += 1
+            response.send(200, orjson.dumps({"data": [], "usage": {"prompt_tokens": 60 + answered % 3}}), [JSON])
+        else:
+            response.send(500, b"out of memory")
+
+    with beside(handler=handler) as port:
+        args = ("--task", "Embeddings", "--model", "m", "--seconds", "1", "--max-concurrency", "8", "--input-tokens", "60")
+        assert profile(port, *args) == 1
+    told = capsys.readouterr()
+    assert "the engine answers 500: out of memory" in told.err and "AT ONCE" in told.out and answered > 30
+
+
+def test_a_replica_holds_no_more_than_it_was_seen_to_do() -> None:
+    """986 tokens/s are 7.7 answers/s of 128; times that were fitted to other steps promise more."""
+    fit = Fit((0.01, 0.00001, 0.0), ((0.0,) * 3,) * 3)
+    promised = [("endToEnd", 0.95, 60.0)]
+    for tokens_per_s, limit in ((986.0, "measured"), (98600.0, "fitted")):
+        found = capacity(Measured(fit, 64, tokens_per_s), Task.CHAT, 512, 128, promised)
+        assert {one.limit for one in found} == {limit}
+        assert [one.requests_per_s == pytest.approx(0.9 * tokens_per_s / 128) for one in found] == [limit == "measured"] * 2
+        assert f": its {limit} throughput, less a tenth" in found[0].said
+        assert ("(its measured throughput, less a tenth)" in found[1].said) == (limit == "measured")
 
 
 def a_curve(*throughputs: float) -> list[Level]:

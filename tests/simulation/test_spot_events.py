@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 
 import pytest
 
+from forebay.planning.work import EngineProfile
 from forebay.simulation.files import WorkloadError
+from forebay.simulation.fleet import Fleet
+from forebay.simulation.fortune import Fortune, befall
+from forebay.simulation.laws.static import Static
+from forebay.simulation.run import Run, Setup
 from forebay.simulation.spot_events import ADD, LOST, REMOVE, Change, read_spot
 
 
@@ -31,6 +37,17 @@ def test_counted_nodes_come_and_go_and_which_go_is_drawn(tmp_path: Path, text: s
     assert len({read_spot(a_file(tmp_path, text), seed=seed) for seed in range(8)}) > 1
 
 
+@pytest.mark.parametrize("text", ["0,0\n", "0,0\n60000,0\n", "time_s,available\n30,0\n"])
+def test_no_spot_node_at_all(tmp_path: Path, text: str) -> None:
+    """Without any change it would be taken that spot nodes are there as often as they are asked for."""
+    changes = read_spot(a_file(tmp_path, text))
+    assert [(c.at, c.kind) for c in changes] == [(0.0, ADD), (0.0, REMOVE)]
+    engine = EngineProfile(0.1, 0.0, 0.0, 4)
+    run = Run(Setup(engine, 60.0, 1, 10, 1), Static(1), Fleet({"spot": engine}, lambda _: 60.0, {"spot": 2}))
+    befall(run, Fortune(changes), ["spot"], 1)
+    assert [replica.node_at for replica in run.fleet.all] == [inf, inf]
+
+
 def test_losses_alone(tmp_path: Path) -> None:
     assert read_spot(a_file(tmp_path, "time_s,lost\n600,1\n900.5,3\n")) == (Change(600.0, LOST, count=1), Change(900.5, LOST, count=3))
 
@@ -38,7 +55,9 @@ def test_losses_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "spot.csv: nothing is in it; expected are"),
+        ("", "spot.csv is empty"),
+        (",\n", "spot.csv is empty: expected are the header time_s,available"),
+        ('0,1\n5,"2\n6,3\n', "line 2: unexpected end of data: is a quote left open?"),
         ("when,what\n1,2\n", "spot.csv, line 1: when, what: expected are the header time_s,available or time_s,lost"),
         ("time_s,lost\n", "there is nothing below the header"),
         ("0,1\n-5,2\n", "line 2: '-5' is not a time from 0 on"),

@@ -11,13 +11,11 @@ from pathlib import Path
 import pytest
 
 from forebay.planning.work import EngineProfile
-from forebay.simulation.arrivals import renewal, stages
 from forebay.simulation.files import Position, WorkloadError
 from forebay.simulation.laws.static import Static
-from forebay.simulation.lengths import read_lengths
 from forebay.simulation.request import Request
 from forebay.simulation.run import Run, Setup
-from forebay.simulation.workload import read, read_rates
+from forebay.simulation.workload import read
 
 OURS = "arrival_time_s,input_tokens,output_tokens,class,tenant\n"
 
@@ -68,13 +66,32 @@ def test_public_formats_load_as_they_are(tmp_path: Path, name: str, text: str, p
         ("a.csv", OURS + "2,1,1,,\n1,1,1,,\n", "a.csv, line 3: arrives 1 s before a line above; sort it by time"),
         ("a.csv", OURS + "soon,1,1,,\n", "a.csv, line 2: arrival_time_s is 'soon': neither a number nor a date and time"),
         ("a.csv", OURS + "nan,1,1,,\n", "a.csv, line 2: arrival_time_s is 'nan'"),
-        ("a.csv", OURS + "1,-5,1,,\n", "a.csv, line 2: input_tokens is '-5': not a count from 0 to 10,000,000"),
+        ("a.csv", OURS + "1,-5,1,,\n", "a.csv, line 2: input_tokens is '-5': not a whole number from 0 to 10,000,000"),
         ("a.csv", OURS + "1,1,1e99,,\n", "a.csv, line 2: output_tokens is '1e99'"),
         ("a.csv", OURS + "1,1,,,\n", "a.csv, line 2: output_tokens is ''"),
         ("a.csv", OURS + "1,1\n", "a.csv, line 2: 2 cells where the header has 5"),
         ("a.csv", OURS, "a.csv: there is no request in it"),
-        ("a.csv", "", "a.csv, line 1: no column for"),
-        ("a.csv", b"\x00\xff\xfe\x01", "a.csv"),
+        ("a.csv", "", "a.csv is empty"),
+        ("a.csv", " \n\n", "a.csv is empty"),
+        ("a.csv.gz", gzip.compress(b""), "a.csv.gz is empty"),
+        ("a.csv", b"\x00\xff\xfe\x01", "a.csv is not text"),
+        ("a.csv", bytes(5000), "a.csv is not text"),
+        ("a.csv", "a\x07b,c\n", "there is 'a\\x07b', c."),
+        ("a.csv", OURS + "-5,1,1,,\n0,1,1,,\n", "a.csv, line 2: arrival_time_s is '-5': times are from 0 on"),
+        ("a.csv", OURS + "1,1.5,1,,\n", "a.csv, line 2: input_tokens is '1.5': not a whole number"),
+        ("a.csv", OURS + '1,1,1,,\n2,1,1,"x,\n3,1,1,,\n', "a.csv, line 3: unexpected end of data: is a quote left open?"),
+        (
+            "a.csv",
+            OURS + '1,1,1,,\n2,1,1,"x,\n' + "3,1,1,,\n" * 50_000,
+            "a.csv, line 3: field larger than field limit (131072): is a quote",
+        ),
+        ("a.csv", OURS + "1,1,1,," + "x" * 1_000_001, "a.csv, line 2: longer than 1,000,000 characters"),
+        ("a.jsonl", '\n{"a": "' + "x" * 1_000_001, "a.jsonl, line 2: longer than 1,000,000 characters"),
+        (
+            "a.jsonl",
+            "\n{\n  1}\n",
+            "a.jsonl, line 2: not JSON: Expecting property name enclosed in double quotes at character 3; a workload",
+        ),
         ("a.csv", gzip.compress(OURS.encode() * 500)[:40], "a.csv ends in the middle"),
         ("a.csv", gzip.compress(OURS.encode(), mtime=0)[:10] + b"\xff" * 40, "a.csv is damaged"),
         ("a.csv", OURS + "0,1,1,,\n90000,1,1,,\n", "a.csv, line 3: arrives 25h after the one before it"),
@@ -92,6 +109,34 @@ def test_what_cannot_be_used_is_named_with_its_line(tmp_path: Path, name: str, t
     assert told in str(error.value) and str(tmp_path) not in str(error.value)
 
 
+def test_what_a_workload_may_be_is_told(tmp_path: Path) -> None:
+    with pytest.raises(WorkloadError, match="or for rates over time ts_s and total_rate_rps, or ServeGen's client, ts_s and rate_rps"):
+        list(read(a_file(tmp_path, "when,what\n1,2\n")))
+
+
+@pytest.mark.parametrize(("time_unit_s", "second"), [(None, 1000.0), (0.001, 1.0), (1.0, 1000.0), (1e-6, 0.001)])
+@pytest.mark.parametrize("lines", [False, True])
+def test_the_unit_of_times_is_what_is_said(tmp_path: Path, time_unit_s: float | None, second: float, lines: bool) -> None:
+    """A column `timestamp` does not tell its unit."""
+    rows = '{"timestamp": %d, "input_tokens": 1, "output_tokens": 1}\n' if lines else "%d,1,1\n"
+    text = ("" if lines else "timestamp,input_tokens,output_tokens\n") + "".join(rows % at for at in (0, 1000, 2000))
+    arrived = [request.arrived for request in read(a_file(tmp_path, text), time_unit_s=time_unit_s)]
+    assert arrived == pytest.approx([0.0, second, 2 * second])
+
+
+def test_the_unit_that_is_said_is_believed_over_a_name(tmp_path: Path) -> None:
+    text = "arrival_time_ms,input_tokens,output_tokens\n0,1,1\n1500,1,1\n"
+    assert [r.arrived for r in read(a_file(tmp_path, text), time_unit_s=1.0)] == [0.0, 1500.0]
+
+
+@pytest.mark.parametrize("name", ["trace", "trace.csv", "trace.gz", "trace.txt"])
+def test_json_lines_are_known_by_what_is_in_them(tmp_path: Path, name: str) -> None:
+    text = b'\xef\xbb\xbf\n {"timestamp": 500, "input_length": 7, "output_length": 9}\n'
+    for content in (text, gzip.compress(text)):
+        assert [r.input_tokens for r in read(a_file(tmp_path, content, name))] == [7]
+    assert [r.input_tokens for r in read(a_file(tmp_path, OURS + "1,7,9,,\n", "trace.jsonl"))] == [7]
+
+
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none.csv"):
         with pytest.raises(WorkloadError, match=path.name):
@@ -106,42 +151,6 @@ def test_a_long_workload_is_streamed(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()
-
-
-def test_rates_are_linear_between_the_middles_of_their_steps(tmp_path: Path) -> None:
-    rates = read_rates(a_file(tmp_path, "ts_s,total_rate_rps,active_clients,rate_weighted_cv\n1000,2,5,1.5\n1600,4,5,9\n2200,4,5,\n"))
-    assert rates.knots == ((0.0, 2.0), (300.0, 2.0), (900.0, 4.0), (1500.0, 4.0), (1800.0, 4.0))
-    assert rates.scaled_to(1.0).mean_rps == pytest.approx(1.0)
-    cv = rates.cv_at()
-    assert [cv(t) for t in (0, 599, 600, 1300)] == [1.5, 1.5, 4.0, 1.0]
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("a,b\n1,2\n", "line 2: ts_s and total_rate_rps must be numbers"),
-        ("ts_s,total_rate_rps\n1,2\n1,2\n", "line 3: ts_s does not rise"),
-        ("ts_s,total_rate_rps\n1,-2\n", "line 2"),
-        ("ts_s,total_rate_rps\n1,2\n", "at least two rows"),
-        ("ts_s,total_rate_rps\n0,2\n600,2\n1800,2\n", "line 4: 1200 s after the line above, where steps are 600 s: fill the gap in"),
-        ("ts_s,total_rate_rps\n0,0\n600,0\n", "every rate is 0"),
-        ('ts_s,total_rate_rps\n0,"' + "2" * 200_000 + '"\n', "line 2: field larger than field limit"),
-    ],
-)
-def test_rates_that_cannot_be_used_are_named(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(WorkloadError, match=told):
-        read_rates(a_file(tmp_path, text))
-
-
-@pytest.mark.parametrize("cv", [0.5, 1.0, 3.0])
-def test_arrivals_follow_their_rate(cv: float) -> None:
-    knots = [*stages([(2.0, 3000.0), (8.0, 3000.0)]), (9000.0, 2.0)]
-    times = list(renewal(knots, seed=7, cv=lambda _: cv))
-    assert times == sorted(times) == list(renewal(knots, seed=7, cv=lambda _: cv)) and times != list(renewal(knots, seed=8))
-    counts = [sum(a <= t < a + 3000 for t in times) for a in (0, 3000, 6000)]
-    # Three standard deviations of a renewal process's counts.
-    for count, mean in zip(counts, (6000, 24000, 15000), strict=True):
-        assert abs(count - mean) < 3 * cv * mean**0.5 + 10
 
 
 def test_lines_that_are_late_by_no_more_than_is_allowed_for_are_put_into_order(tmp_path: Path) -> None:
@@ -187,25 +196,3 @@ def test_how_much_of_a_file_is_read_is_known_while_it_is(tmp_path: Path) -> None
     position = Position()
     shares = [position.share for _ in read(path, position=position)]
     assert shares == sorted(shares) and shares[0] < 0.1 and 0.4 < shares[25_000] < 0.6 and position.share == 1.0
-
-
-@pytest.mark.parametrize("header", ["input_tokens,output_tokens", "num_prefill_tokens,num_decode_tokens,num_total_tokens,pd_ratio"])
-def test_lengths_are_drawn_row_by_row(tmp_path: Path, header: str) -> None:
-    extra = "" if header.startswith("input") else ",9,1.5"
-    path = a_file(tmp_path, header + "\n" + "".join(f"{n},{10 * n}{extra}\n" for n in (1, 2, 3)))
-    drawn = list(itertools.islice(read_lengths(path).drawn(seed=3), 600))
-    assert set(drawn) == {(1, 10), (2, 20), (3, 30)} and all(150 < drawn.count(pair) < 250 for pair in set(drawn))
-    assert drawn == list(itertools.islice(read_lengths(path).drawn(seed=3), 600))
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("a,b\n1,2\n", "line 1: no column for input_tokens and output_tokens: there is a, b"),
-        ("input_tokens,output_tokens\n1,2\n1,-2\n", "line 3: not two counts from 0"),
-        ("input_tokens,output_tokens\n", "there are no lengths in it"),
-    ],
-)
-def test_lengths_that_cannot_be_used_are_named(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(WorkloadError, match=told):
-        read_lengths(a_file(tmp_path, text))

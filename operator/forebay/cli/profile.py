@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import re
 import ssl
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from forebay.cli.values import number, objective, url, whole
-from forebay.runtime.columns import columns
+from forebay.cli.profiled import report
+from forebay.cli.values import engine_url, number, objective, whole
 from forebay.runtime.errors import ForebayError, UsageError
 
 if TYPE_CHECKING:
     from forebay.dataplane.http.client import Client
-    from forebay.profiling.capacity import Capacity
-    from forebay.profiling.curve import Measured
     from forebay.profiling.load import Endpoint, Level
 
 EXIT_REFUSED = 2
-_BAR = 48
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("url", type=url, metavar="URL", help="the engine, such as http://127.0.0.1:8000")
+    parser.add_argument("url", type=engine_url, metavar="URL", help="the engine, such as http://127.0.0.1:8000")
     parser.add_argument("--task", choices=("Chat", "Embeddings"), default="Chat", help="what it answers (default: Chat)")
     parser.add_argument("--model", metavar="NAME", help="the model to ask for (default: the one that it lists)")
     parser.add_argument("--input-tokens", type=whole(1, 100_000), default=512, metavar="N", help="mean length of prompts (default: 512)")
@@ -72,26 +68,43 @@ async def _run(args: argparse.Namespace) -> int:
     from forebay.dataplane.http.client import Client
     from forebay.profiling.guard import objection
 
+    if args.out:
+        _writable(args.out)
     tls = ssl.create_default_context() if urlsplit(args.url).scheme == "https" else None
     client = Client(max_idle_per_host=args.max_concurrency, ssl=tls)
     try:
-        endpoint = await _endpoint(args, client)
+        endpoint = _endpoint(args)
         reason = "" if args.overload else await objection(client, endpoint)
         if reason:
             print(f"forebay: {args.url} is not loaded: {reason}; say --overload to do it all the same", file=sys.stderr)
             return EXIT_REFUSED
-        levels, sums = await _measure(args, client, endpoint)
+        endpoint = endpoint if args.model else await _asked(client, endpoint)
+        levels, sums, failure = await _measure(args, client, endpoint)
     finally:
         await client.close()
-    _report(args, endpoint, levels, sums)
-    return 0
+    if not failure:
+        report(endpoint, levels, sums, args)
+        return 0
+    # What was seen until then is told as far as it goes; what went wrong is the failure, and not that there is too little.
+    with suppress(ForebayError):
+        if levels:
+            report(endpoint, levels, sums, args)
+    raise failure
 
 
-async def _endpoint(args: argparse.Namespace, client: Client) -> Endpoint:
-    from dataclasses import replace
+def _writable(path: Path) -> None:
+    """Raises ForebayError where a file cannot be written, which is better known before minutes of load than after."""
+    there = path.exists()
+    try:
+        path.open("a").close()
+        if not there:
+            path.unlink()
+    except OSError as error:
+        raise ForebayError(f"--out {path}: {error.strerror}") from error
 
+
+def _endpoint(args: argparse.Namespace) -> Endpoint:
     from forebay.api.inference_pool import Task
-    from forebay.profiling.guard import models
     from forebay.profiling.load import Endpoint
 
     parts = urlsplit(args.url)
@@ -99,9 +112,15 @@ async def _endpoint(args: argparse.Namespace, client: Client) -> Endpoint:
     port = parts.port or (443 if parts.scheme == "https" else 80)
     prefix = parts.path.rstrip("/").removesuffix("/v1")
     lengths = {"input_tokens": args.input_tokens, "output_tokens": args.output_tokens}
-    endpoint = Endpoint(parts.hostname, port, prefix, args.model or "", Task(args.task), _key(args), **lengths)
-    if args.model:
-        return endpoint
+    return Endpoint(parts.hostname, port, prefix, args.model or "", Task(args.task), _key(args), **lengths)
+
+
+async def _asked(client: Client, endpoint: Endpoint) -> Endpoint:
+    """The endpoint with the one model that it lists."""
+    from dataclasses import replace
+
+    from forebay.profiling.guard import models
+
     found = await models(client, endpoint)
     if len(found) != 1:
         raise UsageError(f"say --model: the engine lists {', '.join(found) or 'none that can be read'}")
@@ -117,8 +136,8 @@ def _key(args: argparse.Namespace) -> tuple[tuple[bytes, bytes], ...]:
     return ((b"authorization", b"Bearer " + value.encode()),)
 
 
-async def _measure(args: argparse.Namespace, client: Client, endpoint: Endpoint) -> tuple[list[Level], list[float]]:
-    """One level after another, until more stops paying twice in a row, or the engine turns requests away."""
+async def _measure(args: argparse.Namespace, client: Client, endpoint: Endpoint) -> tuple[list[Level], list[float], ForebayError | None]:
+    """One level after another, until more stops paying twice in a row, or the engine turns requests away; or it fails: why is the last."""
     from forebay.profiling.curve import concurrencies, knee
     from forebay.profiling.load import Loader
 
@@ -126,11 +145,14 @@ async def _measure(args: argparse.Namespace, client: Client, endpoint: Endpoint)
     wanted = concurrencies(args.max_concurrency)
     with _progress(len(wanted)) as tell:
         for index, concurrency in enumerate(wanted):
-            levels.append(await loader.at(concurrency, args.seconds, partial(tell, index, concurrency)))
+            try:
+                levels.append(await loader.at(concurrency, args.seconds, partial(tell, index, concurrency)))
+            except ForebayError as error:
+                return levels, loader.steps.sums, error
             at, saturated = knee(levels, endpoint.task)
             if levels[-1].refused or (saturated and at <= concurrency // 4):
                 break
-    return levels, loader.steps.sums
+    return levels, loader.steps.sums, None
 
 
 @contextmanager
@@ -150,77 +172,3 @@ def _progress(levels: int) -> Iterator[Callable[[int, int, float], None]]:
             bar.update(task, completed=index + share, description=f"{concurrency} at once")
 
         yield tell
-
-
-def _report(args: argparse.Namespace, endpoint: Endpoint, levels: list[Level], sums: list[float]) -> None:
-    from forebay.profiling.capacity import capacity
-    from forebay.profiling.curve import entry, measured
-
-    found = measured(levels, sums, endpoint.task)
-    held = capacity(found, endpoint.task, endpoint.input_tokens, endpoint.output_tokens, args.objective)
-    text = entry(found, args.accelerator, args.gpus)
-    if args.out:
-        try:
-            args.out.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise ForebayError(f"--out {args.out}: {error.strerror}") from error
-    if args.json:
-        print(json.dumps({**document(endpoint, levels, found), "holds": [_holds(one) for one in held]}))
-        return
-    print("\n".join([*lines(endpoint, levels, found), "", *(one.said for one in held)]))
-    print(f"\n{f'written to {args.out}' if args.out else 'for the pool, under spec.profiles:'}\n\n{text}", end="")
-
-
-def _holds(one: Capacity) -> dict[str, Any]:
-    return {"objectives": list(one.objectives), "requestsPerSecond": float(f"{one.requests_per_s:.4g}"), "bestSeconds": one.best_s}
-
-
-def _row(level: Level, endpoint: Endpoint) -> dict[str, float | int | None]:
-    firsts, between = sorted(level.first_token_s), sorted(level.per_token_s)
-    return {
-        "concurrency": level.concurrency,
-        "requests": level.requests,
-        "refused": level.refused,
-        "tokensPerSecond": round(level.throughput(endpoint.task), 2),
-        "p95FirstSeconds": round(firsts[int(0.95 * (len(firsts) - 1))], 6) if firsts else None,
-        "p95PerTokenSeconds": round(between[int(0.95 * (len(between) - 1))], 6) if between else None,
-    }
-
-
-def document(endpoint: Endpoint, levels: list[Level], found: Measured) -> dict[str, Any]:
-    """All that was found."""
-    names = ("base", "perToken", "perKvToken")
-    times = {
-        name: {"seconds": float(f"{t:.4g}"), "uncertainty": float(f"{found.times.covariance[i][i] ** 0.5:.2g}")}
-        for i, (name, t) in enumerate(zip(names, found.times.times_s, strict=False))
-    }
-    return {
-        "schemaVersion": 1,
-        "model": endpoint.model,
-        "task": endpoint.task.value,
-        "iteration": times,
-        "maxConcurrency": found.knee,
-        "saturated": found.saturated,
-        "observations": found.observations,
-        "levels": [_row(level, endpoint) for level in levels],
-    }
-
-
-def lines(endpoint: Endpoint, levels: list[Level], found: Measured) -> list[str]:
-    """The curve and its knee, and the times, for a terminal."""
-    rows, most = [_row(level, endpoint) for level in levels], max(level.throughput(endpoint.task) for level in levels)
-    table: list[tuple[str, ...]] = [("AT ONCE", "TOKENS/S", "P95 FIRST", "P95 BETWEEN", "")]
-    for row, level in zip(rows, levels, strict=True):
-        share = level.throughput(endpoint.task) / most if most > 0 else 0.0
-        mark = " knee" if level.concurrency == found.knee and found.saturated else " turned away" if level.refused else ""
-        seconds = (f"{row[name]:.3g}s" if row[name] is not None else "" for name in ("p95FirstSeconds", "p95PerTokenSeconds"))
-        table.append((str(level.concurrency), f"{level.throughput(endpoint.task):,.0f}", *seconds, "█" * round(_BAR * share) + mark))
-    # The bar stands at the left of its column, all else are figures.
-    bars = [row[-1] for row in table]
-    curve = [f"{line}  {bar}".rstrip() for line, bar in zip(columns([row[:-1] for row in table], left=0), bars, strict=True)]
-    times = [
-        f"{name:<11}{t * 1e3:.4g} ms ± {found.times.covariance[i][i] ** 0.5:.1%}"
-        for i, (name, t) in enumerate(zip(("base", "perToken", "perKvToken"), found.times.times_s, strict=False))
-    ]
-    end = [] if found.saturated else ["more at once still paid: raise --max-concurrency to find the knee"]
-    return [f"{endpoint.model}: {found.observations} observations", "", *curve, *end, "", *times]

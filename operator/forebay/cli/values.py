@@ -124,14 +124,23 @@ def objective(text: str) -> tuple[str, float, float]:
 
 
 def url(text: str) -> str:
-    """An address such as http://prometheus:9090."""
+    """The address of something on the web, such as http://prometheus:9090."""
+    return _url(text, "http://prometheus:9090")
+
+
+def engine_url(text: str) -> str:
+    """The address of an engine, such as http://127.0.0.1:8000."""
+    return _url(text, "http://127.0.0.1:8000")
+
+
+def _url(text: str, example: str) -> str:
     try:
         parts = urlsplit(text)
         good = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port)
     except ValueError:
         good = False
     if not good:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a URL such as http://prometheus:9090")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a URL such as {example}")
     return text
 
 

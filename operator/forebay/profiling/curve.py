@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import exp, log
+from math import ceil, exp, log
 
 from forebay.api.inference_pool import Task
 from forebay.api.meta import format_duration
@@ -19,16 +19,20 @@ from forebay.runtime.errors import ForebayError
 GAIN = 0.1
 """What twice the concurrency must add to the throughput to be worth it."""
 _ROUNDS = 4
+_MARGIN = 1.25
+"""So much longer than it should take is said to be enough."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was found: the profile's times and how sure they are, and the concurrency at which more stops paying."""
+    """What was found: the profile's times and how sure they are, and the concurrency at which more stops paying.
+
+    `tokens_per_s` is the highest throughput that was seen up to there.
+    """
 
     times: Fit
     knee: int
-    saturated: bool
-    observations: int
+    tokens_per_s: float
 
 
 def concurrencies(most: int) -> list[int]:
@@ -56,7 +60,7 @@ def measured(levels: Sequence[Level], sums: Sequence[float], task: Task) -> Meas
         ForebayError: too little was seen.
     """
     if sums[0] < ENOUGH:
-        raise ForebayError(f"only {sums[0]:.0f} observations of steps were made, {ENOUGH:.0f} are needed: give it more --seconds")
+        raise ForebayError(f"only {sums[0]:.0f} observations of steps were made, {ENOUGH:.0f} are needed: {_more(levels, sums[0])}")
     moments = StepMoments.model_validate(dict(zip(TERMS, sums, strict=True)))
     found = sums_of(moments, 2 if task is Task.EMBEDDINGS else 3)
     # At first each time is guessed to make up a part of the mean step; what comes of it is the next guess, so that the first counts little.
@@ -64,8 +68,16 @@ def measured(levels: Sequence[Level], sums: Sequence[float], task: Task) -> Meas
     for _ in range(_ROUNDS):
         result = fit(found, times, times)
         times = result.times_s
-    at, saturated = knee(levels, task)
-    return Measured(result, at, saturated, round(sums[0]))
+    at, _ = knee(levels, task)
+    return Measured(result, at, max(level.throughput(task) for level in levels if level.concurrency <= at))
+
+
+def _more(levels: Sequence[Level], observations: float) -> str:
+    """What would have made enough observations: they come at the pace of the seconds that were spent."""
+    if observations <= 0.0:
+        return "give it more --seconds and longer answers"
+    seconds = sum(level.span_s for level in levels) / len(levels) * ENOUGH / observations
+    return f"--seconds {ceil(_MARGIN * seconds)} would be enough"
 
 
 def entry(found: Measured, accelerator: str, gpus: int) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import random
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from forebay.simulation.files import WorkloadError, number_of, opened
-from forebay.simulation.trace_columns import LENGTHS, MAX_TOKENS, columns_of
+from forebay.simulation.files import WorkloadError, csv_rows, name_of, opened
+from forebay.simulation.trace_columns import LENGTHS, NO_TOKENS, columns_of, tokens_of
 
 MOST_KEPT = 200_000
 """Of a longer file so many rows are kept, each with the same chance."""
@@ -43,22 +42,28 @@ def read_lengths(path: Path, seed: int = 1) -> Lengths:
         WorkloadError: the file is not there or has no lengths, or a row of it cannot be used; the message names the line.
     """
     inputs, outputs, chance = array("I"), array("I"), random.Random(f"rows {seed}")
+    name = name_of(path)
     with opened(path) as lines:
-        reader = csv.DictReader(lines)
-        try:
-            of = columns_of(list(reader.fieldnames or []), f"{path.name}, line 1", LENGTHS).of
-            for count, row in enumerate(reader):
-                pair = [number_of(row.get(of[what])) for what in LENGTHS]
-                if any(tokens is None or not 0 <= tokens <= MAX_TOKENS for tokens in pair):
-                    raise WorkloadError(f"{path.name}, line {reader.line_num}: not two counts from 0 to {MAX_TOKENS:,}")
-                one, other = (max(1, round(tokens or 0.0)) for tokens in pair)
-                if count < MOST_KEPT:
-                    inputs.append(one)
-                    outputs.append(other)
-                elif (place := chance.randrange(count + 1)) < MOST_KEPT:
-                    inputs[place], outputs[place] = one, other
-        except csv.Error as error:
-            raise WorkloadError(f"{path.name}, line {reader.line_num + 1}: {error}") from error
+        rows = csv_rows(lines, name)
+        number, header = next(rows, (1, []))
+        of = columns_of(header, f"{name}, line {number}", LENGTHS).of
+        places = [header.index(of[what]) for what in LENGTHS]
+        for count, (number, cells) in enumerate(rows):
+            if len(cells) != len(header):
+                raise WorkloadError(f"{name}, line {number}: {len(cells)} cells where the header has {len(header)}")
+            pair = [_tokens(cells[place], header[place], f"{name}, line {number}") for place in places]
+            if count < MOST_KEPT:
+                inputs.append(pair[0])
+                outputs.append(pair[1])
+            elif (place := chance.randrange(count + 1)) < MOST_KEPT:
+                inputs[place], outputs[place] = pair
     if not inputs:
-        raise WorkloadError(f"{path.name}: there are no lengths in it")
+        raise WorkloadError(f"{name}: there are no lengths in it")
     return Lengths(inputs, outputs)
+
+
+def _tokens(cell: str, column: str, where: str) -> int:
+    count = tokens_of(cell)
+    if count is None:
+        raise WorkloadError(f"{where}: {column} is {cell[:40]!r}: {NO_TOKENS}")
+    return max(1, count)

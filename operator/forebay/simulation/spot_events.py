@@ -3,13 +3,12 @@ time_s and available (nodes that can be had from then on) or lost (nodes of the 
 
 from __future__ import annotations
 
-import csv
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from forebay.simulation.files import WorkloadError, number_of, opened
+from forebay.simulation.files import WorkloadError, csv_rows, name_of, number_of, opened, shown
 
 ADD, REMOVE, LOST = "add", "remove", "lost"
 
@@ -37,38 +36,36 @@ def read_spot(path: Path, seed: int = 1) -> tuple[Change, ...]:
     Raises:
         WorkloadError: the file is not there or is none of these, or a row of it cannot be used; the message names the line.
     """
+    name = name_of(path)
     with opened(path) as lines:
-        rows = _rows(csv.reader(lines), path.name)
+        rows = _rows(lines, name)
         first = next(rows, None)
         if first is None:
-            raise WorkloadError(f"{path.name}: nothing is in it; {_EXPECTED}")
+            raise WorkloadError(f"{name} is empty: {_EXPECTED}")
         header = [cell.strip() for cell in first[1]]
         match header:
             case ["time_s", "available"]:
-                found = _counted(rows, path.name, 1.0, seed)
+                found = _counted(rows, name, 1.0, seed)
             case ["time_s", "lost"]:
-                found = _lost(rows, path.name)
+                found = _lost(rows, name)
             case [at, count] if number_of(at) is not None and number_of(count) is not None:
-                found = _counted(_after(first, rows), path.name, 0.001, seed)
+                found = _counted(_after(first, rows), name, 0.001, seed)
             case [at, "add" | "remove", _] if number_of(at) is not None:
-                found = _named(_after(first, rows), path.name)
+                found = _named(_after(first, rows), name)
             case _:
-                raise WorkloadError(f"{path.name}, line {first[0]}: {', '.join(header)[:80]}: {_EXPECTED}")
+                raise WorkloadError(f"{name}, line {first[0]}: {', '.join(map(shown, header[:4]))}: {_EXPECTED}")
         changes = tuple(found)
     if not changes:
-        raise WorkloadError(f"{path.name}: there is nothing below the header")
+        raise WorkloadError(f"{name}: there is nothing below the header")
     return changes
 
 
-def _rows(reader: Iterator[list[str]], name: str) -> Iterator[Row]:
-    try:
-        for number, row in enumerate(reader, 1):
-            if number > MOST_ROWS:
-                raise WorkloadError(f"{name}, line {number}: more than {MOST_ROWS:,} rows")
-            if any(cell.strip() for cell in row):
-                yield number, row
-    except csv.Error as error:
-        raise WorkloadError(f"{name}: {error}") from error
+def _rows(lines: Iterator[str], name: str) -> Iterator[Row]:
+    for count, (number, row) in enumerate(csv_rows(lines, name), 1):
+        if count > MOST_ROWS:
+            raise WorkloadError(f"{name}, line {number}: more than {MOST_ROWS:,} rows")
+        if any(cell.strip() for cell in row):
+            yield number, row
 
 
 def _after(first: Row, rows: Iterator[Row]) -> Iterator[Row]:
@@ -98,7 +95,7 @@ def _whole(text: str, where: str) -> int:
 
 
 def _counted(rows: Iterator[Row], name: str, unit_s: float, seed: int) -> Iterator[Change]:
-    chance, live, made = random.Random(f"nodes {seed}"), list[str](), 0
+    chance, live, made, at = random.Random(f"nodes {seed}"), list[str](), 0, -1.0
     for number, at, (text,) in _times(rows, name, unit_s, 2):
         count = _whole(text, f"{name}, line {number}")
         while len(live) < count:
@@ -107,6 +104,9 @@ def _counted(rows: Iterator[Row], name: str, unit_s: float, seed: int) -> Iterat
             yield Change(at, ADD, live[-1])
         while len(live) > count:
             yield Change(at, REMOVE, live.pop(chance.randrange(len(live))))
+    if at >= 0.0 and not made:
+        # Who is never told of a node would take it that any number can be had.
+        yield from (Change(0.0, ADD, "none"), Change(0.0, REMOVE, "none"))
 
 
 def _lost(rows: Iterator[Row], name: str) -> Iterator[Change]:
@@ -120,6 +120,6 @@ def _named(rows: Iterator[Row], name: str) -> Iterator[Change]:
         if kind not in (ADD, REMOVE) or not node:
             raise WorkloadError(f"{name}, line {number}: {kind[:40]!r} of {node[:40]!r}: a row adds or removes a node by its name")
         if (kind == ADD) == (node in live):
-            raise WorkloadError(f"{name}, line {number}: {node[:40]} {'is there already' if kind == ADD else 'is not there'}")
+            raise WorkloadError(f"{name}, line {number}: {shown(node)} {'is there already' if kind == ADD else 'is not there'}")
         live.symmetric_difference_update({node})
         yield Change(at, kind, node)

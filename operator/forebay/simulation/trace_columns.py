@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
-from forebay.simulation.files import WorkloadError
+from forebay.simulation.files import WorkloadError, number_of, shown
 
 MAX_TOKENS = 10_000_000
 """More tokens in one request than this are an error in the file."""
+
+NO_TOKENS = f"not a whole number from 0 to {MAX_TOKENS:,}"
 
 LENGTHS = ("input", "output")
 REQUESTS = ("arrival", *LENGTHS)
@@ -40,8 +43,18 @@ def _plain(name: str) -> str:
     return "".join(c for c in name.lower() if c.isalnum())
 
 
-def columns_of(names: list[str], where: str, needed: Collection[str] = REQUESTS) -> Columns:
-    """The columns of a file with these names. Raises WorkloadError where one that is needed is missing."""
+def tokens_of(value: Any) -> int | None:
+    """A count of tokens, None where it is none: a part of a token is another column's, or another file's."""
+    count = number_of(value)
+    return int(count) if count is not None and count.is_integer() and 0 <= count <= MAX_TOKENS else None
+
+
+def columns_of(names: list[str], where: str, needed: Collection[str] = REQUESTS, *, time_unit_s: float | None = None) -> Columns:
+    """The columns of a file with these names. Without `time_unit_s` the unit of times is told by the names.
+
+    Raises:
+        WorkloadError: a column that is needed is missing.
+    """
     plain = {_plain(name): name for name in reversed(names) if name}
     of = {}
     for what, known in _NAMES.items():
@@ -50,14 +63,21 @@ def columns_of(names: list[str], where: str, needed: Collection[str] = REQUESTS)
             of[what] = found
     if missing := [what for what in needed if what not in of]:
         raise WorkloadError(f"{where}: no column for {_told(names, missing, needed)}")
+    if time_unit_s is not None:
+        return Columns(of, time_unit_s)
     arrival = _plain(of.get("arrival", ""))
     in_ms = arrival in _IN_MS or (arrival == "timestamp" and plain.keys() >= _MOONCAKE)
     return Columns(of, 0.001 if in_ms else 1.0)
 
 
 def _told(names: list[str], missing: list[str], needed: Collection[str]) -> str:
-    has = ", ".join(n[:40] for n in names[:12]) or "nothing"
+    has = ", ".join(map(shown, names[:12])) or "nothing"
     told = f"{' and '.join(_NEEDED[what] for what in missing)}: there is {has}. Needed are {', '.join(_NEEDED[what] for what in needed)},"
     if missing == ["arrival"]:
         return f"{told} or give this as --lengths beside a workload of rates"
-    return f"{told} or the columns of Azure's, Mooncake's or BurstGPT's traces"
+    if needed != REQUESTS:
+        return f"{told} or Vidur's columns"
+    return (
+        f"{told} or the columns of Azure's, Mooncake's or BurstGPT's traces; or for rates over time ts_s and total_rate_rps,"
+        " or ServeGen's client, ts_s and rate_rps"
+    )

@@ -25,9 +25,11 @@ from forebay.dataplane.gateway.record import CLIENT_GONE, Record
 from forebay.dataplane.gateway.routing import Route, Router
 from forebay.dataplane.gateway.upstream import Upstream
 from forebay.dataplane.http.errors import JSON, send_error
+from forebay.dataplane.http.headers import ROLE_HEADER
 from forebay.dataplane.http.message import Request, Response
 
 _MAX_TRACESTATE = 512
+_ROLE = (ROLE_HEADER, b"gateway")
 _CACHE_RESULT = {result: metrics.CACHE.labels(result) for result in ("hit", "miss", "collapsed", "bypass", "stored")}
 _OTHER_TASK = {"Chat": "Embeddings", "Embeddings": "Chat"}
 
@@ -98,7 +100,7 @@ class Gateway:
                 raise _no_model(wanted)
             body = orjson.dumps(entries[models.index(wanted)])
         record.status = 200
-        response.send(200, body, [JSON, _id(record)])
+        response.send(200, body, [JSON, _id(record), _ROLE])
 
     async def _serve(self, ask: Ask, route: Route, request: Request, response: Response, record: Record) -> None:
         call = Call(ask, route, self._upstream.turn(route), _upstream_headers(ask, route, request, record))
@@ -165,7 +167,7 @@ class Gateway:
     def _refuse(self, refusal: Refusal, response: Response, record: Record) -> None:
         record.status = refusal.status
         record.reasons.append(reasons.REFUSED)
-        headers = [_id(record)]
+        headers = [_id(record), _ROLE]
         if refusal.status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
         send_error(

@@ -7,6 +7,9 @@ from forebay.dataplane.http.message import Headers
 DRAINING_HEADER = b"x-forebay-draining"
 """With a sidecar's 503: the replica is going and did nothing with the request."""
 
+ROLE_HEADER = b"x-forebay-role"
+"""Says `gateway` or `sidecar` in what these answer themselves: errors, lists of models. Who loads engines knows them by it."""
+
 # RFC 9110 7.6.1, and those that the server and the client of this package write themselves.
 _NOT_PASSED_ON = frozenset(
     [

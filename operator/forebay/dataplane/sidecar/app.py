@@ -16,7 +16,7 @@ from forebay.dataplane.config import Document, Watched
 from forebay.dataplane.http.admin import ADMIN_PATHS, admin
 from forebay.dataplane.http.client import UpstreamError
 from forebay.dataplane.http.errors import JSON, send_error
-from forebay.dataplane.http.headers import DRAINING_HEADER, end_to_end
+from forebay.dataplane.http.headers import DRAINING_HEADER, ROLE_HEADER, end_to_end
 from forebay.dataplane.http.message import Limits, Request, Response
 from forebay.dataplane.http.server import serve
 from forebay.dataplane.sidecar.batcher import Batcher
@@ -43,6 +43,7 @@ from forebay.dataplane.sidecar.sse import Usage
 log = logging.getLogger(__name__)
 
 EMBEDDINGS_PATH = "/v1/embeddings"
+_ROLE = (ROLE_HEADER, b"sidecar")
 # Room for pictures in a chat; the gateway's bound is the one that callers meet.
 _LIMITS = Limits(max_body_bytes=32 * 1024 * 1024)
 _STEP_EVERY_S = 0.25
@@ -106,9 +107,9 @@ class Sidecar:
         elif path == "/drain" and self._settings.drain_token:
             await self._answer_drain(request, response)
         elif not path.startswith("/v1/"):
-            send_error(response, 404, f"there is nothing at {path}", code="not_found")
+            send_error(response, 404, f"there is nothing at {path}", code="not_found", headers=[_ROLE])
         elif self._config.current is None:
-            send_error(response, 503, "the sidecar has no configuration yet", retry_after_s=_DRAINING_RETRY_S)
+            send_error(response, 503, "the sidecar has no configuration yet", retry_after_s=_DRAINING_RETRY_S, headers=[_ROLE])
         elif request.method != "POST":
             await self._pass_on(request, response)
         else:
@@ -147,7 +148,7 @@ class Sidecar:
         except UpstreamError as error:
             engine_failed(response, error)
             return
-        response.send(reply.status, body, with_retry_after(reply.status, end_to_end(reply.headers)))
+        response.send(reply.status, body, with_retry_after(reply.status, [*end_to_end(reply.headers), _ROLE]))
 
     async def _work(self, request: Request, response: Response, config: SidecarConfig) -> None:
         name = (request.header(b"x-forebay-class") or b"").decode("latin-1")
