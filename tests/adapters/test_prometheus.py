@@ -183,6 +183,28 @@ def test_a_series_of_a_removed_pod_that_never_expires_is_left_out() -> None:
     assert 'pod!~"chat\\\\-gone"' in prometheus.queries[-1]
 
 
+@pytest.mark.parametrize("by_s", [-3600.0, 3600.0])
+def test_clock_step_makes_no_sample_newer_or_older(by_s: float) -> None:
+    """Samples age by the clock of the server that has them."""
+    prometheus = Prometheus()
+    prometheus.rows["timestamp(forebay_sidecar_arrivals_total"] = [({}, str(NOW - 50))]
+    with serving(prometheus) as url:
+        found = ask(PrometheusMetrics(url), now=NOW + by_s)
+    assert found is not None and found.measured_at == NOW + by_s - 50
+    decision = plan(a_snapshot(now=NOW + by_s, demand=found, memory=settled(3), **running(3)))
+    assert said(decision, "MetricsFresh") == ("False", "Stale") and decision.replicas == 3
+
+
+def test_clock_step_back_keeps_no_removed_pod_for_longer() -> None:
+    prometheus = Prometheus()
+    reporting(prometheus, "chat-1", "chat-gone")
+    with serving(prometheus) as url:
+        metrics = PrometheusMetrics(url)
+        ask(metrics, targets=replicas("chat-1", "chat-gone"))
+        soon, late = (ask(metrics, now=NOW - 3600 + after_s, targets=replicas("chat-1")) for after_s in (60, 361))
+    assert soon is not None and soon.strangers == 0 and late is not None and late.strangers == 1
+
+
 def test_matchers_are_in_every_query() -> None:
     prometheus = Prometheus()
     with serving(prometheus) as url:

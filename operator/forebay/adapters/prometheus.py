@@ -73,7 +73,7 @@ class PrometheusMetrics:
 
     async def demand(self, namespace: str, pool: str, targets: list[Target], now: float) -> Demand | None:
         kept = self._pools.setdefault((namespace, pool), _Pool())
-        kept.seen = {pod: at for pod, at in kept.seen.items() if now - at < LOOKBACK_S} | {t.pod: now for t in targets}
+        kept.seen = {pod: min(at, now) for pod, at in kept.seen.items() if now - at < LOOKBACK_S} | {t.pod: now for t in targets}
         if not 0 <= now - self._failed_at < PAUSE_S:
             answer = await self._asked(namespace, pool, frozenset(kept.seen), now)
             kept.answer = answer or kept.answer
@@ -102,7 +102,7 @@ class PrometheusMetrics:
         if not newest:
             return None
         found = Demand(
-            measured_at=min(now, float(newest[0]["value"][1])),
+            measured_at=now - _age_s(newest[0]),
             window_s=self._window_s,
             source="prometheus",
             replicas_reporting=sum(who.hashes.values()),
@@ -139,6 +139,12 @@ class _Reporting:
 
     hashes: dict[str, int]
     strangers: tuple[str, ...]
+
+
+def _age_s(newest: Row) -> float:
+    """How old the newest sample was when the question was answered, all by the server's clock: ours may have been set."""
+    answered_at, sampled_at = map(float, newest["value"])
+    return max(0.0, answered_at - sampled_at)
 
 
 def _spread(rows: list[Row], replicas: int) -> float | None:

@@ -3,14 +3,17 @@
 Counters are differenced per replica between two scrapes, and the differences are summed over a window. So a replica that went away keeps
 counting for what it did within the window, one that restarted counts from zero, and one seen for the first time counts from zero only if
 it became ready within the window. One scrape alone says nothing about rates: demand is unknown until the second.
+
+Spans are measured with the monotonic clock: the calendar may be set, and rates over what it jumped by would be of any size.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from statistics import variance
 
@@ -106,7 +109,7 @@ def _usable(series: Sample, value: float) -> bool:
 
 @dataclass(slots=True)
 class _Pool:
-    """What is kept of one pool: last counters per replica, and what was added at each scrape of the window."""
+    """What is kept of one pool: last counters per replica, and what was added at each scrape of the window, by the monotonic clock."""
 
     last: dict[str, dict[Sample, float]] = field(default_factory=dict)
     added: deque[tuple[float, dict[Sample, float]]] = field(default_factory=lambda: deque(maxlen=MAX_SCRAPES))
@@ -116,8 +119,8 @@ class _Pool:
 class ScrapedMetrics:
     """Metrics by scrape."""
 
-    def __init__(self, client: Client, window_s: float = WINDOW_S) -> None:
-        self._client, self._window_s = client, window_s
+    def __init__(self, client: Client, window_s: float = WINDOW_S, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._client, self._window_s, self._monotonic = client, window_s, monotonic
         self._pools: dict[tuple[str, str], _Pool] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
 
@@ -126,8 +129,9 @@ class ScrapedMetrics:
 
     async def demand(self, namespace: str, pool: str, targets: list[Target], now: float) -> Demand | None:
         kept = self._pools.setdefault((namespace, pool), _Pool())
-        silent_s = now - kept.added[-1][0] if kept.added else 0.0
-        if kept.added and 0 <= silent_s < MIN_SPACING_S:
+        at_s = self._monotonic()
+        silent_s = at_s - kept.added[-1][0] if kept.added else 0.0
+        if kept.added and silent_s < MIN_SPACING_S:
             return kept.answer
         if silent_s > self._window_s:
             kept.added.clear()
@@ -136,10 +140,10 @@ class ScrapedMetrics:
         readings = {target.pod: (target, reading) for target, reading in zip(targets, answers, strict=True) if reading is not None}
         if not readings:
             return kept.answer
-        kept.added.append((now, _difference(kept, readings, now - self._window_s)))
+        kept.added.append((at_s, _difference(kept, readings, now - self._window_s)))
         kept.last = {pod: counters for pod, counters in kept.last.items() if pod in {t.pod for t in targets}}
         # The oldest entry kept is the one that opens the window: what it added came before it.
-        while len(kept.added) > 2 and kept.added[1][0] <= now - self._window_s:
+        while len(kept.added) > 2 and kept.added[1][0] <= at_s - self._window_s:
             kept.added.popleft()
         if len(kept.added) > 1:
             kept.answer = self._summary(kept, readings, now)
@@ -158,7 +162,7 @@ class ScrapedMetrics:
 
     def _summary(self, kept: _Pool, readings: dict[str, tuple[Target, Reading]], now: float) -> Demand:
         opened = kept.added[0][0]
-        window_s = now - opened
+        window_s = kept.added[-1][0] - opened
         total: dict[Sample, float] = {}
         for at, added in kept.added:
             if at > opened:
@@ -215,8 +219,7 @@ def _difference(kept: _Pool, readings: dict[str, tuple[Target, Reading]], since:
 
 
 def class_demand(name: str, total: dict[Sample, float], gauges: dict[Sample, float], window_s: float) -> ClassDemand:
-    """Rates of one class from what was added over a window."""
-    span = window_s or 1.0
+    """Rates of one class from what was added over a window, which is longer than nothing."""
 
     def added(metric: str, further: str = "") -> float:
         return total.get((metric, name, further), 0.0)
@@ -224,13 +227,13 @@ def class_demand(name: str, total: dict[Sample, float], gauges: dict[Sample, flo
     met, missed = added(OBJECTIVE, "true"), added(OBJECTIVE, "false")
     buckets = sorted((float(le), value) for (metric, cls, le), value in total.items() if metric == TTFT_BUCKET and cls == name)
     return ClassDemand(
-        requests_per_s=round(added(ARRIVALS) / span, 6),
-        arrived_input_tokens_per_s=round(added(ARRIVED_TOKENS) / span, 6),
-        completed_per_s=round(added(REQUESTS, "ok") / span, 6),
-        input_tokens_per_s=round(added(TOKENS, "input") / span, 6),
-        output_tokens_per_s=round(added(TOKENS, "output") / span, 6),
-        input_tokens_squared_per_s=round(added(TOKENS_SQUARED, "input") / span, 6),
-        output_tokens_squared_per_s=round(added(TOKENS_SQUARED, "output") / span, 6),
+        requests_per_s=round(added(ARRIVALS) / window_s, 6),
+        arrived_input_tokens_per_s=round(added(ARRIVED_TOKENS) / window_s, 6),
+        completed_per_s=round(added(REQUESTS, "ok") / window_s, 6),
+        input_tokens_per_s=round(added(TOKENS, "input") / window_s, 6),
+        output_tokens_per_s=round(added(TOKENS, "output") / window_s, 6),
+        input_tokens_squared_per_s=round(added(TOKENS_SQUARED, "input") / window_s, 6),
+        output_tokens_squared_per_s=round(added(TOKENS_SQUARED, "output") / window_s, 6),
         queued=gauges.get((QUEUE_DEPTH, name, ""), 0.0),
         in_flight=gauges.get((IN_FLIGHT, name, ""), 0.0),
         p95_time_to_first_token_s=quantile_of(buckets, 0.95),
