@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
-from tests.planning.builders import NOW, a_snapshot, running
+from tests.planning.builders import NOW, a_snapshot, a_spec, running
 
 from forebay.adapters.metrics import Target
 from forebay.adapters.scrape import ScrapedMetrics
@@ -17,6 +17,8 @@ from forebay.planning.memory import Memory
 from forebay.planning.planner import plan
 
 LONG_AGO = NOW - 90_000
+SPEC = a_spec(scaling={"minReplicas": 1, "maxReplicas": 20, "scaleDown": {"stabilization": "60s"}})
+"""A minute of less is enough for fewer replicas."""
 EXPOSITION = """\
 forebay_sidecar_arrivals_total{{batch_class="interactive"}} {served}
 forebay_sidecar_arrived_input_tokens_total{{batch_class="interactive"}} {inputs}
@@ -27,6 +29,7 @@ forebay_sidecar_tokens_squared_total{{batch_class="interactive",token_type="inpu
 forebay_sidecar_tokens_squared_total{{batch_class="interactive",token_type="output"}} {output_squares}
 forebay_sidecar_queue_depth{{batch_class="interactive"}} 0
 forebay_sidecar_in_flight{{batch_class="interactive"}} 4
+forebay_sidecar_config_info{{hash="abc"}} 1
 """
 """Of a replica that answers requests of 200 and 100 tokens as they come."""
 
@@ -75,7 +78,7 @@ class Fleet:
             targets = [Target(r.name, "127.0.0.1", r.port, LONG_AGO) for r in self.replicas]
             self.demand = await self.metrics.demand("default", "llama", targets, self.now)
             there = running(len(self.replicas), created_at=LONG_AGO)
-            decision = plan(a_snapshot(now=self.now, demand=self.demand, memory=self.memory, **there))
+            decision = plan(a_snapshot(now=self.now, spec=SPEC, demand=self.demand, memory=self.memory, **there))
             self.memory = decision.memory
             self.counts.append(decision.replicas)
         return decision

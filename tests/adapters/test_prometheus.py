@@ -90,16 +90,22 @@ def test_no_series_is_no_answer() -> None:
         assert ask(PrometheusMetrics(url)) is None
 
 
-def test_numbers_that_are_none_are_left_out() -> None:
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-1", "1e30"])
+@pytest.mark.parametrize("absent", [name for name in Prometheus().rows if "timestamp" not in name and "config_info" not in name])
+def test_nan_negative_and_absurd_values(absent: str, value: str) -> None:
+    """What is asked for is not known then, which is not that nothing is: the last answer ages."""
     prometheus = Prometheus()
-    prometheus.rows["rate(forebay_sidecar_arrivals_total"] = [
-        ({"batch_class": "interactive"}, "NaN"),
-        ({"batch_class": "b"}, "+Inf"),
-        ({"batch_class": "c"}, "-1"),
-    ]
     with serving(prometheus) as url:
-        found = ask(PrometheusMetrics(url))
-    assert found is not None and found.classes["interactive"].requests_per_s == 0 and not {"b", "c"} & found.classes.keys()
+        metrics = PrometheusMetrics(url)
+        before = ask(metrics)
+        prometheus.rows[absent] = [(labels, value) for labels, _ in prometheus.rows[absent]]
+        after, first = ask(metrics, now=NOW + 60), ask(PrometheusMetrics(url))
+    assert before is not None and after is not None and after == before.model_copy(update={"wrong": after.wrong})
+    assert after.wrong[0].endswith(f" of class interactive is {float(value):g}")
+    for demand in (after, first):
+        decision = plan(a_snapshot(now=NOW + 60, demand=demand, memory=settled(3), **running(3)))
+        assert said(decision, "MetricsFresh") == ("False", "Stale") and decision.replicas == 3
+        assert after.wrong[0] in verdict(decision, "MetricsFresh").message
 
 
 @pytest.mark.parametrize(
@@ -261,6 +267,24 @@ def test_one_metric_missing(absent: str) -> None:
     with serving(prometheus) as url:
         found = ask(PrometheusMetrics(url))
     assert found is not None and found.classes["interactive"].requests_per_s == 4
+
+
+@pytest.mark.parametrize("others", [True, False], ids=["of arrivals alone", "of anything"])
+def test_one_metric_missing_arrivals(others: bool) -> None:
+    """Fewer than two samples within the window give no rate: it is scraped too seldom, which is not that nobody asks."""
+    prometheus = Prometheus()
+    with serving(prometheus) as url:
+        metrics = PrometheusMetrics(url)
+        before = ask(metrics)
+        for name in [name for name in prometheus.rows if "rate(" in name and (not others or "arrivals" in name)]:
+            del prometheus.rows[name]
+        after, first = ask(metrics, now=NOW + 60), ask(PrometheusMetrics(url))
+    for demand in (after, first):
+        decision = plan(a_snapshot(now=NOW + 60, demand=demand, memory=settled(3), **running(3)))
+        assert said(decision, "MetricsFresh") == ("False", "Stale") and decision.replicas == 3
+        told = "forebay_sidecar_arrivals_total of class interactive is missing over 60 s, within which each sidecar is to be scraped twice"
+        assert told in verdict(decision, "MetricsFresh").message
+    assert before is not None and after is not None and after.classes == before.classes
 
 
 def test_all_metrics_stale() -> None:
