@@ -190,8 +190,9 @@ def test_partial_measurements_may_grow_the_pool() -> None:
 
 
 def test_a_pool_whose_classes_are_deleted_is_held() -> None:
-    decision = plan(idle(settled(4), classes={}))
-    assert decision.memory.target == 4 and decision.actions == ()
+    unequal = demand(5, reporting=4).model_copy(update={"in_flight_variance": 1.0})
+    decision = plan(idle(settled(4), classes={}, demand=unequal))
+    assert decision.memory.target == 4 and decision.actions == () and decision.memory.router is None
     assert "none of the pool's classes exists: the pool is held as it is" in decision.why
 
 
