@@ -35,6 +35,8 @@ MAX_CV2 = 25.0
 FIRST_SHAPE = Shape(input_tokens=256, output_tokens=128)
 """What requests are taken to be like before one was answered, where nothing more is known of their prompts."""
 MAX_FIRST_INPUT = 100_000.0
+MAX_LENGTH = 10_000_000.0
+"""No model takes or writes more tokens per request: a longer mean is an error of measurement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,8 @@ def _shape(measured: ClassDemand, count: float, before: Shape | None) -> Shape:
 
     inputs, outputs = measured.input_tokens_per_s / n, measured.output_tokens_per_s / n
     return Shape(
-        input_tokens=mean(inputs, known.input_tokens, known.input_cv2),
-        output_tokens=mean(outputs, known.output_tokens, known.output_cv2),
+        input_tokens=mean(min(inputs, MAX_LENGTH), known.input_tokens, known.input_cv2),
+        output_tokens=mean(min(outputs, MAX_LENGTH), known.output_tokens, known.output_cv2),
         input_cv2=spread(inputs, measured.input_tokens_squared_per_s / n, known.input_cv2),
         output_cv2=spread(outputs, measured.output_tokens_squared_per_s / n, known.output_cv2),
         seen=round(min(known.seen + count, SHAPE_REQUESTS), 3),
