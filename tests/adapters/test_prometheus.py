@@ -90,16 +90,22 @@ def test_no_series_is_no_answer() -> None:
         assert ask(PrometheusMetrics(url)) is None
 
 
-def test_numbers_that_are_none_are_left_out() -> None:
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-1", "1e30"])
+@pytest.mark.parametrize("absent", [name for name in Prometheus().rows if "timestamp" not in name and "config_info" not in name])
+def test_nan_negative_and_absurd_values(absent: str, value: str) -> None:
+    """What is asked for is not known then, which is not that nothing is: the last answer ages."""
     prometheus = Prometheus()
-    prometheus.rows["rate(forebay_sidecar_arrivals_total"] = [
-        ({"batch_class": "interactive"}, "NaN"),
-        ({"batch_class": "b"}, "+Inf"),
-        ({"batch_class": "c"}, "-1"),
-    ]
     with serving(prometheus) as url:
-        found = ask(PrometheusMetrics(url))
-    assert found is not None and found.classes["interactive"].requests_per_s == 0 and not {"b", "c"} & found.classes.keys()
+        metrics = PrometheusMetrics(url)
+        before = ask(metrics)
+        prometheus.rows[absent] = [(labels, value) for labels, _ in prometheus.rows[absent]]
+        after, first = ask(metrics, now=NOW + 60), ask(PrometheusMetrics(url))
+    assert before is not None and after is not None and after == before.model_copy(update={"wrong": after.wrong})
+    assert after.wrong[0].endswith(f" of class interactive is {float(value):g}")
+    for demand in (after, first):
+        decision = plan(a_snapshot(now=NOW + 60, demand=demand, memory=settled(3), **running(3)))
+        assert said(decision, "MetricsFresh") == ("False", "Stale") and decision.replicas == 3
+        assert after.wrong[0] in verdict(decision, "MetricsFresh").message
 
 
 @pytest.mark.parametrize(
@@ -183,6 +189,28 @@ def test_a_series_of_a_removed_pod_that_never_expires_is_left_out() -> None:
     assert 'pod!~"chat\\\\-gone"' in prometheus.queries[-1]
 
 
+@pytest.mark.parametrize("by_s", [-3600.0, 3600.0])
+def test_clock_step_makes_no_sample_newer_or_older(by_s: float) -> None:
+    """Samples age by the clock of the server that has them."""
+    prometheus = Prometheus()
+    prometheus.rows["timestamp(forebay_sidecar_arrivals_total"] = [({}, str(NOW - 50))]
+    with serving(prometheus) as url:
+        found = ask(PrometheusMetrics(url), now=NOW + by_s)
+    assert found is not None and found.measured_at == NOW + by_s - 50
+    decision = plan(a_snapshot(now=NOW + by_s, demand=found, memory=settled(3), **running(3)))
+    assert said(decision, "MetricsFresh") == ("False", "Stale") and decision.replicas == 3
+
+
+def test_clock_step_back_keeps_no_removed_pod_for_longer() -> None:
+    prometheus = Prometheus()
+    reporting(prometheus, "chat-1", "chat-gone")
+    with serving(prometheus) as url:
+        metrics = PrometheusMetrics(url)
+        ask(metrics, targets=replicas("chat-1", "chat-gone"))
+        soon, late = (ask(metrics, now=NOW - 3600 + after_s, targets=replicas("chat-1")) for after_s in (60, 361))
+    assert soon is not None and soon.strangers == 0 and late is not None and late.strangers == 1
+
+
 def test_matchers_are_in_every_query() -> None:
     prometheus = Prometheus()
     with serving(prometheus) as url:
@@ -239,6 +267,24 @@ def test_one_metric_missing(absent: str) -> None:
     with serving(prometheus) as url:
         found = ask(PrometheusMetrics(url))
     assert found is not None and found.classes["interactive"].requests_per_s == 4
+
+
+@pytest.mark.parametrize("others", [True, False], ids=["of arrivals alone", "of anything"])
+def test_one_metric_missing_arrivals(others: bool) -> None:
+    """Fewer than two samples within the window give no rate: it is scraped too seldom, which is not that nobody asks."""
+    prometheus = Prometheus()
+    with serving(prometheus) as url:
+        metrics = PrometheusMetrics(url)
+        before = ask(metrics)
+        for name in [name for name in prometheus.rows if "rate(" in name and (not others or "arrivals" in name)]:
+            del prometheus.rows[name]
+        after, first = ask(metrics, now=NOW + 60), ask(PrometheusMetrics(url))
+    for demand in (after, first):
+        decision = plan(a_snapshot(now=NOW + 60, demand=demand, memory=settled(3), **running(3)))
+        assert said(decision, "MetricsFresh") == ("False", "Stale") and decision.replicas == 3
+        told = "forebay_sidecar_arrivals_total of class interactive is missing over 60 s, within which each sidecar is to be scraped twice"
+        assert told in verdict(decision, "MetricsFresh").message
+    assert before is not None and after is not None and after.classes == before.classes
 
 
 def test_all_metrics_stale() -> None:

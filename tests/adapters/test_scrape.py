@@ -138,7 +138,7 @@ class Pool:
     """A pool as the operator measures it, with time in the test's hand."""
 
     def __init__(self, client: Client, sidecars: list[Sidecar]) -> None:
-        self.metrics, self.sidecars, self.now = ScrapedMetrics(client), sidecars, NOW
+        self.metrics, self.sidecars, self.now = ScrapedMetrics(client, monotonic=lambda: self.now - NOW), sidecars, NOW
         self.ready_at: dict[str, float] = {}
 
     async def look(self, after_s: float = 0.0, *, only: list[Sidecar] | None = None) -> Demand | None:

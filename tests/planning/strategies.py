@@ -90,7 +90,12 @@ def demands(draw: st.DrawFn) -> Demand | None:
     age_s = draw(st.sampled_from([0.0, 0.0, 10.0, 100.0]))
     reporting = draw(st.sampled_from([0, 3, 1000]))
     return Demand(
-        measured_at=NOW - age_s, window_s=45, source="scrape", replicas_reporting=reporting, classes={name: one() for name in names}
+        measured_at=NOW - age_s,
+        window_s=45,
+        source="scrape",
+        replicas_reporting=reporting,
+        in_flight_variance=draw(st.sampled_from([None, 0.0, 4.0, 1e9])) if reporting > 1 else None,
+        classes={name: one() for name in names},
     )
 
 

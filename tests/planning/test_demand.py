@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.planning.builders import NOW, a_class, a_snapshot, a_spec, demand
+from tests.planning.builders import NOW, a_class, a_snapshot, a_spec, demand, running, said, settled, verdict
 
-from forebay.planning.demand import MAX_FIRST_INPUT, ClassLoad, loads, remembered, trend_per_s
+from forebay.planning.demand import MAX_FIRST_INPUT, MAX_LENGTH, ClassLoad, loads, remembered, trend_per_s
 from forebay.planning.measured import ClassDemand, Demand
 from forebay.planning.memory import DemandPoint, Memory, Shape
+from forebay.planning.planner import plan
 from forebay.planning.snapshot import Snapshot
 
 
@@ -143,6 +144,25 @@ def test_squares_that_are_missing_or_absurd_do_no_harm() -> None:
         look = demand(rps=2).model_copy(update={"classes": {"interactive": measured}})
         shape = remembered(Memory(), look, ["interactive"])[1]["interactive"]
         assert shape.input_cv2 == shape.output_cv2 == spread
+
+
+@pytest.mark.parametrize("tokens", [1e9, 1e25, 1e30])
+@pytest.mark.parametrize("which", ["input_tokens", "output_tokens"])
+def test_nan_negative_and_absurd_lengths_are_bounded(which: str, tokens: float) -> None:
+    """They would be planned with for as long as they are remembered, or in no number at all."""
+    absurd = plan(a_snapshot(demand=demand(5, **{which: tokens}), **running(2), memory=settled(2)))
+    assert getattr(absurd.memory.shapes["interactive"], which) == MAX_LENGTH
+    assert said(absurd, "SloFeasible")[0] == "False" and absurd.replicas == 20
+    after = plan(a_snapshot(demand=demand(5), **running(2), memory=settled(2, shapes=absurd.memory.shapes)))
+    assert getattr(after.memory.shapes["interactive"], which) == {"input_tokens": 200, "output_tokens": 100}[which]
+
+
+def test_a_time_without_end_is_said_so() -> None:
+    """A length of 1e25 tokens may have been remembered before lengths were bounded."""
+    absurd = {"interactive": Shape(input_tokens=1e25, output_tokens=100)}
+    decision = plan(a_snapshot(demand=demand(0, queued=3), **running(2), memory=settled(2, shapes=absurd)))
+    assert said(decision, "SloFeasible") == ("False", "ObjectiveBelowServiceTime")
+    assert "one idle h100/full replica needs more than 8760h for" in verdict(decision, "SloFeasible").message
 
 
 def test_only_the_pools_own_classes_are_remembered() -> None:

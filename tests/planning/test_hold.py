@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.planning.builders import NOW, a_class, a_snapshot, a_spec, demand, done, running, settled
+from tests.planning.builders import NOW, a_class, a_snapshot, a_spec, demand, done, running, said, settled
 
 from forebay.planning.hold import MAX_RECOMMENDATIONS, hold, window_s
 from forebay.planning.memory import Memory, Recommendation, Shape
@@ -164,6 +164,13 @@ def test_stale_measurements_hold() -> None:
     assert decision.why[0].startswith("nothing fresh was measured")
 
 
+@pytest.mark.parametrize("wrong", [{"measured_at": NOW + 60}, {"window_s": 0.0}, {"window_s": -30.0}])
+def test_measurements_of_a_time_to_come_or_of_none_hold(wrong: dict[str, float]) -> None:
+    """A clock that was set back leaves such."""
+    decision = plan(a_snapshot(demand=demand(0.1).model_copy(update=wrong), memory=settled(3), **running(3)))
+    assert decision.replicas == 3 and said(decision, "MetricsFresh") == ("False", "Stale")
+
+
 def test_stale_measurements_do_not_grow_either() -> None:
     assert plan(idle(settled(4), demand=demand(rps=100, age_s=46))).replicas == 4
 
@@ -197,8 +204,9 @@ def test_partial_measurements_may_grow_the_pool() -> None:
 
 
 def test_a_pool_whose_classes_are_deleted_is_held() -> None:
-    decision = plan(idle(settled(4), classes={}))
-    assert decision.memory.target == 4 and decision.actions == ()
+    unequal = demand(5, reporting=4).model_copy(update={"in_flight_variance": 1.0})
+    decision = plan(idle(settled(4), classes={}, demand=unequal))
+    assert decision.memory.target == 4 and decision.actions == () and decision.memory.router is None
     assert "none of the pool's classes exists: the pool is held as it is" in decision.why
 
 

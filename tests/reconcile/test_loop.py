@@ -98,6 +98,7 @@ def test_a_class_that_comes_later_starts_the_pool_and_one_that_goes_stops_nothin
                 await operator.again()
             assert await lab.replicas() == {"chat-h100-on-demand": 3}
             assert (await lab.condition("ResolvedRefs"))["reason"] == "UnknownClass"
+            assert operator.world.pools["default", "chat"].memory.looked_at == lab.clock.now(), "it is planned in every round"
 
     in_lab(test)
 

@@ -69,7 +69,14 @@ def a_policy(name: str = "support", namespace: str = "default", pool: str = "cha
 
 def measured(clock: ManualClock, rps: float = 0.0, reporting: int = 1000) -> Demand:
     one = ClassDemand(requests_per_s=rps, completed_per_s=rps, input_tokens_per_s=200 * rps, output_tokens_per_s=100 * rps)
-    return Demand(measured_at=clock.now(), window_s=45, source="scrape", replicas_reporting=reporting, classes={"interactive": one})
+    return Demand(
+        measured_at=clock.now(),
+        window_s=45,
+        source="scrape",
+        replicas_reporting=reporting,
+        in_flight_variance=0.5 if reporting > 1 else None,
+        classes={"interactive": one},
+    )
 
 
 @dataclass

@@ -1,5 +1,7 @@
 """Demand from a Prometheus that scrapes the sidecars.
 
+A rate takes two samples within the window. Where there is none of arrivals, or a value is no number, nothing is known: that is not no load.
+
 A Prometheus may hold series of another cluster with the same names, and of pods that are gone. Pods are told apart by the label `pod`: what
 is not of the pool's own is left out. Where that label is missing, more replicas than there are pods make the whole answer void: held is
 better than sized for somebody else's demand.
@@ -12,7 +14,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -73,10 +75,11 @@ class PrometheusMetrics:
 
     async def demand(self, namespace: str, pool: str, targets: list[Target], now: float) -> Demand | None:
         kept = self._pools.setdefault((namespace, pool), _Pool())
-        kept.seen = {pod: at for pod, at in kept.seen.items() if now - at < LOOKBACK_S} | {t.pod: now for t in targets}
+        kept.seen = {pod: min(at, now) for pod, at in kept.seen.items() if now - at < LOOKBACK_S} | {t.pod: now for t in targets}
         if not 0 <= now - self._failed_at < PAUSE_S:
             answer = await self._asked(namespace, pool, frozenset(kept.seen), now)
-            kept.answer = answer or kept.answer
+            if answer is not None:
+                kept.answer = scrape.nothing_newer(kept.answer, answer.wrong, "prometheus", now) if answer.wrong else answer
         return kept.answer
 
     async def _asked(self, namespace: str, pool: str, own: frozenset[str], now: float) -> Demand | None:
@@ -102,7 +105,7 @@ class PrometheusMetrics:
         if not newest:
             return None
         found = Demand(
-            measured_at=min(now, float(newest[0]["value"][1])),
+            measured_at=now - _age_s(newest[0]),
             window_s=self._window_s,
             source="prometheus",
             replicas_reporting=sum(who.hashes.values()),
@@ -114,23 +117,31 @@ class PrometheusMetrics:
             return found
         taken = f"sum by (pod) ({series.IN_FLIGHT}{select} + {series.QUEUE_DEPTH}{select})"
         spread = _spread(query(f"stdvar({taken})"), found.replicas_reporting)
-        return found.model_copy(update={**self._measured(query, select), "in_flight_variance": spread})
+        return found.model_copy(update={**self._measured(select, until), "in_flight_variance": spread})
 
-    def _measured(self, query: Callable[[str], list[Row]], select: str) -> dict[str, object]:
-        """What its classes asked for, and what its replicas' steps took."""
+    def _measured(self, select: str, until: float) -> dict[str, object]:
+        """What its classes asked for, and what its replicas' steps took; or what is wrong with it."""
         window = f"[{self._window_s:.0f}s]"
         total: dict[scrape.Sample, float] = {}
-        for metric, labels in _RATES.items():
-            for row in query(f"sum by ({','.join(labels)}) (rate({metric}{select}{window}))"):
-                further = row["metric"].get(labels[1], "") if len(labels) > 1 else ""
-                total[metric, row["metric"].get(labels[0], ""), further] = float(row["value"][1]) * self._window_s
-        gauges = {
-            (metric, row["metric"].get("batch_class", ""), ""): float(row["value"][1])
-            for metric in _GAUGES
-            for row in query(f"sum by (batch_class) ({metric}{select})")
-        }
+        gauges: dict[scrape.Sample, float] = {}
+        wrong: list[str] = []
+        asked = [(f"sum by ({','.join(by)}) (rate({m}{select}{window}))", m, by, total, self._window_s) for m, by in _RATES.items()]
+        asked += [(f"sum by (batch_class) ({m}{select})", m, ("batch_class",), gauges, 1.0) for m in _GAUGES]
+        for text, metric, by, found, times in asked:
+            for row in self._promql.instant(text, until):
+                labels, value = [row["metric"].get(label, "") for label in by], float(row["value"][1])
+                if scrape.countable(value):
+                    found[metric, labels[0], labels[1] if len(labels) > 1 else ""] = value * times
+                else:
+                    wrong.append(scrape.uncountable(metric, labels[0], value))
+        if unknown := scrape.missing(total, gauges):
+            wrong.append(f"{unknown} over {self._window_s:.0f} s, within which each sidecar is to be scraped twice")
         names = scrape.classes_of(total, gauges)
-        return {"classes": {n: scrape.class_demand(n, total, gauges, self._window_s) for n in names}, "steps": scrape.steps_of(total)}
+        return {
+            "classes": {n: scrape.class_demand(n, total, gauges, self._window_s) for n in names},
+            "steps": scrape.steps_of(total),
+            "wrong": tuple(wrong[: scrape.MAX_WRONG]),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +150,12 @@ class _Reporting:
 
     hashes: dict[str, int]
     strangers: tuple[str, ...]
+
+
+def _age_s(newest: Row) -> float:
+    """How old the newest sample was when the question was answered, all by the server's clock: ours may have been set."""
+    answered_at, sampled_at = map(float, newest["value"])
+    return max(0.0, answered_at - sampled_at)
 
 
 def _spread(rows: list[Row], replicas: int) -> float | None:

@@ -3,14 +3,19 @@
 Counters are differenced per replica between two scrapes, and the differences are summed over a window. So a replica that went away keeps
 counting for what it did within the window, one that restarted counts from zero, and one seen for the first time counts from zero only if
 it became ready within the window. One scrape alone says nothing about rates: demand is unknown until the second.
+
+A reading in which a value is no number, or arrivals are missing, is no reading: what is not known must not look like no load.
+
+Spans are measured with the monotonic clock: the calendar may be set, and rates over what it jumped by would be of any size.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from statistics import variance
 
@@ -41,7 +46,8 @@ SCRAPE_TIMEOUT_S = 3.0
 MAX_BODY_BYTES = 4 << 20
 AT_ONCE = 32
 MAX_VARIANTS = 64
-_MOST = 1e30
+MAX_WRONG = 4
+_MOST = 1e24
 
 
 Sample = tuple[str, str, str]
@@ -57,15 +63,18 @@ _FURTHER = {
 }
 _COUNTERS = frozenset({ARRIVALS, ARRIVED_TOKENS, REQUESTS, TOKENS, TOKENS_SQUARED, OBJECTIVE, TTFT_BUCKET, STEP_MOMENTS})
 _GAUGES = frozenset({QUEUE_DEPTH, IN_FLIGHT})
+_COUNTED = _COUNTERS | _GAUGES
+_AT_WORK = frozenset({REQUESTS, QUEUE_DEPTH, IN_FLIGHT})
 
 
 @dataclass(slots=True)
 class Reading:
-    """One sidecar at one moment."""
+    """One sidecar at one moment. `wrong` says why it cannot be counted with, where it cannot."""
 
     counters: dict[Sample, float] = field(default_factory=dict)
     gauges: dict[Sample, float] = field(default_factory=dict)
     config_hash: str = ""
+    wrong: str = ""
 
 
 def parse(text: str) -> Reading:
@@ -80,12 +89,15 @@ def parse(text: str) -> Reading:
             if sample.name == CONFIG_INFO and sample.value == 1:
                 reading.config_hash = sample.labels.get("hash", "")
             series = (sample.name, sample.labels.get("batch_class", ""), sample.labels.get(_FURTHER.get(sample.name, ""), ""))
-            if not _usable(series, sample.value):
+            if sample.name in _COUNTED and not countable(sample.value):
+                reading.wrong = reading.wrong or uncountable(*series[:2], sample.value)
+            elif not _bounded(series):
                 continue
-            if sample.name in _COUNTERS:
+            elif sample.name in _COUNTERS:
                 reading.counters[series] = reading.counters.get(series, 0.0) + sample.value
             elif sample.name in _GAUGES:
                 reading.gauges[series] = reading.gauges.get(series, 0.0) + sample.value
+    reading.wrong = reading.wrong or missing(reading.counters, reading.gauges)
     return reading
 
 
@@ -94,10 +106,23 @@ def countable(value: float) -> bool:
     return 0 <= value <= _MOST
 
 
-def _usable(series: Sample, value: float) -> bool:
-    """Whether a sample can be counted with: a number from 0, and of a histogram's bucket also its bound."""
-    if not countable(value):
-        return False
+def uncountable(metric: str, name: str, value: float) -> str:
+    """What is said of a value that cannot be counted with."""
+    return f"{metric} of class {name} is {value:g}" if name and metric != STEP_MOMENTS else f"{metric} is {value:g}"
+
+
+def missing(counted: dict[Sample, float], gauges: dict[Sample, float]) -> str:
+    """Which arrivals are missing: a class that is at work has some, and whoever counts anything counts them. Nothing where none are."""
+    arrived = {name for metric, name, _ in counted if metric == ARRIVALS}
+    at_work = {name for (metric, name, _), value in (*counted.items(), *gauges.items()) if name and value > 0.0 and metric in _AT_WORK}
+    unknown = sorted(at_work - arrived)
+    if unknown:
+        return f"{ARRIVALS} of class {unknown[0]} is missing"
+    return "" if arrived else f"{ARRIVALS} is missing"
+
+
+def _bounded(series: Sample) -> bool:
+    """Whether the bound of a histogram's bucket is a number; of other series nothing is asked."""
     try:
         return series[0] != TTFT_BUCKET or not math.isnan(float(series[2]))
     except ValueError:
@@ -106,9 +131,9 @@ def _usable(series: Sample, value: float) -> bool:
 
 @dataclass(slots=True)
 class _Pool:
-    """What is kept of one pool: last counters per replica, and what was added at each scrape of the window."""
+    """What is kept of one pool: last counters per replica, and what was added at each scrape of the window, by the monotonic clock."""
 
-    last: dict[str, dict[Sample, float]] = field(default_factory=dict)
+    last: dict[str, tuple[float, dict[Sample, float]]] = field(default_factory=dict)
     added: deque[tuple[float, dict[Sample, float]]] = field(default_factory=lambda: deque(maxlen=MAX_SCRAPES))
     answer: Demand | None = None
 
@@ -116,8 +141,8 @@ class _Pool:
 class ScrapedMetrics:
     """Metrics by scrape."""
 
-    def __init__(self, client: Client, window_s: float = WINDOW_S) -> None:
-        self._client, self._window_s = client, window_s
+    def __init__(self, client: Client, window_s: float = WINDOW_S, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._client, self._window_s, self._monotonic = client, window_s, monotonic
         self._pools: dict[tuple[str, str], _Pool] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
 
@@ -126,23 +151,30 @@ class ScrapedMetrics:
 
     async def demand(self, namespace: str, pool: str, targets: list[Target], now: float) -> Demand | None:
         kept = self._pools.setdefault((namespace, pool), _Pool())
-        silent_s = now - kept.added[-1][0] if kept.added else 0.0
-        if kept.added and 0 <= silent_s < MIN_SPACING_S:
+        at_s = self._monotonic()
+        silent_s = at_s - kept.added[-1][0] if kept.added else 0.0
+        if kept.added and silent_s < MIN_SPACING_S:
             return kept.answer
         if silent_s > self._window_s:
             kept.added.clear()
             kept.last.clear()
         answers = await asyncio.gather(*(self._read(target) for target in targets))
-        readings = {target.pod: (target, reading) for target, reading in zip(targets, answers, strict=True) if reading is not None}
+        read = {target.pod: (target, reading) for target, reading in zip(targets, answers, strict=True) if reading is not None}
+        faults = {pod: reading.wrong or _lost(kept.last.get(pod), reading, at_s - self._window_s) for pod, (_, reading) in read.items()}
+        readings = {pod: found for pod, found in read.items() if not faults[pod]}
+        wrong = tuple(sorted(set(faults.values()) - {""}))[:MAX_WRONG]
         if not readings:
+            kept.answer = nothing_newer(kept.answer, wrong, "scrape", now)
             return kept.answer
-        kept.added.append((now, _difference(kept, readings, now - self._window_s)))
+        kept.added.append((at_s, _difference(kept, readings, at_s, now, self._window_s)))
         kept.last = {pod: counters for pod, counters in kept.last.items() if pod in {t.pod for t in targets}}
         # The oldest entry kept is the one that opens the window: what it added came before it.
-        while len(kept.added) > 2 and kept.added[1][0] <= now - self._window_s:
+        while len(kept.added) > 2 and kept.added[1][0] <= at_s - self._window_s:
             kept.added.popleft()
         if len(kept.added) > 1:
-            kept.answer = self._summary(kept, readings, now)
+            kept.answer = self._summary(kept, readings, now).model_copy(update={"wrong": wrong})
+        elif kept.answer is not None and not kept.answer.window_s:
+            kept.answer = None
         return kept.answer
 
     async def _read(self, target: Target) -> Reading | None:
@@ -158,7 +190,7 @@ class ScrapedMetrics:
 
     def _summary(self, kept: _Pool, readings: dict[str, tuple[Target, Reading]], now: float) -> Demand:
         opened = kept.added[0][0]
-        window_s = now - opened
+        window_s = kept.added[-1][0] - opened
         total: dict[Sample, float] = {}
         for at, added in kept.added:
             if at > opened:
@@ -199,24 +231,37 @@ def steps_of(total: dict[Sample, float]) -> dict[str, StepMoments]:
     return {variant: StepMoments.model_validate(whole[variant]) for variant in sorted(whole)[:MAX_VARIANTS]}
 
 
-def _difference(kept: _Pool, readings: dict[str, tuple[Target, Reading]], since: float) -> dict[Sample, float]:
+def _lost(before: tuple[float, dict[Sample, float]] | None, reading: Reading, since_s: float) -> str:
+    """Which series a replica has no longer, though it had it since then: rates over the window would be those of a part of it."""
+    gone = before[1].keys() - reading.counters.keys() if before is not None and before[0] >= since_s else ()
+    return f"{min(gone)[0]} of class {min(gone)[1]} is missing" if gone else ""
+
+
+def _difference(kept: _Pool, readings: dict[str, tuple[Target, Reading]], at_s: float, now: float, window_s: float) -> dict[Sample, float]:
+    """What was added since each replica's last reading. After one that was silent for a window it is not known when it was added."""
     added: dict[Sample, float] = {}
     for pod, (target, reading) in readings.items():
-        before = kept.last.get(pod)
-        if before is None:
-            young = target.ready_at is not None and target.ready_at >= since and bool(kept.added)
+        read_at_s, before = kept.last.get(pod, (-math.inf, {}))
+        if at_s - read_at_s > window_s:
+            young = pod not in kept.last and target.ready_at is not None and target.ready_at >= now - window_s and bool(kept.added)
             before = {} if young else reading.counters
         for series, value in reading.counters.items():
             grown = value - before.get(series, 0.0)
             series = (STEP_MOMENTS, target.variant, series[2]) if series[0] == STEP_MOMENTS else series
             added[series] = added.get(series, 0.0) + (value if grown < 0 else grown)
-        kept.last[pod] = reading.counters
+        kept.last[pod] = at_s, reading.counters
     return added
 
 
+def nothing_newer(before: Demand | None, wrong: tuple[str, ...], source: str, now: float) -> Demand | None:
+    """The last answer, which ages, with what is wrong now; where there was none, one over no time that only says this."""
+    if before is not None and before.window_s:
+        return before.model_copy(update={"wrong": wrong})
+    return Demand(measured_at=now, window_s=0.0, source=source, replicas_reporting=0, wrong=wrong) if wrong else None
+
+
 def class_demand(name: str, total: dict[Sample, float], gauges: dict[Sample, float], window_s: float) -> ClassDemand:
-    """Rates of one class from what was added over a window."""
-    span = window_s or 1.0
+    """Rates of one class from what was added over a window, which is longer than nothing."""
 
     def added(metric: str, further: str = "") -> float:
         return total.get((metric, name, further), 0.0)
@@ -224,13 +269,13 @@ def class_demand(name: str, total: dict[Sample, float], gauges: dict[Sample, flo
     met, missed = added(OBJECTIVE, "true"), added(OBJECTIVE, "false")
     buckets = sorted((float(le), value) for (metric, cls, le), value in total.items() if metric == TTFT_BUCKET and cls == name)
     return ClassDemand(
-        requests_per_s=round(added(ARRIVALS) / span, 6),
-        arrived_input_tokens_per_s=round(added(ARRIVED_TOKENS) / span, 6),
-        completed_per_s=round(added(REQUESTS, "ok") / span, 6),
-        input_tokens_per_s=round(added(TOKENS, "input") / span, 6),
-        output_tokens_per_s=round(added(TOKENS, "output") / span, 6),
-        input_tokens_squared_per_s=round(added(TOKENS_SQUARED, "input") / span, 6),
-        output_tokens_squared_per_s=round(added(TOKENS_SQUARED, "output") / span, 6),
+        requests_per_s=round(added(ARRIVALS) / window_s, 6),
+        arrived_input_tokens_per_s=round(added(ARRIVED_TOKENS) / window_s, 6),
+        completed_per_s=round(added(REQUESTS, "ok") / window_s, 6),
+        input_tokens_per_s=round(added(TOKENS, "input") / window_s, 6),
+        output_tokens_per_s=round(added(TOKENS, "output") / window_s, 6),
+        input_tokens_squared_per_s=round(added(TOKENS_SQUARED, "input") / window_s, 6),
+        output_tokens_squared_per_s=round(added(TOKENS_SQUARED, "output") / window_s, 6),
         queued=gauges.get((QUEUE_DEPTH, name, ""), 0.0),
         in_flight=gauges.get((IN_FLIGHT, name, ""), 0.0),
         p95_time_to_first_token_s=quantile_of(buckets, 0.95),

@@ -13,7 +13,7 @@ from math import ceil, inf
 from typing import Protocol
 
 from forebay.planning.mix import Counts, Fleet
-from forebay.planning.sizing import fewest
+from forebay.planning.search import fewest
 
 MOST_LISTED = 4000
 """Mixes that are looked at more closely; the list ends there, and the good one that was found first stands against it."""

@@ -36,6 +36,8 @@ MAX_CV2 = 25.0
 FIRST_SHAPE = Shape(input_tokens=256, output_tokens=128)
 """What requests are taken to be like before one was answered, where nothing more is known of their prompts."""
 MAX_FIRST_INPUT = 100_000.0
+MAX_LENGTH = 10_000_000.0
+"""No model takes or writes more tokens per request: a longer mean is an error of measurement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +73,29 @@ def remembered(memory: Memory, demand: Demand, classes: Collection[str]) -> tupl
 
 
 def _shape(measured: ClassDemand, count: float, before: Shape | None) -> Shape:
-    """Averages over the last hundreds of requests; a mean that is another by more than chance explains is taken as it was measured."""
+    """Averages over the last hundreds of requests; a mean that is another by more than chance explains is taken as it was measured.
+
+    Where no token was counted the length is what it was: there is no prompt and no answer without any.
+    """
     n, known = measured.completed_per_s, before or Shape(input_tokens=0.0, output_tokens=0.0)
     weight = count / (known.seen + count)
 
     def mean(now: float, mean: float, cv2: float) -> float:
+        if not now:
+            return mean
         by_chance = CHANCE * mean * sqrt(cv2 / count)
         return round(mean + weight * (now - mean) if abs(now - mean) <= by_chance else now, 3)
 
     def spread(mean: float, square: float, cv2: float) -> float:
-        now = max(0.0, square / mean**2 - 1.0) if mean > 0 else 0.0
+        if not mean:
+            return cv2
+        now = max(0.0, square / mean**2 - 1.0)
         return round(cv2 + weight * (min(now, MAX_CV2) - cv2), 4)
 
     inputs, outputs = measured.input_tokens_per_s / n, measured.output_tokens_per_s / n
     return Shape(
-        input_tokens=mean(inputs, known.input_tokens, known.input_cv2),
-        output_tokens=mean(outputs, known.output_tokens, known.output_cv2),
+        input_tokens=mean(min(inputs, MAX_LENGTH), known.input_tokens, known.input_cv2),
+        output_tokens=mean(min(outputs, MAX_LENGTH), known.output_tokens, known.output_cv2),
         input_cv2=spread(inputs, measured.input_tokens_squared_per_s / n, known.input_cv2),
         output_cv2=spread(outputs, measured.output_tokens_squared_per_s / n, known.output_cv2),
         seen=round(min(known.seen + count, SHAPE_REQUESTS), 3),

@@ -13,7 +13,7 @@ from math import ceil, inf
 
 from forebay.planning.cheapest import HOPE, Bounds, Prices, Search
 from forebay.planning.mix import Counts, Fleet
-from forebay.planning.sizing import fewest
+from forebay.planning.search import fewest
 
 MOST_TRIED = 6
 """Mixes that are tried here. A search costs about as much as twice so many."""

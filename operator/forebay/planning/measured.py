@@ -45,6 +45,7 @@ class Demand(K8sModel):
 
     `in_flight_variance` is the variance between replicas of the requests that each has, waiting ones included.
     `strangers` are replicas that report as if they were the pool's, and are left out; where they are not `told_apart`, nothing is believed.
+    `wrong` says what was left out of it, or why nothing newer is known. It was measured over `window_s`, 0 where there is nothing yet.
     `steps` are what its replicas' steps took over the window, by variant; of variants that cannot be told apart, under an empty name.
     """
 
@@ -55,6 +56,7 @@ class Demand(K8sModel):
     in_flight_variance: float | None = None
     strangers: int = 0
     told_apart: bool = True
+    wrong: tuple[str, ...] = ()
     classes: dict[str, ClassDemand] = {}
     config_hashes: dict[str, int] = {}
     steps: dict[str, StepMoments] = {}

@@ -17,7 +17,14 @@ SETTLED_S = 120.0
 def routed(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice | None) -> Spread | None:
     """The router's efficiency, 0 to 1, with what this measurement adds. None until there was one."""
     known, demand = snapshot.memory.router, snapshot.demand
-    if choice is None or demand is None or not snapshot.fresh or demand.in_flight_variance is None or demand.replicas_reporting < 2:
+    if (
+        not loads
+        or choice is None
+        or demand is None
+        or not snapshot.fresh
+        or demand.in_flight_variance is None
+        or demand.replicas_reporting < 2
+    ):
         return known
     ready = [p for p in snapshot.pods if p.ready and not p.deleting]
     if any(p.ready_at is not None and snapshot.now - p.ready_at < SETTLED_S for p in ready):

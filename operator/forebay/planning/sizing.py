@@ -6,14 +6,16 @@ make a request later, which is what the search rests on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from math import ceil, floor, inf, log10
+from math import ceil, floor, inf, isfinite, log10
 
+from forebay.api.meta import format_duration
 from forebay.planning.latency import miss, miss_at_most
 from forebay.planning.priorities import Ranked, in_lines
 from forebay.planning.queueing import EngineProfile, Load, Metric, Occupancy, Promise, Work, mixed, occupancy, service_rate, work_of
+from forebay.planning.search import fewest
 
 MOST_UTILISED = 0.9
 """Share of its throughput that a replica may be loaded with: nearer to all of it queues outgrow any promise, and any measurement."""
@@ -28,6 +30,9 @@ THROUGHPUT, WAIT, FLOOR = "throughput", "maxWait", "floor"
 
 _AT_ONCE_S, _NEVER_S = 1e-9, 1e18
 """Between these, seconds are looked for."""
+
+_YEAR_S = 365 * 86_400.0
+"""Where no time can be named, it is said to be more than this."""
 
 _CLOSE = 1.03
 """Ratio between the ends of a bracket at which a reported figure is exact enough."""
@@ -87,6 +92,11 @@ class Infeasible(Exception):
         self.metric, self.target_s, self.best_target_s, self.name = metric, target_s, best_target_s, name
         self.reason = f"{metric} {target_s:.4g} s is less than the {best_target_s:.4g} s that one idle replica needs"
         super().__init__(self.reason)
+
+    @property
+    def best(self) -> str:
+        """What can be reached, in words."""
+        return format_duration(self.best_target_s) if isfinite(self.best_target_s) else f"more than {format_duration(_YEAR_S)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,34 +217,11 @@ def _tail_s(state: Occupancy | None, own: Work, promise: Promise, close: float =
 
 
 def _rounded_up(seconds: float) -> float:
-    """To three digits, so that what is shown to people can be met when they write it down."""
+    """To three digits, so that what is shown to people can be met when they write it down; inf is inf."""
+    if not isfinite(seconds):
+        return seconds
     unit = 10.0 ** (floor(log10(seconds)) - 2)
     return float(f"{ceil(seconds / unit) * unit:.3g}")
-
-
-def fewest(failure: Callable[[int], str], least: int, most: int, start: int) -> int:
-    """The smallest count from `least` on that holds everything, or `most` where that is too few; found sooner where `start` is near.
-
-    `failure` says what so many do not hold, or nothing.
-    """
-    if least >= most:
-        return most
-    at, step = min(max(start, least), most), 1
-    # From here on `low` fails or is too few to try, and `high` holds or is the most there may be.
-    if failure(at):
-        low, high = at, min(at + step, most)
-        while high < most and failure(high):
-            step *= 2
-            low, high = high, min(high + step, most)
-    else:
-        low, high = max(at - step, least - 1), at
-        while low >= least and not failure(low):
-            step *= 2
-            low, high = max(low - step, least - 1), low
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if failure(middle) else (low, middle)
-    return high
 
 
 def _largest_rate(pool: _Pool, replicas: int, low: float, high: float) -> float:

@@ -14,6 +14,8 @@ from forebay.planning.measured import AtGateways, ClassHistory, Demand
 from forebay.planning.memory import Memory
 
 CapacityType = Literal["on-demand", "spot"]
+CLOCKS_APART_S = 5.0
+"""By so much the clocks of who measures and who decides may differ."""
 ON_DEMAND: CapacityType = "on-demand"
 SPOT: CapacityType = "spot"
 
@@ -144,5 +146,8 @@ class Snapshot(K8sModel):
 
     @property
     def fresh(self) -> bool:
-        """Whether the measured demand is young enough to act on."""
-        return self.demand is not None and self.demand.told_apart and self.now - self.demand.measured_at <= self.settings.stale_after_s
+        """Whether the measured demand is young enough to act on. What is of no time, or of a time to come, says nothing about now."""
+        demand = self.demand
+        if demand is None or not demand.told_apart or demand.window_s <= 0.0:
+            return False
+        return -CLOCKS_APART_S <= self.now - demand.measured_at <= self.settings.stale_after_s

@@ -18,14 +18,14 @@ from forebay.api.meta import format_duration
 from forebay.planning.decision import Note, Verdict
 from forebay.planning.facts import Facts
 from forebay.planning.forecast_status import forecast_status, forecast_verdict
+from forebay.planning.freshness import fresh_verdict
 from forebay.planning.measured import ClassDemand
 from forebay.planning.memory import Memory
 from forebay.planning.notes import notes
 from forebay.planning.profile_status import profiles_status
-from forebay.planning.sleep import asleep_verdict, heard_verdict
+from forebay.planning.sleep import asleep_verdict
 from forebay.planning.snapshot import Snapshot
 from forebay.planning.starts import SLOWEST, quantile
-from forebay.planning.strangers import strange
 from forebay.planning.supply import named, unavailable_variants
 from forebay.planning.variants import LABEL_POOL, Variant
 
@@ -148,7 +148,7 @@ def _verdicts(facts: Facts) -> tuple[Verdict, ...]:
     listed = [
         _resolved(facts),
         facts.sized.feasible,
-        _fresh(facts),
+        fresh_verdict(facts.snapshot),
         forecast_verdict(facts.snapshot, facts.loads),
         facts.placed.verdict,
         _provisioned(facts),
@@ -166,26 +166,6 @@ def _resolved(facts: Facts) -> Verdict:
         return _verdict(Type.RESOLVED_REFS, True, Reason.RESOLVED, "every class exists")
     message = f"there is no BatchClass named {', '.join(missing)}: create it, or take it out of spec.classes"
     return _verdict(Type.RESOLVED_REFS, False, Reason.UNKNOWN_CLASS, message)
-
-
-def _fresh(facts: Facts) -> Verdict:
-    snapshot = facts.snapshot
-    if (heard := heard_verdict(snapshot)) is not None:
-        return heard
-    if snapshot.demand is None:
-        return _verdict(Type.METRICS_FRESH, None, Reason.NO_SAMPLES, "no sidecar has been measured yet; the pool is held as it is")
-    age_s = snapshot.now - snapshot.demand.measured_at
-    if not snapshot.demand.told_apart:
-        return _verdict(Type.METRICS_FRESH, False, Reason.FOREIGN_SERIES, strange(snapshot.demand))
-    if not snapshot.fresh:
-        message = (
-            f"the last measurement is {age_s:.0f} s old (limit {snapshot.settings.stale_after_s:.0f} s): the pool is held and never shrunk"
-        )
-        return _verdict(Type.METRICS_FRESH, False, Reason.STALE, message)
-    measured = f"{snapshot.demand.replicas_reporting} replicas measured by {snapshot.demand.source}"
-    if snapshot.demand.strangers:
-        return _verdict(Type.METRICS_FRESH, True, Reason.FOREIGN_SERIES, f"{measured}; {strange(snapshot.demand)}")
-    return _verdict(Type.METRICS_FRESH, True, Reason.FRESH, measured)
 
 
 def _provisioned(facts: Facts) -> Verdict:

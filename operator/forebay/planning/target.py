@@ -236,7 +236,7 @@ def _infeasible(snapshot: Snapshot, loads: list[ClassLoad], misses: list[tuple[I
     """Nothing can meet the objectives: the pool is sized for throughput, where it is or on what comes nearest, and says what can be met."""
     spec = snapshot.spec
     miss, nearest = min(misses, key=lambda m: m[0].best_target_s / m[0].target_s)
-    best, load = format_duration(miss.best_target_s), next(x.load for x in loads if x.name == miss.name)
+    best, load = miss.best, next(x.load for x in loads if x.name == miss.name)
     message = (
         f"class {miss.name}: {miss.metric} {format_duration(miss.target_s)} cannot be met: one idle {choice_name(nearest)} replica needs"
         f" {best} for {load.input_tokens:.0f} input and {load.output_tokens:.0f} output tokens."

@@ -52,8 +52,7 @@ def _held(load: Load, engine: EngineProfile, promises: tuple[Promise, ...], seen
     try:
         replicas_for((Demanded(replace(load, requests_per_s=1e-9), promises),), engine, max_replicas=1)
     except Infeasible as miss:
-        best = format_duration(miss.best_target_s)
-        said = f"one replica never holds {miss.metric} {format_duration(miss.target_s)}: idle it needs {best} for {shape}"
+        said = f"one replica never holds {miss.metric} {format_duration(miss.target_s)}: idle it needs {miss.best} for {shape}"
         return Capacity(names, 0.0, miss.best_target_s, FITTED, said)
     fitted, seen = capacity_rps(load, engine, promises), MOST_UTILISED * seen_rps
     rate, limit = min((fitted, FITTED), (seen, MEASURED))
