@@ -86,6 +86,7 @@ def test_a_tighter_objective_costs_replicas_and_a_looser_one_saves_none_below_th
         (("maxReplicas: 6", "maxReplicas: 2"), "SloFeasible: interactive/timeToFirstToken needs more than maxReplicas 2"),
         (("limits: {gpus: 8, usdPerHour: 20}", "limits: {gpus: 2, usdPerHour: 20}"), "BudgetRespected: "),
         (("classes: [interactive]", "classes: [interactive, gone]"), "ResolvedRefs: there is no BatchClass named gone"),
+        (("classes: [interactive]", "classes: [interactve]"), "ResolvedRefs: there is no BatchClass named interactve"),
     ],
 )
 def test_what_would_break_is_named_and_the_exit_code_is_2(
