@@ -83,7 +83,10 @@ def test_a_tighter_objective_costs_replicas_and_a_looser_one_saves_none_below_th
     ("change", "told"),
     [
         (("target: 1s", "target: 20ms"), "SloFeasible: class interactive: timeToFirstToken 20ms cannot be met"),
-        (("maxReplicas: 6", "maxReplicas: 2"), "SloFeasible: interactive/timeToFirstToken needs more than maxReplicas 2"),
+        (
+            ("maxReplicas: 6", "maxReplicas: 2"),
+            "SloFeasible: interactive/timeToFirstToken needs 3 replicas of sim-gpu/full, more than maxReplicas 2",
+        ),
         (("limits: {gpus: 8, usdPerHour: 20}", "limits: {gpus: 2, usdPerHour: 20}"), "BudgetRespected: "),
         (("classes: [interactive]", "classes: [interactive, gone]"), "ResolvedRefs: there is no BatchClass named gone"),
         (("classes: [interactive]", "classes: [interactve]"), "ResolvedRefs: there is no BatchClass named interactve"),
