@@ -127,7 +127,7 @@ def test_limits_of_nodes_are_never_exceeded(forebay: Forebay) -> None:
     eventually("a replica", lambda: len(forebay.ready_replicas()) == 1)
     forebay.patch(scaling={"minReplicas": 3})
     message = forebay.says("BudgetRespected", "Limited")
-    assert message == "3 replicas are wanted; limits (gpus 16) allow 2. Raise nodes.limits, or accept missed objectives"
+    assert message == "3 replicas are wanted; limits (gpus 16) allow 2. Raise nodes.limits to gpus 24, or accept missed objectives"
     eventually("as many as may be", lambda: len(forebay.ready_replicas()) == 2)
     forebay.told("Limited")
     assert sum(forebay.gpu_bounds().values()) == 16

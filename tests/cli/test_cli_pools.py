@@ -140,8 +140,26 @@ def test_an_explanation_tells_what_is_expected_and_whether_it_counts() -> None:
     assert f"{told}, held 91.2% of the last day. It sizes the pool." in said
     young = {k: v for k, v in row.items() if k not in ("observedCoverage", "outputTokensPerSecond")} | {"drives": False}
     said = sentences(a_pool(demand={"forecast": [young]}, conditions=[a_condition("ForecastCalibrated", "Unknown", "Learning")]))
-    assert any(line.endswith("with coverage 0.9. It does not size the pool: see ForecastCalibrated.") for line in said)
+    assert "Class interactive in 1m55s by day: 900 input tokens/s. It does not size the pool: see ForecastCalibrated." in said
     assert "To look at:" not in said
+    young["doubt"] = "4 of its forecasts came due, 45 are needed"
+    said = sentences(a_pool(demand={"forecast": [young]}))
+    assert "Class interactive in 1m55s by day: 900 input tokens/s. Not used: 4 of its forecasts came due, 45 are needed." in said
+
+
+def test_an_explanation_has_the_prices_and_start_times_that_its_figures_rest_on() -> None:
+    lead = [{"stage": s, "p50": "3s", "p90": p90, "samples": 12} for s, p90 in (("node", "500ms"), ("load", "4s"), ("ready", "5s"))]
+    variants = [
+        {"name": "chat-gpu-on-demand", "accelerator": "gpu", "capacityType": "on-demand", "desired": 1, "usdPerHour": 3.93, "lead": lead},
+        {"name": "chat-gpu-7-spot", "accelerator": "gpu", "partition": "1g.10gb", "capacityType": "spot", "desired": 3},
+        {"name": "chat-other-spot", "accelerator": "other", "capacityType": "spot", "desired": 0, "usdPerHour": 9.0},
+    ]
+    said = sentences(a_pool(variants=variants))
+    assert "Prices of a node: gpu on-demand 3.93 $/h, gpu 1g.10gb spot unknown." in said
+    starts = (
+        "Starts of gpu on-demand: nine in ten (p90) are ready within 5s, half within 3s; of 12 seen, p90 by stage: node 500ms, load 4s."
+    )
+    assert [line for line in said if line.startswith("Starts")] == [starts]
 
 
 def test_conditions_that_need_a_person_are_told_and_no_others() -> None:

@@ -83,9 +83,13 @@ def test_a_tighter_objective_costs_replicas_and_a_looser_one_saves_none_below_th
     ("change", "told"),
     [
         (("target: 1s", "target: 20ms"), "SloFeasible: class interactive: timeToFirstToken 20ms cannot be met"),
-        (("maxReplicas: 6", "maxReplicas: 2"), "SloFeasible: interactive/timeToFirstToken needs more than maxReplicas 2"),
+        (
+            ("maxReplicas: 6", "maxReplicas: 2"),
+            "SloFeasible: interactive/timeToFirstToken needs 3 replicas of sim-gpu/full, more than maxReplicas 2",
+        ),
         (("limits: {gpus: 8, usdPerHour: 20}", "limits: {gpus: 2, usdPerHour: 20}"), "BudgetRespected: "),
         (("classes: [interactive]", "classes: [interactive, gone]"), "ResolvedRefs: there is no BatchClass named gone"),
+        (("classes: [interactive]", "classes: [interactve]"), "ResolvedRefs: there is no BatchClass named interactve"),
     ],
 )
 def test_what_would_break_is_named_and_the_exit_code_is_2(
@@ -138,6 +142,98 @@ def test_a_pool_that_is_new_says_so(records: Path, tmp_path: Path, capsys: pytes
     assert "default/embeddings" in told and "new: planned for no load" in told
 
 
+def a_part(tmp_path: Path, file: str, *changes: tuple[str, str]) -> str:
+    """One file of the quickstart, with texts replaced."""
+    text = (QUICKSTART / file).read_text()
+    for old, new in changes:
+        text = text.replace(old, new)
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / file).write_text(text)
+    return str(tmp_path / "part")
+
+
+def test_a_pool_that_the_folder_leaves_out_of_its_namespaces_is_shown_as_removed(
+    records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = a_folder(tmp_path, ("name: chat\n", "name: other\n"))
+    code, found = chat(capsys, "-f", left, "--against", str(records))
+    assert code == 0 and found["before"]["replicas"] >= 3 and found["after"] is None
+    assert found["removedByPruning"] and not found["inFolder"] and not found["breaks"]
+    assert main(["plan", "-f", left, "--against", str(records)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    usd = f"{found['before']['usdPerHour']:.2f}"
+    assert f"{found['before']['replicas']} → removed {usd} → 0.00" in told
+    assert f"not in the folder; whatever prunes removes it, and with it {usd} $/h" in told
+
+
+def test_a_new_pool_of_another_namespace_has_the_classes_that_there_are(
+    records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And pools of namespaces that the folder holds nothing of are none of its business."""
+    elsewhere = a_part(tmp_path, "pools.yaml", ("namespace: default", "namespace: elsewhere"), ("[lookup]", "[interactive]"))
+    assert main(["plan", "-f", elsewhere, "--against", str(records)]) == 0
+    told = capsys.readouterr().out
+    assert "elsewhere/chat" in told and "default/chat" not in told
+
+
+def test_a_folder_of_classes_plans_the_pools_that_have_them(records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, found = chat(capsys, "-f", a_part(tmp_path, "classes.yaml", ("target: 1s", "target: 85ms")), "--against", str(records))
+    assert code == 0 and not found["inFolder"] and not found["removedByPruning"]
+    assert found["after"]["replicas"] > found["before"]["replicas"]
+    (tmp_path / "b").mkdir()
+    folder = a_part(tmp_path / "b", "classes.yaml", ("target: 1s", "target: 20ms"))
+    assert main(["plan", "-f", folder, "--against", str(records)]) == 2
+    told = " ".join(capsys.readouterr().out.split())
+    assert "timeToFirstToken 20ms cannot be met" in told and "not in the folder; planned with the classes of the folder" in told
+
+
+def test_a_folder_of_classes_that_are_as_they_were_changes_nothing(
+    records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = a_part(tmp_path, "classes.yaml")
+    assert main(["plan", "-f", folder, "--against", str(records)]) == 0
+    assert "nothing changes" in capsys.readouterr().out
+    assert main(["plan", "-f", folder, "--against", str(records), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_a_changed_class_is_held_against_pools_that_pruning_would_remove_too(
+    records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether anything prunes is not known: what the class breaks is told."""
+    folder = a_folder(tmp_path, ("name: chat\n", "name: other\n"), ("target: 1s", "target: 20ms"))
+    code, found = chat(capsys, "-f", folder, "--against", str(records))
+    assert code == 2 and found["removedByPruning"] and found["breaks"]
+
+
+def test_one_namespace_of_the_folder_is_shown(records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "-f", a_folder(tmp_path), "--against", str(records), "-n", "default"]) == 0
+    assert "default/chat" in capsys.readouterr().out
+    assert main(["plan", "-f", str(tmp_path / "pr"), "--against", str(records), "-n", "foo"]) == 64
+    assert "-n foo: the folder changes nothing there, only in default" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-n", "foo"], "-f plans a folder without a cluster: -n goes with a cluster"),
+        (["--local"], "-f plans a folder without a cluster: --local goes with a cluster"),
+        (["--kubeconfig", "k"], "-f plans a folder without a cluster: --kubeconfig goes with a cluster"),
+        (["--against", "state.jsonl", "--local"], "--against state.jsonl is a file: --local goes with a cluster"),
+    ],
+)
+def test_where_no_cluster_is_read_options_that_say_which_are_refused(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "-f", str(QUICKSTART), *arguments]) == 64
+    assert told in capsys.readouterr().err
+
+
+def test_a_folder_of_neither_pools_nor_classes_is_none(records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "-f", a_part(tmp_path, "routing.yaml"), "--against", str(records)]) == 1
+    assert "there is no InferencePool and no BatchClass" in capsys.readouterr().err
+
+
 def test_a_live_api_is_a_state_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     operator = a_busy_operator()
     folder = a_folder(tmp_path, ("minReplicas: 1\n    maxReplicas: 6", "minReplicas: 5\n    maxReplicas: 6"))
@@ -145,8 +241,8 @@ def test_a_live_api_is_a_state_too(tmp_path: Path, capsys: pytest.CaptureFixture
     async def asked() -> int:
         async with api_server(operator.cluster, "127.0.0.1", 0) as api:
             write_kubeconfig(tmp_path / "kubeconfig", api)
-            args = ["plan", "--json", "-f", folder, "--against", "cluster", "--kubeconfig", str(tmp_path / "kubeconfig")]
-            return await asyncio.to_thread(main, args)
+            where = ["--against", "cluster", "--kubeconfig", str(tmp_path / "kubeconfig"), "-n", "default"]
+            return await asyncio.to_thread(main, ["plan", "--json", "-f", folder, *where])
 
     operator.close()
     assert asyncio.run(asked()) == 0

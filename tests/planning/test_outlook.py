@@ -93,7 +93,8 @@ def test_more_coverage_is_more_capacity() -> None:
 
 def test_a_young_series_does_not_size() -> None:
     decision = plan(snapshot([5.0] * 5, 5.0))
-    assert not decision.status.demand.forecast[0].drives
+    young = decision.status.demand.forecast[0]
+    assert not young.drives and young.doubt.endswith("forecasts came due, 45 are needed") and young.observed_coverage is None
     assert "forecasts came due, 45 are needed" in verdict(decision, "ForecastCalibrated").message
 
 

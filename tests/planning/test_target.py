@@ -101,6 +101,14 @@ def test_a_class_without_objectives_is_sized_for_throughput() -> None:
     assert decision.replicas > 1
 
 
+def test_a_pool_that_is_measured_while_none_of_its_classes_is_there_is_planned() -> None:
+    """Its only class was deleted, or is misspelt since: replicas still tell how they share requests out."""
+    measured = demand(rps=5, reporting=2).model_copy(update={"in_flight_variance": 1.0})
+    decision = plan(a_snapshot(classes={}, demand=measured, **running(2), memory=settled(2)))
+    assert said(decision, "ResolvedRefs")[0] == "False"
+    assert decision.replicas == 2
+
+
 def on_the_faster(**memory: Any) -> Snapshot:
     """A pool that had to move to its second profile, and could be back on its first."""
     where = {"deployments": (a_deployment(1, accelerator="h100", ready=1),), "pods": running(1)["pods"], "nodes": running(1)["nodes"]}

@@ -90,7 +90,7 @@ CONDITIONS: dict[Type, str] = {
     Type.READY: "as many replicas answer as are wanted: the one to wait for. Asleep: none is, until somebody asks",
     Type.PROGRAMMED: "every gateway replica has loaded the configuration that holds this policy",
     Type.CAPACITY_PROVISIONED: "every replica has a node; False also where Karpenter is asked for and not installed",
-    Type.SLO_FEASIBLE: "every objective can be met; False says the best figure that can be reached, or that maxReplicas are too few",
+    Type.SLO_FEASIBLE: "every objective can be met; False says which target can be held under the load, or how many replicas it takes",
     Type.METRICS_FRESH: "demand was measured within the last three intervals, by gateways where no replica is; else the pool is held",
     Type.FORECAST_CALIBRATED: "forecasts size the pool; False where their bounds did not hold for a day: then what is measured does",
     Type.BUDGET_RESPECTED: "nodes.limits and shared limits hold; reasons Limited and SharedLimit: they allow fewer replicas than wanted",
@@ -108,10 +108,10 @@ EVENTS: dict[str, str] = {
     "Interrupted": "a replica's node is about to go or gone; it is unrouted and replaced",
     "SpotUnavailable": "spot replicas did not come in time; on-demand stands in",
     "VariantUnavailable": "replicas of a variant found no node for much longer than a start takes: another is tried for a while",
-    "Limited": "nodes.limits allow fewer replicas than are wanted",
+    "Limited": "nodes.limits allow fewer replicas than are wanted; the message says which limits would let them through",
     "SharedLimit": "a limit that several pools share allows fewer replicas than are wanted; the message says who has the rest, and why",
     "PriceUnknown": "limits.usdPerHour cannot be checked, so the pool does not grow",
-    "ObjectiveBelowServiceTime": "no profile can meet an objective",
+    "ObjectiveBelowServiceTime": "no profile can meet an objective; the message says which target can be held",
     "PartitioningFailed": "mig-manager answered failed for a node",
     "PartitioningStuck": "a node's layout did not change in time",
     "Drifted": "a forecast's bounds did not hold as declared for a day: what is measured sizes the pool until they do",
@@ -119,7 +119,7 @@ EVENTS: dict[str, str] = {
     "UnknownClass": "a class that the pool names does not exist; without any nothing is started",
     "InvalidSpec": "the object cannot be read; nothing is done with it",
     "ApplyFailed": "the API server refuses an object that is needed; the message has its words",
-    "MaxReplicas": "maxReplicas are not enough for an objective",
+    "MaxReplicas": "maxReplicas are not enough for an objective; the message says how many are",
 }
 """Reasons of Events."""
 

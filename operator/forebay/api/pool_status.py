@@ -45,7 +45,9 @@ class VariantStatus(K8sModel):
     desired: Annotated[int, Field(description="Replicas that are wanted.")] = 0
     ready: Annotated[int, Field(description="Replicas that answer.")] = 0
     pending: Annotated[int, Field(description="Replicas that do not answer yet.")] = 0
-    usd_per_hour: Annotated[float | None, Field(description="Dollars per hour for its replicas; absent where the price is unknown.")] = None
+    usd_per_hour: Annotated[float | None, Field(description="Dollars per hour of one of its nodes; absent where the price is unknown.")] = (
+        None
+    )
     lead: Annotated[
         list[StageStatus],
         Field(default_factory=list, max_length=8, description="Learned start times, by stage.", json_schema_extra=listmap("stage")),
@@ -66,11 +68,12 @@ class ClassForecastStatus(K8sModel):
     horizon: Annotated[str, Field(description="How far ahead: the learned start time of a replica and one interval.")] = ""
     coverage: Annotated[float, Field(description="Share of the time that the upper bound is to hold.")] = 0.0
     observed_coverage: Annotated[
-        float | None, Field(description="Share of the last day that it held; absent before the first bound came due.")
+        float | None, Field(description="Share of the last day that it held; absent until enough of its forecasts came due to tell.")
     ] = None
     model: Annotated[str, Field(description="Longest season in use: `trend`, `day` or `week`.")] = ""
     history: Annotated[str, Field(description="How long the class has been seen, what was read from a Prometheus included.")] = ""
     drives: Annotated[bool, Field(description="Whether it sizes the pool; ForecastCalibrated says why not.")] = False
+    doubt: Annotated[str, Field(description="Why it does not size the pool, where it does not.")] = ""
     input_tokens_per_second: Annotated[TokensForecast | None, Field(description="Prefill: tokens that are read.")] = None
     output_tokens_per_second: Annotated[TokensForecast | None, Field(description="Decode: tokens that are written.")] = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from forebay.adapters import cluster as kinds
 from forebay.adapters.cluster import Cluster, ClusterError, Kind, Object
+from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import InferencePoolSpec
 from forebay.cli.replay import read_records
 from forebay.cli.source import open_cluster, pools_of
@@ -23,8 +25,16 @@ from forebay.runtime.errors import UsageError
 CLUSTER = "cluster"
 
 
-def states(args: argparse.Namespace) -> dict[str, Snapshot]:
-    """The snapshot of each pool, by namespace/name: the cluster's where `--against cluster` says so, else the newest of a file's records.
+@dataclass(frozen=True, slots=True)
+class State:
+    """The snapshot of each pool, by namespace/name, and the classes that there are; of a file those that its pools name."""
+
+    pools: dict[str, Snapshot]
+    classes: dict[str, BatchClassSpec]
+
+
+def state(args: argparse.Namespace) -> State:
+    """The cluster's where `--against cluster` says so, else the newest of each pool's records in a file.
 
     Raises:
         ForebayError: the cluster cannot be asked, or the file is none of decision records.
@@ -32,26 +42,28 @@ def states(args: argparse.Namespace) -> dict[str, Snapshot]:
     return asyncio.run(_of_cluster(args)) if args.against == CLUSTER else _of_file(Path(args.against))
 
 
-def _of_file(path: Path) -> dict[str, Snapshot]:
-    found: dict[str, Snapshot] = {}
+def _of_file(path: Path) -> State:
+    found, classes = dict[str, Snapshot](), dict[str, BatchClassSpec]()
     for number, record in read_records(path):
         try:
             found[record["pool"]] = Snapshot.model_validate(record["snapshot"])
+            classes |= found[record["pool"]].classes
         except ValidationError as error:
             where = ".".join(("snapshot", *map(str, error.errors()[0]["loc"])))
             raise UsageError(f"{path}:{number}: {where}: {error.errors()[0]['msg']}") from error
     if not found:
         raise UsageError(f"{path}: there is no decision in it; `forebay operator` and `forebay up --decisions FILE` write them")
-    return found
+    return State(found, classes)
 
 
-async def _of_cluster(args: argparse.Namespace) -> dict[str, Snapshot]:
+async def _of_cluster(args: argparse.Namespace) -> State:
     from forebay.reconcile.keys import pool_key
-    from forebay.reconcile.observe import pool_snapshot
+    from forebay.reconcile.observe import classes, pool_snapshot
 
     async with open_cluster(args) as cluster:
         world, found = await _world(cluster), {}
-        for obj in await pools_of(cluster, args.namespace):
+        # Of all namespaces: pools of others take their part of shared limits, and have classes that a folder changes.
+        for obj in await pools_of(cluster, None):
             try:
                 spec = InferencePoolSpec.model_validate(obj["spec"])
             except ValidationError:
@@ -59,7 +71,7 @@ async def _of_cluster(args: argparse.Namespace) -> dict[str, Snapshot]:
             key = pool_key(obj["metadata"]["namespace"], obj["metadata"]["name"])
             snapshot = await pool_snapshot(world, key, obj, spec)
             found[f"{key.namespace}/{key.name}"] = snapshot.model_copy(update={"demand": _remembered_demand(snapshot)})
-    return found
+    return State(found, classes(world))
 
 
 def _remembered_demand(snapshot: Snapshot) -> Demand | None:

@@ -4,39 +4,49 @@ from __future__ import annotations
 
 import argparse
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import InferencePoolSpec
-from forebay.cli.against import fresh_snapshot, states
+from forebay.cli.against import fresh_snapshot, state
 from forebay.cli.values import shared_limits
-from forebay.local.folder import read_folder
+from forebay.local.folder import read_part
 from forebay.planning.preview import Preview, preview, with_shares
 from forebay.planning.snapshot import Snapshot
 from forebay.runtime.columns import columns
+from forebay.runtime.errors import ForebayError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One pool before and after; `before` is None where it is new. Without measurements it is planned for no load."""
+    """One pool before and after; `before` is None where it is new. Without measurements it is planned for no load.
+
+    A pool that the folder leaves out is here where a class of the folder changes it, or where it is `prunable`: it is in a namespace of the
+    folder, so whatever prunes removes it. `after` is None where nothing else changes it.
+    """
 
     pool: str
     before: Preview | None
-    after: Preview
+    after: Preview | None
     measured: bool
+    left_out: bool = False
+    prunable: bool = False
 
     @property
     def breaks(self) -> bool:
-        return bool(self.after.problems)
+        return self.after is not None and bool(self.after.problems)
 
     def document(self) -> dict[str, Any]:
         return {
             "pool": self.pool,
             "measured": self.measured,
+            "inFolder": not self.left_out,
+            "removedByPruning": self.prunable,
             "before": None if self.before is None else _document(self.before),
-            "after": _document(self.after),
+            "after": None if self.after is None else _document(self.after),
             "breaks": self.breaks,
         }
 
@@ -64,51 +74,93 @@ def _document(one: Preview) -> dict[str, Any]:
 
 
 def changes(args: argparse.Namespace) -> list[Change]:
-    """Every pool of the folder, held against the state that the arguments name.
+    """Every pool that the folder holds, changes by its classes, or leaves out of its namespaces, held against the state that is named.
 
     Raises:
         ForebayError: folder or state cannot be read.
     """
-    objects = list(read_folder(args.file).objects.values())
+    objects = list(read_part(args.file).objects.values())
     classes = {o["metadata"]["name"]: BatchClassSpec.model_validate(o["spec"]) for o in objects if o["kind"] == "BatchClass"}
-    known, after = states(args), dict[str, Snapshot]()
-    for obj in (o for o in objects if o["kind"] == "InferencePool"):
-        name = f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
-        spec = InferencePoolSpec.model_validate(obj["spec"])
-        start = known.get(name) or fresh_snapshot(obj["metadata"]["namespace"], obj["metadata"]["name"], spec)
-        # Classes that the folder leaves out are those that there are.
-        wanted = {c: found_class for c in spec.classes if (found_class := classes.get(c) or start.classes.get(c)) is not None}
-        after[name] = start.model_copy(update={"spec": spec, "classes": wanted})
+    pools = [o for o in objects if o["kind"] == "InferencePool"]
+    if not pools and not classes:
+        raise ForebayError(f"{args.file}: there is no InferencePool and no BatchClass")
+    there, after = state(args), dict[str, Snapshot]()
+    known = there.pools
+    for obj in pools:
+        meta, spec = obj["metadata"], InferencePoolSpec.model_validate(obj["spec"])
+        name = f"{meta['namespace']}/{meta['name']}"
+        start = known.get(name) or fresh_snapshot(meta["namespace"], meta["name"], spec)
+        # Of classes that it did not name before, those that are there.
+        start = start.model_copy(update={"classes": {**there.classes, **start.classes}})
+        after[name] = _with_classes(start.model_copy(update={"spec": spec}), classes)
+    held = {o["metadata"]["namespace"] for o in objects if o["kind"] in ("InferencePool", "RoutingPolicy")}
+    left_out = [name for name in sorted(known) if name not in after]
+    prunable = {name for name in left_out if known[name].pool.namespace in held}
+    changed = {name: new for name in left_out if (new := _with_classes(known[name], classes)).classes != known[name].classes}
     limits = shared_limits(args.shared_limits)
-    before, shared = with_shares(limits, known), with_shares(limits, {**known, **after})
-    return [_change(name, before.get(name), shared[name]) for name in after]
+    before, shared = with_shares(limits, known), with_shares(limits, {**known, **after, **changed})
+    shown = _shown([*after, *(n for n in left_out if n in prunable or n in changed)], args.namespace)
+    return [
+        _change(n, before.get(n), shared[n] if n in after or n in changed else None, left_out=n not in after, prunable=n in prunable)
+        for n in shown
+    ]
 
 
-def _change(name: str, before: Snapshot | None, after: Snapshot) -> Change:
+def _with_classes(snapshot: Snapshot, classes: dict[str, BatchClassSpec]) -> Snapshot:
+    """The pool with the classes that its spec names as the folder has them; those that the folder leaves out are those that there are."""
+    found = {name: classes.get(name) or snapshot.classes.get(name) for name in snapshot.spec.classes}
+    return snapshot.model_copy(update={"classes": {name: spec for name, spec in found.items() if spec is not None}})
+
+
+def _shown(names: list[str], namespace: str | None) -> list[str]:
+    found = [name for name in names if namespace in (None, name.split("/")[0])]
+    if names and not found:
+        raise UsageError(f"-n {namespace}: the folder changes nothing there, only in {', '.join(sorted({n.split('/')[0] for n in names}))}")
+    return found
+
+
+def _change(name: str, before: Snapshot | None, after: Snapshot | None, *, left_out: bool, prunable: bool) -> Change:
     measured = before is not None and before.demand is not None
-    return Change(name, None if before is None else preview(before), preview(after), measured)
+    was, becomes = (None if s is None else preview(s) for s in (before, after))
+    return Change(name, was, becomes, measured, left_out, prunable)
 
 
 def table(found: list[Change], width: int) -> list[str]:
     """A row for each pool; below it what it could not hold, and what is not known."""
     rows: list[tuple[str, ...]] = [("POOL", "REPLICAS", "$/H", "HEADROOM")]
-    rows += [(c.pool, *(_both(c, how) for how in (_replicas, _dollars, _headroom))) for c in found]
+    rows += [(c.pool, _both(c, _replicas, "removed"), _both(c, _dollars, "0.00"), _both(c, _headroom, "-")) for c in found]
     head, *lines = columns(rows, left=1)
     result = [head]
     for change, line in zip(found, lines, strict=True):
         result.append(line)
-        notes = [f"! {problem}" for problem in change.after.problems]
-        if change.before is not None and not change.measured:
-            notes.append("nothing was measured of it yet: planned for no load")
-        if change.before is None:
-            notes.append("new: planned for no load")
-        for note in notes:
+        for note in _notes(change):
             result += textwrap.wrap(note, max(width, 40), initial_indent="  ", subsequent_indent="    ")
-    return result
+    return result if found else ["nothing changes: no pool that is there names a class that the folder changes"]
 
 
-def _both(change: Change, how: Any) -> str:
-    after = how(change.after)
+def _notes(change: Change) -> list[str]:
+    notes = [f"! {problem}" for problem in change.after.problems] if change.after is not None else []
+    if change.left_out:
+        notes.append("; ".join(_left_out(change)))
+    if change.before is None:
+        notes.append("new: planned for no load")
+    elif not change.measured:
+        notes.append("nothing was measured of it yet: planned for no load")
+    return notes
+
+
+def _left_out(change: Change) -> list[str]:
+    said = ["not in the folder"]
+    if change.after is not None:
+        said.append("planned with the classes of the folder")
+    if change.prunable and change.before is not None:
+        instead = " instead" if change.after is not None else ""
+        said.append(f"whatever prunes removes it{instead}, and with it {_dollars(change.before)} $/h")
+    return said
+
+
+def _both(change: Change, how: Callable[[Preview], str], gone: str) -> str:
+    after = gone if change.after is None else how(change.after)
     if change.before is None:
         return f"new: {after}"
     before = how(change.before)

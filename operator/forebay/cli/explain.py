@@ -41,19 +41,48 @@ def sentences(pool: dict[str, Any]) -> list[str]:
     if objective.get("p95TimeToFirstToken"):
         met = f", objectives met by {objective['attainment']:.1%}" if "attainment" in objective else ""
         lines.append(f"p95 time to first token {objective['p95TimeToFirstToken']}{met}.")
-    lines += [_expected(row) for row in demand.get("forecast", [])]
+    variants = status.get("variants", [])
+    lines += [*_prices(variants), *_starts(variants), *(_expected(row) for row in demand.get("forecast", []))]
     lines += ["Because:", *(f"  - {why}" for why in plan.get("why", []))]
     return lines + _conditions(status)
 
 
 def _expected(row: dict[str, Any]) -> str:
-    """One class's forecast in a sentence."""
+    """One class's forecast in a sentence. A bound of which it is not known how often it holds is not told."""
+    judged = "observedCoverage" in row
     kinds = (("input", row.get("inputTokensPerSecond")), ("output", row.get("outputTokensPerSecond")))
-    tokens = " and ".join(f"{found['p50']:g} {name} tokens/s, at most {found['upper']:g}" for name, found in kinds if found)
-    held = f", held {row['observedCoverage']:.1%} of the last day" if "observedCoverage" in row else ""
-    use = "It sizes the pool." if row.get("drives") else "It does not size the pool: see ForecastCalibrated."
+    bounds = {name: f", at most {found['upper']:g}" if judged else "" for name, found in kinds if found}
+    tokens = " and ".join(f"{found['p50']:g} {name} tokens/s{bounds[name]}" for name, found in kinds if found)
+    held = f" with coverage {row['coverage']:g}, held {row['observedCoverage']:.1%} of the last day" if judged else ""
+    doubt = f"Not used: {row['doubt']}." if row.get("doubt") else "It does not size the pool: see ForecastCalibrated."
+    use = "It sizes the pool." if row.get("drives") else doubt
     seen = f", seen for {row['history']}" if row.get("history") else ""
-    return f"Class {row['name']} in {row['horizon']} by {row['model']}{seen}: {tokens} with coverage {row['coverage']:g}{held}. {use}"
+    return f"Class {row['name']} in {row['horizon']} by {row['model']}{seen}: {tokens}{held}. {use}"
+
+
+def _prices(variants: list[dict[str, Any]]) -> list[str]:
+    """What a node of each variant that is wanted costs."""
+    wanted = [v for v in variants if v.get("desired")]
+    priced = [f"{_kind(v)} {v['usdPerHour']:g} $/h" if "usdPerHour" in v else f"{_kind(v)} unknown" for v in wanted]
+    return [f"Prices of a node: {', '.join(priced)}."] if priced else []
+
+
+def _starts(variants: list[dict[str, Any]]) -> list[str]:
+    """How long replicas were seen to take until they are ready, which is how far ahead a pool is planned."""
+    found = []
+    for variant in variants:
+        stages = {row["stage"]: row for row in variant.get("lead", [])}
+        if whole := stages.pop("ready", None):
+            parts = ", ".join(f"{name} {row['p90']}" for name, row in stages.items())
+            said = f"Starts of {_kind(variant)}: nine in ten (p90) are ready within {whole['p90']}, half within {whole['p50']}"
+            found.append(f"{said}; of {whole['samples']} seen{f', p90 by stage: {parts}' if parts else ''}.")
+    return found
+
+
+def _kind(variant: dict[str, Any]) -> str:
+    partition = variant.get("partition", "full")
+    words = (variant.get("accelerator"), "" if partition == "full" else partition, variant.get("capacityType"))
+    return " ".join(filter(None, words)) or str(variant["name"])
 
 
 _GOOD_WHEN_FALSE = {"Paused", "FieldConflict"}

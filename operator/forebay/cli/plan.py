@@ -42,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
         return _run_against(args)
     if args.shared_limits:
         raise UsageError("--shared-limits are divided by what is measured: say with --against where that is")
+    if args.file:
+        _refuse_source(args, "-f plans a folder without a cluster", ("-n", args.namespace))
     rows = _from_folder(args.file) if args.file else [row(p) for p in read_pools(args)]
     if args.json:
         print(json.dumps(rows))
@@ -51,16 +53,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_against(args: argparse.Namespace) -> int:
+    from forebay.cli.against import CLUSTER
     from forebay.cli.changes import changes, table
 
     if args.file is None:
         raise UsageError("--against holds a folder against a state: say which with -f DIR")
+    if args.against != CLUSTER:
+        _refuse_source(args, f"--against {args.against} is a file")
     found = changes(args)
     if args.json:
         print(json.dumps([change.document() for change in found]))
     else:
         print("\n".join(table(found, shutil.get_terminal_size((100, 24)).columns)))
     return 2 if any(change.breaks for change in found) else 0
+
+
+def _refuse_source(args: argparse.Namespace, why: str, *more: tuple[str, Any]) -> None:
+    """Options that say which cluster to read, where none is read. Raises UsageError."""
+    for option, given in (("--local", args.local), ("--kubeconfig", args.kubeconfig), *more):
+        if given:
+            raise UsageError(f"{why}: {option} goes with a cluster, as in --against cluster")
 
 
 _PROBLEMS = {"SloFeasible", "BudgetRespected", "ResolvedRefs"}

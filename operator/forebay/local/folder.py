@@ -64,7 +64,19 @@ class FolderError(ForebayError):
 
 
 def read_folder(path: Path) -> Folder:
-    """Reads and checks a folder, or a single file.
+    """Reads and checks a folder, or a single file, that is to hold a pool.
+
+    Raises:
+        FolderError: something in it cannot be read or would be refused, or it holds no pool.
+    """
+    folder = read_part(path)
+    if not any(kind == INFERENCE_POOLS for kind, _, _ in folder.objects):
+        raise FolderError(f"{path}: there is no InferencePool")
+    return folder
+
+
+def read_part(path: Path) -> Folder:
+    """The same of resources that may be a part of what there is, such as classes without a pool.
 
     Raises:
         FolderError: something in it cannot be read or would be refused.
@@ -88,8 +100,6 @@ def read_folder(path: Path) -> Folder:
             skipped.append(f"{where}: {obj.get('apiVersion')} {obj.get('kind')} is left to a cluster")
         else:
             problems += _take(kind, obj, where, objects)
-    if not problems and not any(kind == INFERENCE_POOLS for kind, _, _ in objects):
-        problems.append(f"{path}: there is no InferencePool")
     if problems:
         raise FolderError("\n".join(problems))
     return Folder(objects, machines[0] if machines else _default(objects), tuple(skipped))

@@ -25,6 +25,7 @@ def forecast_status(loads: Sequence[ClassLoad]) -> list[ClassForecastStatus]:
             model=load.expected.input_tokens.model,
             history=format_duration(load.expected.input_tokens.history_s),
             drives=load.expected.trusted,
+            doubt=load.expected.reason,
             input_tokens_per_second=_tokens(load.expected.input_tokens),
             output_tokens_per_second=_tokens(load.expected.output_tokens) if load.expected.output_tokens else None,
         )

@@ -32,7 +32,8 @@ MIN_JUDGED = 45
 class Outlook:
     """A class some time ahead. `requests_per_s` is what its tokens come to in requests of today's shape.
 
-    `trusted` says whether it sizes the pool; where not, `reason` says why, and `drifted` whether its bounds did not hold.
+    `trusted` says whether it sizes the pool; where not, `reason` says why, and `drifted` whether its bounds did not hold. How often they
+    held, `observed_coverage`, is None until `MIN_JUDGED` forecasts came due.
     """
 
     horizon_s: float
@@ -97,7 +98,7 @@ def outlook(
         output_tokens=outputs,
         p50_requests_per_s=max(f.p50 / tokens for f, tokens in both),
         requests_per_s=max(f.upper / tokens for f, tokens in both),
-        observed_coverage=min(kept) if kept else None,
+        observed_coverage=min(kept) if kept and inputs.judged >= MIN_JUDGED else None,
         trusted=not reason,
         reason=reason,
         drifted=off,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from forebay.api.conditions import Reason, Type
+from forebay.planning.advice import limits_for
 from forebay.planning.decision import Verdict
 from forebay.planning.interruption import doomed
 from forebay.planning.limits import NOTHING, Bill, bill
@@ -126,8 +127,9 @@ def place(snapshot: Snapshot, lots: tuple[Lot, ...], rolling: frozenset[str] = f
             old -= 1
         count, result, verdict = _frozen(room, replicas, old)
     else:
+        asked = room.bill(room.lighter(replicas)[-1], old)
         old = _beside(room, old)
-        count, result, verdict = _within(room, replicas, old)
+        count, result, verdict = _within(room, replicas, old, asked)
     wanted = {v.name for v in room.variants}
     kept = {name: n for name, n in room.kept(old).items() if next(d.variant for d in snapshot.deployments if d.name == name) not in wanted}
     surge, hold = _surge(room, result, old, rolling), spot_held_until(snapshot, there)
@@ -195,8 +197,11 @@ def _frozen(room: _Room, replicas: int, old: int) -> tuple[int, Splits, Verdict]
     return 0, tuple(Split() for _ in room.lots), verdict
 
 
-def _within(room: _Room, replicas: int, old: int) -> tuple[int, Splits, Verdict]:
-    """As many as the limits allow: rather without replacements beside what is doomed than with fewer replicas."""
+def _within(room: _Room, replicas: int, old: int, asked: Bill) -> tuple[int, Splits, Verdict]:
+    """As many as the limits allow: rather without replacements beside what is doomed than with fewer replicas.
+
+    `asked` is what all that are wanted would take, beside what stays until they are ready.
+    """
     limits = room.snapshot.spec.capacity.nodes.limits
     if limits.unset:
         return replicas, room.split(replicas), _budget("True", Reason.WITHIN_LIMITS, "no limits are set")
@@ -205,7 +210,8 @@ def _within(room: _Room, replicas: int, old: int) -> tuple[int, Splits, Verdict]
         message = f"{replicas} replicas are wanted; its share ({limits}) allows {count}. {shared}"
         return count, result, _budget("True", Reason.SHARED_LIMIT, message)
     if count < replicas:
-        message = f"{replicas} replicas are wanted; limits ({limits}) allow {count}. Raise nodes.limits, or accept missed objectives"
+        message = f"{replicas} replicas are wanted; limits ({limits}) allow {count}."
+        message += f" Raise nodes.limits to {limits_for(asked, limits)}, or accept missed objectives"
     elif result != room.split(count):
         message = f"limits ({limits}) leave no room beside replicas that are about to go: they are replaced once they are gone"
     else:

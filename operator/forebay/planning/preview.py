@@ -111,12 +111,14 @@ def _allowed(decision: Plan) -> dict[str, int]:
 
 
 def _expected(snapshot: Snapshot, mix: dict[str, int]) -> tuple[Expected, ...]:
-    """What becomes of each promise with these replicas; nothing where no profile is known or an idle replica misses one already."""
+    """What becomes of each promise with these replicas; nothing where no profile or class is known or an idle one misses it already."""
     if snapshot.demand is None or not any(mix.values()):
         return ()
     history, shapes = remembered(snapshot.memory, snapshot.demand, snapshot.spec.classes)
     known = loads(snapshot, history, shapes)
     wanted, choices = demanded(snapshot, known), [c for c in preferred_profile(snapshot.spec) if mix.get(choice_name(c))]
+    if not wanted:
+        return ()
     try:
         kinds = tuple(kind(choice_name(c), wanted, speed(snapshot, c).engine) for c in choices)
         if len(kinds) == 1:

@@ -26,6 +26,8 @@ def routed(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice | None) ->
         or demand.replicas_reporting < 2
     ):
         return known
+    if not loads:  # no class of the pool is there any more: what replicas work on is not known
+        return known
     ready = [p for p in snapshot.pods if p.ready and not p.deleting]
     if any(p.ready_at is not None and snapshot.now - p.ready_at < SETTLED_S for p in ready):
         return known

@@ -188,7 +188,7 @@ def _aim_s(idle: Occupancy, own: Work, promise: Promise, name: str) -> float:
     if reaches((1.0 - 2.0 * CARE) * target_s):
         return (1.0 - CARE) * target_s
     if not reaches(target_s):
-        raise Infeasible(promise.metric, target_s, _rounded_up(_tail_s(idle, own, promise, close=1.0001)), name)
+        raise Infeasible(promise.metric, target_s, rounded_up(_tail_s(idle, own, promise, close=1.0001)), name)
     return 0.5 * (target_s + min(target_s, _tail_s(idle, own, promise, close=1.0001)))
 
 
@@ -216,12 +216,12 @@ def _tail_s(state: Occupancy | None, own: Work, promise: Promise, close: float =
     return high
 
 
-def _rounded_up(seconds: float) -> float:
-    """To three digits, so that what is shown to people can be met when they write it down; inf is inf."""
+def rounded_up(seconds: float, digits: int = 3) -> float:
+    """To so many digits, so that what is shown to people can be met when they write it down; inf is inf."""
     if not isfinite(seconds):
         return seconds
-    unit = 10.0 ** (floor(log10(seconds)) - 2)
-    return float(f"{ceil(seconds / unit) * unit:.3g}")
+    unit = 10.0 ** (floor(log10(seconds)) + 1 - digits)
+    return float(f"{ceil(seconds / unit) * unit:.{digits}g}")
 
 
 def _largest_rate(pool: _Pool, replicas: int, low: float, high: float) -> float:

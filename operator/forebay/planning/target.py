@@ -14,6 +14,7 @@ from forebay.api.batch_class import BatchClassSpec, Objective
 from forebay.api.conditions import Reason, Type
 from forebay.api.inference_pool import Task
 from forebay.api.meta import format_duration
+from forebay.planning.advice import MOST, Way, fewest_alone, raise_target, too_few, way
 from forebay.planning.decision import Verdict
 from forebay.planning.demand import ClassLoad
 from forebay.planning.mix import Fleet, Kind, kind
@@ -154,12 +155,13 @@ def _mixed(
     before, unavailable = decided(snapshot), unavailable_variants(snapshot)
     most = tuple(_arrived(snapshot, c) if _is_unavailable(snapshot, c, unavailable) else total for c in choices)
     there = tuple(min(before.get(choice_name(c), 0), m) for c, m in zip(choices, most, strict=True))
-    found = Mixing(snapshot, choices, Fleet(wanted, tuple(k for _, k in able), efficiency(snapshot)), there, most).decide()
+    fleet = Fleet(wanted, tuple(k for _, k in able), efficiency(snapshot))
+    found = Mixing(snapshot, choices, fleet, there, most).decide()
     mix = tuple((c, n) for c, n in zip(choices, found.counts, strict=True) if n)
     kept = tuple((c, n) for c, n in zip(choices, there, strict=True) if n)
     why = (*(x.why for x in loads), *found.why, *(said for choice, _ in mix for said in _tuned(snapshot, choice)))
     total = sum(found.counts)
-    return Sized(mix, total, _mix_verdict(snapshot, loads, mix, found), why, kept, found.better_since, found.moves, total)
+    return Sized(mix, total, _mix_verdict(snapshot, loads, mix, found, fleet), why, kept, found.better_since, found.moves, total)
 
 
 def _is_unavailable(snapshot: Snapshot, choice: Choice, unavailable: Collection[str]) -> bool:
@@ -172,12 +174,12 @@ def _arrived(snapshot: Snapshot, choice: Choice) -> int:
     return sum(p.variant in names and not p.deleting and bool(p.node or p.ready) for p in snapshot.pods)
 
 
-def _mix_verdict(snapshot: Snapshot, loads: list[ClassLoad], mix: Mix, found: Mixed) -> Verdict:
-    names = " and ".join(choice_name(c) for c, _ in mix)
+def _mix_verdict(snapshot: Snapshot, loads: list[ClassLoad], mix: Mix, found: Mixed, fleet: Fleet) -> Verdict:
     if found.capped:
-        most = snapshot.spec.scaling.max_replicas
-        return _verdict("False", Reason.MAX_REPLICAS, f"{found.binding} needs more than maxReplicas {most}: raise scaling.maxReplicas")
-    return _holds(snapshot, loads, names)
+        enough, place = fewest_alone(fleet)
+        message = too_few(found.binding, enough, snapshot.spec.scaling.max_replicas, fleet.kinds[place].name)
+        return _verdict("False", Reason.MAX_REPLICAS, message)
+    return _holds(snapshot, loads, " and ".join(choice_name(c) for c, _ in mix))
 
 
 def settled(snapshot: Snapshot, sized: Sized, replicas: int) -> tuple[Lot, ...]:
@@ -200,10 +202,11 @@ def efficiency(snapshot: Snapshot) -> float:
     return round(snapshot.memory.router.value, 1) if snapshot.memory.router else 1.0
 
 
-def _sizing(snapshot: Snapshot, wanted: tuple[Demanded, ...], choice: Choice) -> Sizing:
-    spec, recent = snapshot.spec, snapshot.memory.recommendations
-    start, engine = recent[-1].replicas if recent else 0, speed(snapshot, choice).engine
-    return replicas_for(wanted, engine, efficiency=efficiency(snapshot), max_replicas=spec.scaling.max_replicas, start=start)
+def _sizing(snapshot: Snapshot, wanted: tuple[Demanded, ...], choice: Choice, most: int = 0) -> Sizing:
+    """Replicas of one kind, at most so many, or maxReplicas."""
+    recent, engine = snapshot.memory.recommendations, speed(snapshot, choice).engine
+    start, most = recent[-1].replicas if recent else 0, most or snapshot.spec.scaling.max_replicas
+    return replicas_for(wanted, engine, efficiency=efficiency(snapshot), max_replicas=most, start=start)
 
 
 def _sized(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice, sizing: Sizing) -> Sized:
@@ -212,8 +215,9 @@ def _sized(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice, sizing: S
     each = f"each is asked for {sizing.each_rps:.3g} of the {sizing.full_rps:.3g} requests/s that it can finish"
     why = f"{name}: {sizing.replicas} replicas by {sizing.binding}, {each}"
     if sizing.capped:
-        message = f"{sizing.binding} needs more than maxReplicas {scaling.max_replicas} on {name}: raise scaling.maxReplicas"
-        feasible = _verdict("False", Reason.MAX_REPLICAS, message)
+        wide = _sizing(snapshot, demanded(snapshot, loads), choice, MOST)
+        enough = MOST + 1 if wide.capped else wide.replicas
+        feasible = _verdict("False", Reason.MAX_REPLICAS, too_few(sizing.binding, enough, scaling.max_replicas, name))
     else:
         feasible = _holds(snapshot, loads, name)
     said = (why, *_tuned(snapshot, choice))
@@ -237,10 +241,11 @@ def _infeasible(snapshot: Snapshot, loads: list[ClassLoad], misses: list[tuple[I
     spec = snapshot.spec
     miss, nearest = min(misses, key=lambda m: m[0].best_target_s / m[0].target_s)
     best, load = miss.best, next(x.load for x in loads if x.name == miss.name)
+    loaded = sum(x.load.requests_per_s for x in loads) > 0.0
     message = (
         f"class {miss.name}: {miss.metric} {format_duration(miss.target_s)} cannot be met: one idle {choice_name(nearest)} replica needs"
         f" {best} for {load.input_tokens:.0f} input and {load.output_tokens:.0f} output tokens."
-        f" Raise the target to {best}, shorten requests, or add a faster accelerator."
+        f" {raise_target(miss, _way(snapshot, loads, nearest) if loaded else None, spec.scaling.max_replicas)}"
     )
     before = decided(snapshot)
     used = max((c for _, c in misses), key=lambda c: before.get(choice_name(c), 0))
@@ -250,6 +255,12 @@ def _infeasible(snapshot: Snapshot, loads: list[ClassLoad], misses: list[tuple[I
     why = (*(x.why for x in loads), message, f"sized for throughput instead: {replicas} replicas of {choice_name(choice)}")
     verdict = _verdict("False", Reason.OBJECTIVE_BELOW_SERVICE_TIME, message)
     return Sized(((choice, replicas),), replicas, verdict, why, needed=sizing.replicas)
+
+
+def _way(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice) -> Way:
+    """What replicas of a kind that misses a promise can hold of this load."""
+    most, wanted = snapshot.spec.scaling.max_replicas, demanded(snapshot, loads)
+    return way(wanted, lambda classes: counted_kind(snapshot, classes, choice), efficiency(snapshot), most)
 
 
 def _verdict(status: Literal["True", "False", "Unknown"], reason: Reason, message: str) -> Verdict:
