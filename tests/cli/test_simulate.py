@@ -125,6 +125,17 @@ def test_bad_input_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert told in capsys.readouterr().err
 
 
+def test_the_unit_of_times_can_be_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    work = tmp_path / "work.csv"
+    work.write_text("timestamp,input_tokens,output_tokens\n0,30,20\n1000,30,20\n60000,30,20\n")
+    simulate("--workload", str(work), "--time-unit", "ms", "--json")
+    assert 60 <= json.loads(capsys.readouterr().out)["seconds"] <= 70
+    rates = tmp_path / "rates.csv"
+    rates.write_text("ts_s,total_rate_rps\n0,1\n300,1\n")
+    assert simulate("--workload", str(rates), "--time-unit", "ms") == 64
+    assert "--time-unit belongs to a trace of requests" in capsys.readouterr().err
+
+
 def test_several_pools_ask_for_a_choice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", "-f", QUICKSTART, "--workload", a_workload(tmp_path, count=5)]) == 64
     assert "there are 2 pools, say which with --pool: default/chat, default/embeddings" in capsys.readouterr().err

@@ -16,9 +16,14 @@ from forebay.cli.simulated import Progress, lines
 from forebay.cli.values import duration, number, some_time, whole
 from forebay.runtime.errors import ForebayError, UsageError
 
+TIME_UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+
+SMALL_BYTES = 1 << 20
+
 HELP_WORKLOAD = (
     "CSV or JSON lines, gzipped or not: arrival_time_s, input_tokens, output_tokens and perhaps class, tenant; or Azure's, Mooncake's or"
-    " BurstGPT's public traces; or rates over time: ts_s, total_rate_rps and perhaps rate_weighted_cv"
+    " BurstGPT's public traces; or rates over time: ts_s, total_rate_rps and perhaps rate_weighted_cv, or ServeGen's of single clients;"
+    " - is standard input"
 )
 
 
@@ -39,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=whole(1, 100), default=1, metavar="N", help=many)
     late = "lines may come so much later than they should (default: not at all)"
     parser.add_argument("--disorder", type=duration, default=0.0, metavar="TIME", help=late)
+    unit = "unit of a trace's times, where its columns do not say it (default: seconds, or what the format has)"
+    parser.add_argument("--time-unit", choices=tuple(TIME_UNITS_S), help=unit)
     gap = "longest time without a request that is no error in the file (default: 24h)"
     parser.add_argument("--max-gap", type=some_time, default=86_400.0, metavar="TIME", help=gap)
     rates = parser.add_argument_group("where the workload is rates")
@@ -79,6 +86,7 @@ def step_times(text: str) -> tuple[str, float]:
 def run(args: argparse.Namespace) -> int:
     """Exit code 2 when an objective was missed."""
     from forebay.local.folder import read_folder
+    from forebay.simulation.files import name_of
     from forebay.simulation.seeds import over_seeds
     from forebay.simulation.study import Asked, study
 
@@ -113,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
 
     began = time.monotonic()
     document = over_seeds(once, range(args.seed, args.seed + args.seeds))
-    document["workload"] = args.workload.name
+    document["workload"] = name_of(args.workload)
     document["comparison"] = _compared(args, asked(args.seed), default, document)
     print(json.dumps(document) if args.json else "\n".join(lines(document, time.monotonic() - began)))
     if args.report:
@@ -176,6 +184,8 @@ def _workload(args: argparse.Namespace, default_class: str, seed: int) -> tuple[
 
     position, ends_s = Position(), args.until
     if has_rates(args.workload):
+        if args.time_unit:
+            raise UsageError("--time-unit belongs to a trace of requests; rates are by seconds: ts_s")
         rates = read_rates(args.workload)
         rates = rates.scaled_to(args.rps) if args.rps else rates
         lengths = read_lengths(args.lengths, seed) if args.lengths else alike(args.input_tokens, args.output_tokens)
@@ -185,8 +195,15 @@ def _workload(args: argparse.Namespace, default_class: str, seed: int) -> tuple[
         flag = "--rps rescales" if args.rps else "--lengths belongs to"
         raise UsageError(f"{flag} a workload of rates; this one has requests")
     else:
-        requests = read(args.workload, default_class, disorder_s=args.disorder, max_gap_s=args.max_gap, position=position)
+        unit_s = TIME_UNITS_S[args.time_unit] if args.time_unit else None
+        requests = read(
+            args.workload, default_class, disorder_s=args.disorder, max_gap_s=args.max_gap, time_unit_s=unit_s, position=position
+        )
     bounded = requests if args.until is None else takewhile(lambda request: request.arrived < args.until, requests)
+    if not ends_s and args.workload.is_file() and args.workload.stat().st_size <= SMALL_BYTES:
+        # A small file is read at once, so that it is known how far its end is.
+        known = list(bounded)
+        bounded, ends_s = iter(known), known[-1].arrived if known else None
     return bounded, lambda at_s: min(1.0, at_s / ends_s) if ends_s else position.share
 
 
