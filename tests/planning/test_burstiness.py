@@ -176,4 +176,4 @@ def test_what_came_since_the_last_look_sizes_a_pool_and_is_said() -> None:
     quiet = {"interactive": looks(0, 0, 0, 0)}
     earlier = tuple(p.model_copy(update={"at": p.at - EVERY_S}) for p in quiet["interactive"])
     decision = plan(a_snapshot(spec=a_spec(), demand=demand(2.0), memory=Memory(history={"interactive": earlier}), **running(1)))
-    assert any("5.37 to provision for (5.37 since the last look)" in why for why in decision.why)
+    assert any("5.37 to provision for (so many since the last look)" in why for why in decision.why)

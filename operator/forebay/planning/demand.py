@@ -157,12 +157,11 @@ def _class_load(
 ) -> ClassLoad:
     now = measured.requests_per_s
     ahead, which = _ahead(now, points, lead_s, expected)
-    backlog = max(now, lately_rps) + measured.queued / drain_s
-    rate = max(ahead, backlog)
-    if backlog > ahead:
-        sudden = [f"{lately_rps:.3g} since the last look"] if lately_rps > now else []
-        waiting = [f"{QUEUE_DEPTH} {measured.queued:.0f} to drain in {drain_s:.0f} s"] if measured.queued else []
-        which = " and ".join((*sudden, *waiting))
+    backlog = now + measured.queued / drain_s
+    rate = max(ahead, backlog, lately_rps)
+    if rate > ahead:
+        waiting = f"{QUEUE_DEPTH} {measured.queued:.0f} to drain in {drain_s:.0f} s"
+        which = waiting if backlog >= lately_rps else "so many since the last look"
     why = (
         f"class {name}: {ARRIVALS} {now:.3g} requests/s, {rate:.3g} to provision for ({which});"
         f" {TOKENS} {shape.input_tokens:.0f} input and {shape.output_tokens:.0f} output tokens per request"
@@ -172,7 +171,7 @@ def _class_load(
         why += f"; arrivals clump: their index of dispersion is {load.dispersion:.3g} ({ARRIVALS})"
     if load.input_cv or load.output_cv:
         why += f", their coefficients of variation {load.input_cv:g} and {load.output_cv:g} ({TOKENS_SQUARED})"
-    return ClassLoad(name, load, why, expected, ahead if backlog > ahead else None)
+    return ClassLoad(name, load, why, expected, ahead if rate > ahead else None)
 
 
 def outlook_of(snapshot: Snapshot, name: str, shape: Shape, lead_s: float | None = None) -> Outlook | None:
