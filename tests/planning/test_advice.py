@@ -97,6 +97,12 @@ def test_a_load_that_no_number_of_replicas_holds_says_so() -> None:
     assert "Even 10,000 replicas are too few for the measured load" in told
 
 
+def test_a_replica_that_takes_weeks_for_a_request_is_planned_too() -> None:
+    spec = a_spec(profiles=[a_profile(iteration={"base": "500h", "perToken": "1h"})])
+    told = verdict(plan(a_snapshot(spec=spec, demand=demand(rps=20))), "SloFeasible").message
+    assert re.search(r"needs (\S+) for .* Raise the target above \1, shorten", told)
+
+
 def test_without_a_load_an_idle_replicas_figure_is_advised() -> None:
     told = verdict(plan(a_snapshot(classes={"interactive": eager(timeToFirstToken="5ms")}, demand=None)), "SloFeasible").message
     assert re.search(r"needs (\S+) for .* Raise the target to \1, shorten", told)

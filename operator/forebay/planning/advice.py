@@ -60,7 +60,10 @@ def way(classes: tuple[Demanded, ...], as_kind: Callable[[tuple[Demanded, ...]],
 
     `as_kind` makes the kind for these classes, and raises Infeasible for the first promise that it misses.
     """
-    loose, missed = _loosened(classes, as_kind)
+    loosened = _loosened(classes, as_kind)
+    if loosened is None:
+        return Way(most, ())
+    loose, missed = loosened
     fleet = Fleet(loose, (as_kind(loose),), efficiency)
     replicas = max(most, alone(fleet, 0, MOST))
     if replicas > MOST:
@@ -70,22 +73,33 @@ def way(classes: tuple[Demanded, ...], as_kind: Callable[[tuple[Demanded, ...]],
     }
     for attempt in range(_TRIES):
         targets = {key: rounded_up(tail_s * 1.02**attempt / (1.0 - CARE), digits=2) for key, tail_s in tails.items()}
-        aimed = _with_targets(classes, targets)
-        if not Fleet(aimed, (as_kind(aimed),), efficiency).lack((replicas,)):
+        if _holds(_with_targets(classes, targets), as_kind, efficiency, replicas):
             return Way(replicas, tuple(Held(name, metric, target_s) for (name, metric), target_s in targets.items()))
     return Way(replicas, ())
 
 
+def _holds(classes: tuple[Demanded, ...], as_kind: Callable[[tuple[Demanded, ...]], Kind], efficiency: float, replicas: int) -> bool:
+    try:
+        return not Fleet(classes, (as_kind(classes),), efficiency).lack((replicas,))
+    except Infeasible:
+        return False
+
+
 def _loosened(
     classes: tuple[Demanded, ...], as_kind: Callable[[tuple[Demanded, ...]], Kind]
-) -> tuple[tuple[Demanded, ...], dict[tuple[str, str], float]]:
-    """The classes with targets that anything meets in place of those that an idle replica misses, and which those are."""
+) -> tuple[tuple[Demanded, ...], dict[tuple[str, str], float]] | None:
+    """The classes with targets that anything meets in place of those that an idle replica misses, and which those are.
+
+    None where it misses even one of these: a replica that takes weeks for a request.
+    """
     missed: dict[tuple[str, str], float] = {}
     while True:
         loose = _with_targets(classes, missed)
         try:
             as_kind(loose)
         except Infeasible as miss:
+            if (miss.name, miss.metric) in missed:
+                return None
             missed[miss.name, miss.metric] = _ANY_S
         else:
             return loose, missed
