@@ -115,12 +115,12 @@ def raise_target(miss: Infeasible, found: Way | None, most: int) -> str:
     """What to write down for a promise that an idle replica misses. Without a load, `found` None, the figure of an idle replica does."""
     others = "shorten requests, or add a faster accelerator"
     if found is None:
-        return f"Raise the target to {format_duration(miss.best_target_s)}, {others}."
+        return f"Raise the target to {miss.best}, {others}."
     if found.replicas > MOST:
         return f"Even {MOST:,} replicas are too few for the measured load: {others}."
     mine = next((h for h in found.held if (h.name, h.metric) == (miss.name, miss.metric)), None)
     if mine is None:
-        return f"Raise the target above {format_duration(miss.best_target_s)}, {others}."
+        return f"Raise the target above {miss.best}, {others}."
     more = "".join(f" and that of class {h.name}'s {h.metric} to {format_duration(h.target_s)}" for h in found.held if h is not mine)
     count = f"scaling.maxReplicas to {found.replicas} and " if found.replicas > most else ""
     who = f"{found.replicas} replicas" if count else f"maxReplicas {most}"
