@@ -110,7 +110,7 @@ def test_bounds_that_did_not_hold_for_a_day_are_named_and_do_not_size() -> None:
 
 
 @given(
-    st.lists(st.floats(0, 200), min_size=46, max_size=60),
+    st.lists(st.floats(0, 200), min_size=100, max_size=110),
     st.floats(0, 300),
     st.sampled_from((0.5, 0.9, 0.99)),
 )
