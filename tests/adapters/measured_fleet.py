@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
+from tests.adapters.served import Served
 from tests.planning.builders import NOW, a_snapshot, a_spec, running
 
 from forebay.adapters.metrics import Target
@@ -34,29 +35,17 @@ forebay_sidecar_config_info{{hash="abc"}} 1
 """Of a replica that answers requests of 200 and 100 tokens as they come."""
 
 
-class Replica:
+class Replica(Served):
     """A sidecar. `said` makes of the text what it says."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.served, self.port = name, 0.0, 0
+        super().__init__(name)
+        self.served = 0.0
         self.said: Callable[[str], str] = lambda text: text
 
-    async def __aenter__(self) -> Replica:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+    def text(self) -> str:
         n = self.served
-        text = EXPOSITION.format(served=n, inputs=200 * n, outputs=100 * n, input_squares=200**2 * n, output_squares=100**2 * n)
-        body = self.said(text).encode()
-        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
-        await writer.drain()
-        writer.close()
+        return self.said(EXPOSITION.format(served=n, inputs=200 * n, outputs=100 * n, input_squares=200**2 * n, output_squares=100**2 * n))
 
 
 class Fleet:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.adapters.served import Served
 
 from forebay.adapters.metrics import Target
 from forebay.adapters.scrape import ARRIVALS, QUEUE_DEPTH, TTFT_BUCKET, ScrapedMetrics, parse, quantile_of
@@ -101,34 +102,23 @@ def test_quantiles_are_interpolated_as_prometheus_does() -> None:
 # sidecars over real sockets
 
 
-class Sidecar:
-    """Serves metrics on a port of its own; what they say is for the test to set."""
+class Sidecar(Served):
+    """What its metrics say is for the test to set."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.arrivals, self.queued, self.port = name, 0.0, 0.0, 0
+        super().__init__(name)
+        self.arrivals, self.queued = 0.0, 0.0
         self.answer: bytes | None = None
-        self.asked = 0
 
-    async def __aenter__(self) -> Sidecar:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        self.asked += 1
-        body = (
+    def text(self) -> str:
+        return (
             f'forebay_sidecar_arrivals_total{{batch_class="interactive"}} {self.arrivals}\n'
             f'forebay_sidecar_queue_depth{{batch_class="interactive"}} {self.queued}\n'
             f'forebay_sidecar_config_info{{hash="{self.name}"}} 1\n'
-        ).encode()
-        good = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-        writer.write(good if self.answer is None else self.answer)
-        await writer.drain()
-        writer.close()
+        )
+
+    def reply(self) -> bytes:
+        return super().reply() if self.answer is None else self.answer
 
     def target(self, ready_at: float | None = NOW - 1000) -> Target:
         return Target(self.name, "127.0.0.1", self.port, ready_at)

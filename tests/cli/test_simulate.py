@@ -113,7 +113,7 @@ def test_the_report_is_one_page_that_names_what_happened(tmp_path: Path, capsys:
         (["--workload", "{work}", "--seed", "x"], 64, "'x' is not a whole number"),
         (["--workload", "{work}", "--pool", "none"], 64, "there is no pool 'none': there are default/chat, default/embeddings"),
         (["--workload", "{work}", "--report", "/nowhere/at/all.html"], 1, "--report /nowhere/at/all.html: No such file"),
-        (["--workload", "none.csv", "--report", "/proc"], 1, "--report /proc: it cannot be written"),
+        (["--workload", "none.csv", "--report", "/proc"], 1, "--report /proc: Is a directory"),
         (["--workload", "none.csv", "--report", "report.json"], 64, "the JSON document is written beside it: name it .html"),
         (["--workload", "{work}", "--decisions", "/proc/x/y.jsonl"], 1, "--decisions /proc/x/y.jsonl: No such file"),
         (["--workload", "{work}", "--compare", "static:20"], 64, "static:20: pool default/chat may have 5 replicas, by maxReplicas and"),

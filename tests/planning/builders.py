@@ -9,7 +9,7 @@ from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import InferencePoolSpec
 from forebay.planning.decision import Action, Plan, Verdict
 from forebay.planning.measured import ClassDemand, Demand
-from forebay.planning.memory import Memory, Shape
+from forebay.planning.memory import DemandPoint, Memory, Shape
 from forebay.planning.outlook import learn
 from forebay.planning.snapshot import CapacityType, DeploymentView, NodeView, PodView, PoolIdentity, Settings, Snapshot, Taint
 from forebay.planning.variants import preferred_profile, wanted_variants
@@ -73,6 +73,11 @@ def demand(
         queued=queued,
     )
     return Demand(measured_at=NOW - age_s, window_s=45, source="scrape", replicas_reporting=reporting, classes={"interactive": measured})
+
+
+def points(*rates: float, every_s: float = 15.0) -> tuple[DemandPoint, ...]:
+    """One measurement after the other, the last one now."""
+    return tuple(DemandPoint(at=NOW - every_s * (len(rates) - 1 - i), requests_per_s=rate) for i, rate in enumerate(rates))
 
 
 def learned(rates: Sequence[float], name: str = "interactive", input_tokens: float = 200, output_tokens: float = 100) -> Memory:

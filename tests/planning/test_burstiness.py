@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.planning.builders import NOW, a_snapshot, a_spec, demand, running, settled
+from tests.planning.builders import NOW, a_snapshot, a_spec, demand, points, running, settled
 
 from forebay.planning.burstiness import MOST, PRIOR_S, averaged, dispersed, evenness, in_steps, stepped
 from forebay.planning.measured import ClassDemand, Demand
@@ -147,15 +147,10 @@ def test_an_average_of_more_samples_moves_less() -> None:
     assert steps == sorted(steps, reverse=True) and values[-1] < 5.0
 
 
-def looks(*rates: float) -> tuple[DemandPoint, ...]:
-    """One look after the other, the last one now."""
-    return tuple(DemandPoint(at=NOW - EVERY_S * (len(rates) - 1 - i), requests_per_s=rate) for i, rate in enumerate(rates))
-
-
 def test_a_step_after_a_quiet_while_is_seen_to_its_height_by_the_next_look() -> None:
     """6 requests/s for 15 s are 2 requests/s over a window of 45 s: 90 requests, less the deviation of so many."""
-    assert stepped(looks(0, 0, 0, 0, 2), WINDOW_S, 1.0) == pytest.approx((90 - 90**0.5) / 15)
-    assert stepped(looks(0, 0, 0, 0, 2, 4), WINDOW_S, 1.0) == pytest.approx((90 - 90**0.5) / 15)
+    assert stepped(points(0, 0, 0, 0, 2), WINDOW_S, 1.0) == pytest.approx((90 - 90**0.5) / 15)
+    assert stepped(points(0, 0, 0, 0, 2, 4), WINDOW_S, 1.0) == pytest.approx((90 - 90**0.5) / 15)
 
 
 @pytest.mark.parametrize(
@@ -169,11 +164,11 @@ def test_a_step_after_a_quiet_while_is_seen_to_its_height_by_the_next_look() -> 
     ],
 )
 def test_what_is_no_step_is_none(rates: tuple[float, ...], dispersion: float) -> None:
-    assert stepped(looks(*rates), WINDOW_S, dispersion) == 0
+    assert stepped(points(*rates), WINDOW_S, dispersion) == 0
 
 
 def test_what_came_since_the_last_look_sizes_a_pool_and_is_said() -> None:
-    quiet = {"interactive": looks(0, 0, 0, 0)}
+    quiet = {"interactive": points(0, 0, 0, 0)}
     earlier = tuple(p.model_copy(update={"at": p.at - EVERY_S}) for p in quiet["interactive"])
     decision = plan(a_snapshot(spec=a_spec(), demand=demand(2.0), memory=Memory(history={"interactive": earlier}), **running(1)))
     assert any("5.37 to provision for (so many since the last look)" in why for why in decision.why)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tests.planning.builders import NOW, a_class, a_snapshot, a_spec, demand, running, said, settled, verdict
+from tests.planning.builders import NOW, a_class, a_snapshot, a_spec, demand, points, running, said, settled, verdict
 
 from forebay.planning.demand import MAX_FIRST_INPUT, MAX_LENGTH, ClassLoad, loads, remembered, trend_per_s
 from forebay.planning.measured import ClassDemand, Demand
 from forebay.planning.memory import DemandPoint, Memory, Shape
 from forebay.planning.planner import plan
 from forebay.planning.snapshot import Snapshot
-
-
-def points(*rates: float, every_s: float = 15.0) -> tuple[DemandPoint, ...]:
-    """One measurement after the other, the last one now."""
-    return tuple(DemandPoint(at=NOW - every_s * (len(rates) - 1 - i), requests_per_s=rate) for i, rate in enumerate(rates))
 
 
 def arrived(measured: ClassDemand) -> Demand:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from forebay.adapters.blobs import Writer
+from forebay.runtime.errors import ForebayError
 
 MAX_BYTES = 64 << 20
 MAX_KEPT = 1000
@@ -38,6 +39,14 @@ class FileDecisions:
             self._file = self._path.open("a", encoding="utf-8")
             self._writer.forget()
         _write(self._file, self._writer, record)
+
+
+def in_file(path: Path) -> FileDecisions:
+    """Raises ForebayError, in the words of the option that every command has for it."""
+    try:
+        return FileDecisions(path)
+    except OSError as error:
+        raise ForebayError(f"--decisions {path}: {error.strerror}") from error
 
 
 class StreamDecisions:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from forebay.cli.profiled import report
-from forebay.cli.values import engine_url, number, objective, whole
+from forebay.cli.values import engine_url, number, objective, whole, writable
 from forebay.runtime.errors import ForebayError, UsageError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ async def _run(args: argparse.Namespace) -> int:
     from forebay.profiling.guard import objection
 
     if args.out:
-        _writable(args.out)
+        writable("--out", args.out)
     tls = ssl.create_default_context() if urlsplit(args.url).scheme == "https" else None
     client = Client(max_idle_per_host=args.max_concurrency, ssl=tls)
     try:
@@ -90,17 +90,6 @@ async def _run(args: argparse.Namespace) -> int:
         if levels:
             report(endpoint, levels, sums, args)
     raise failure
-
-
-def _writable(path: Path) -> None:
-    """Raises ForebayError where a file cannot be written, which is better known before minutes of load than after."""
-    there = path.exists()
-    try:
-        path.open("a").close()
-        if not there:
-            path.unlink()
-    except OSError as error:
-        raise ForebayError(f"--out {path}: {error.strerror}") from error
 
 
 def _endpoint(args: argparse.Namespace) -> Endpoint:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from itertools import takewhile
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from forebay.cli.simulated import Progress, lines
-from forebay.cli.values import duration, number, some_time, whole
+from forebay.cli.values import duration, number, some_time, whole, writable
 from forebay.runtime.errors import ForebayError, UsageError
 
 TIME_UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
@@ -85,6 +84,7 @@ def step_times(text: str) -> tuple[str, float]:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 2 when an objective was missed."""
+    from forebay.adapters.decisions import in_file
     from forebay.local.folder import read_folder
     from forebay.simulation.files import name_of
     from forebay.simulation.seeds import over_seeds
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     pool = _chosen(pools, args.pool)
     meta = pool["metadata"]
     default = args.batch_class or next(iter(pool["spec"].get("classes") or ["default"]))
-    slower, decisions = _step_times(args, pool), _decisions(args.decisions)
+    slower, decisions = _step_times(args, pool), in_file(args.decisions) if args.decisions else None
 
     def asked(seed: int) -> Asked:
         return Asked(
@@ -123,10 +123,15 @@ def run(args: argparse.Namespace) -> int:
     document = over_seeds(once, range(args.seed, args.seed + args.seeds))
     document["workload"] = name_of(args.workload)
     document["comparison"] = _compared(args, asked(args.seed), default, document)
-    print(json.dumps(document) if args.json else "\n".join(lines(document, time.monotonic() - began)))
+    _tell(args, document, time.monotonic() - began)
+    return 2 if any(not row["met"] for row in document["objectives"]) else 0
+
+
+def _tell(args: argparse.Namespace, document: dict[str, Any], took_s: float) -> None:
+    """Prints first: what was simulated is not lost where the report cannot be written after all."""
+    print(json.dumps(document) if args.json else "\n".join(lines(document, took_s)))
     if args.report:
         _write(args.report, document)
-    return 2 if any(not row["met"] for row in document["objectives"]) else 0
 
 
 def _compared(args: argparse.Namespace, asked: Any, default: str, document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -207,23 +212,12 @@ def _workload(args: argparse.Namespace, default_class: str, seed: int) -> tuple[
     return bounded, lambda at_s: min(1.0, at_s / ends_s) if ends_s else position.share
 
 
-def _decisions(path: Path | None) -> Any:
-    from forebay.adapters.decisions import FileDecisions
-
-    try:
-        return None if path is None else FileDecisions(path)
-    except OSError as error:
-        raise ForebayError(f"--decisions {path}: {error.strerror}") from error
-
-
 def _can_write(path: Path) -> None:
     """Raises, before anything is simulated, where a report could not be written in the end."""
     if path.suffix == ".json":
         raise UsageError(f"--report {path}: it is a page of HTML, and the JSON document is written beside it: name it .html")
     for one in (path, path.with_suffix(".json")):
-        if one.is_dir() or not os.access(one if one.exists() else one.parent, os.W_OK):
-            what = "No such file or directory" if not one.parent.is_dir() else "it cannot be written"
-            raise ForebayError(f"--report {one}: {what}")
+        writable("--report", one)
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

@@ -11,7 +11,6 @@ from forebay.runtime.columns import columns
 
 _BAR = 24
 
-
 TENANTS_TOLD = 10
 """Tenants on the terminal; the document has more of them."""
 

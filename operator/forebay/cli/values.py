@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from forebay.api.durations import parse_duration
-from forebay.runtime.errors import UsageError
+from forebay.runtime.errors import ForebayError, UsageError
 
 if TYPE_CHECKING:
     from forebay.api.shared_limits import SharedLimit
@@ -145,3 +145,14 @@ def _url(text: str, example: str) -> str:
 
 
 PORT = whole(0, 65535)
+
+
+def writable(option: str, path: Path) -> None:
+    """Raises ForebayError where a file cannot be written, which is better known before minutes of work than after."""
+    there = path.exists()
+    try:
+        path.open("a").close()
+        if not there:
+            path.unlink()
+    except OSError as error:
+        raise ForebayError(f"{option} {path}: {error.strerror}") from error

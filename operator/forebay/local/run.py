@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from forebay.adapters.cluster import BATCH_CLASSES, INFERENCE_POOLS, ROUTING_POLICIES, ClusterError
-from forebay.adapters.decisions import BothDecisions, DecisionsInMemory, FileDecisions
+from forebay.adapters.decisions import BothDecisions, DecisionsInMemory, FileDecisions, in_file
 from forebay.api.shared_limits import SharedLimit
 from forebay.dataplane.http.run import run as run_until_stopped
 from forebay.local.demo.doors import find_doors
@@ -94,11 +94,7 @@ def _state(given: Path | None) -> Iterator[Path]:
 
 
 def _decisions(settings: Settings, state: Path) -> FileDecisions:
-    path = Path(settings.decisions) if settings.decisions else state / "decisions.jsonl"
-    try:
-        return FileDecisions(path)
-    except OSError as error:
-        raise ForebayError(f"--decisions {path}: {error.strerror}") from error
+    return in_file(Path(settings.decisions) if settings.decisions else state / "decisions.jsonl")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from math import ceil
 
 from forebay.planning.demand import ClassLoad
 from forebay.planning.memory import Saturation
-from forebay.planning.queueing import mixed, service_rate, work_of
+from forebay.planning.queueing import EngineProfile, Work, mixed, service_rate, work_of
 from forebay.planning.sizing import MOST_UTILISED
 from forebay.planning.snapshot import Snapshot
 from forebay.planning.target import Sized
@@ -96,8 +96,7 @@ def _pace(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice) -> float |
     done = sum(c.completed_per_s for c in demand.classes.values())
     if done * demand.window_s < LEAST_DONE:
         return None
-    engine = engine_profile(snapshot.spec, choice[1])
-    work = mixed([(load.load.requests_per_s, work_of(load.load, engine)) for load in loads])
+    engine, work = _worked(snapshot, loads, choice)
     flying = sum(c.in_flight for c in demand.classes.values()) / demand.replicas_reporting
     promised = flying / max((work.decodes + 1.0) * engine.base_s + max(1.0, flying) * work.total_s, 1e-12)
     return min(1.0, done / demand.replicas_reporting / promised) if promised > 0.0 else None
@@ -119,5 +118,10 @@ def floored(snapshot: Snapshot, loads: list[ClassLoad], sized: Sized, shares: di
 
 def _promised_rps(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice) -> float:
     """Requests/s that a full replica finishes by its profile."""
+    return service_rate(*_worked(snapshot, loads, choice)) if loads else 0.0
+
+
+def _worked(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice) -> tuple[EngineProfile, Work]:
+    """The profile as it was declared, and what a request of the pool is to it on average; there is a load."""
     engine = engine_profile(snapshot.spec, choice[1])
-    return service_rate(engine, mixed([(load.load.requests_per_s, work_of(load.load, engine)) for load in loads])) if loads else 0.0
+    return engine, mixed([(load.load.requests_per_s, work_of(load.load, engine)) for load in loads])

@@ -13,7 +13,7 @@ from pathlib import Path
 from forebay.adapters import cluster as kinds
 from forebay.adapters.clock import SystemClock
 from forebay.adapters.cluster import Cluster
-from forebay.adapters.decisions import DecisionLog, FileDecisions, StreamDecisions
+from forebay.adapters.decisions import DecisionLog, StreamDecisions, in_file
 from forebay.adapters.held import HeldByScrape
 from forebay.adapters.kube import KubeCluster
 from forebay.adapters.lease import LeaderLease, LeaseLost
@@ -212,9 +212,4 @@ def _history(options: Options) -> History:
 
 
 def _decisions(where: str) -> DecisionLog:
-    if where == "-":
-        return StreamDecisions(sys.stdout)
-    try:
-        return FileDecisions(Path(where))
-    except OSError as error:
-        raise ForebayError(f"--decisions {where}: {error.strerror}") from error
+    return StreamDecisions(sys.stdout) if where == "-" else in_file(Path(where))

@@ -31,14 +31,12 @@ from forebay.reconcile.keys import Key, pool_key
 from forebay.reconcile.pool import reconcile_pool
 from forebay.reconcile.view import OURS, ObjectView
 from forebay.reconcile.world import World
+from forebay.simulation.clock import EPOCH_S, VirtualClock
 from forebay.simulation.course import Course
 from forebay.simulation.demand import demand_of
 from forebay.simulation.fleet import Fleet
 from forebay.simulation.law import Observation
 from forebay.simulation.replica import NODE_S, Replica
-
-EPOCH_S = 1_767_225_600.0
-"""The virtual clock's zero: midnight UTC of a Thursday, so that days begin where they do."""
 
 _USER = "forebay-simulate"
 _GATEWAY = "simulated"
@@ -52,22 +50,6 @@ def _gateway(namespace: str) -> Object:
 
 def _true(condition: str, at: str) -> Object:
     return {"type": condition, "status": "True", "lastTransitionTime": at}
-
-
-class VirtualClock:
-    """Time as the simulation sets it."""
-
-    def __init__(self) -> None:
-        self.elapsed = 0.0
-
-    def now(self) -> float:
-        return EPOCH_S + self.elapsed
-
-    def monotonic(self) -> float:
-        return self.elapsed
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(0)
 
 
 class SimulatedOperator:

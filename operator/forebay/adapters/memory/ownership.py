@@ -69,7 +69,7 @@ def apply(live: Object, applied: Object, owners: Owners, manager: Manager, force
 def update(old: Object | None, new: Object, owners: Owners, manager: Manager) -> dict[Manager, Fields]:
     """The owners after a plain write: who changed a field owns it, alone."""
     before, after = (own_fields(old) if old else frozenset()), own_fields(new)
-    changed = (after - before) | (_differing(old, new, after, shapes_for(new)) & before if old else frozenset())
+    changed = (after - before) | (_differing(old, new, after, before, shapes_for(new)) if old else frozenset())
     lost = changed | (before - after)
     result = {owner: fields - lost for owner, fields in owners.items()}
     result[manager] = result.get(manager, frozenset()) | changed
@@ -83,16 +83,15 @@ def rescale(old: Object, new: Object, owners: Owners, manager: Manager) -> dict[
     return update(old, new, owners, manager) if owned else dict(owners)
 
 
-def _differing(old: Object, new: Object, fields: Fields, shapes: ShapeOf) -> Fields:
-    """Those of the fields whose own value differs; a list's item differs through the fields inside it."""
-    leading = prefixes(fields)
-    return frozenset(path for path in fields if path not in leading and at(old, path, shapes) != at(new, path, shapes))
+def _differing(old: Object, new: Object, fields: Fields, among: Fields, shapes: ShapeOf) -> Fields:
+    """Those of the fields that are `among` these and whose own value differs; a list's item differs through the fields inside it."""
+    asked = fields & among
+    leading = prefixes(fields) if asked else set[Path]()
+    return frozenset(path for path in asked if path not in leading and at(old, path, shapes) != at(new, path, shapes))
 
 
 def _conflicts(live: Object, applied: Object, wanted: Fields, others: Mapping[Manager, Fields], shapes: ShapeOf) -> dict[Manager, Fields]:
-    contested = wanted & frozenset[Path]().union(*others.values())
-    leading = prefixes(wanted) if contested else set[Path]()
-    differing = _differing(live, applied, frozenset(path for path in contested if path not in leading), shapes)
+    differing = _differing(live, applied, wanted, frozenset[Path]().union(*others.values()), shapes)
     return {other: shared for other, fields in others.items() if (shared := fields & differing)}
 
 
