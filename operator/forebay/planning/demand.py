@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from math import sqrt
 
 from forebay.api.inference_pool import Task
-from forebay.planning.burstiness import in_steps, stepped
+from forebay.planning.burstiness import LEAST_S, in_steps, stepped
 from forebay.planning.coverage import coverage
 from forebay.planning.measured import ClassDemand, Demand
 from forebay.planning.memory import DemandPoint, Memory, Shape
@@ -25,7 +25,6 @@ from forebay.planning.starts import lead_of
 TREND_WINDOW_S = 180.0
 MAX_TREND = 2.0
 MIN_POINTS = 4
-MIN_SPACING_S = TREND_WINDOW_S / 60
 MIN_DRAIN_S = 10.0
 SHAPE_REQUESTS = 500.0
 """What is known of requests' lengths is an average over about so many. Windows overlap: a request counts for each that it is in."""
@@ -105,7 +104,7 @@ def _shape(measured: ClassDemand, count: float, before: Shape | None) -> Shape:
 def _history(points: tuple[DemandPoint, ...], newest: DemandPoint) -> tuple[DemandPoint, ...]:
     """The points of the trend's window. Many looks within a short time count as one, so that the points always span the window."""
     kept = [p for p in points if newest.at - TREND_WINDOW_S <= p.at < newest.at]
-    if len(kept) > 1 and kept[-1].at - kept[-2].at < MIN_SPACING_S:
+    if len(kept) > 1 and kept[-1].at - kept[-2].at < LEAST_S:
         kept.pop()
     return (*kept, newest)
 

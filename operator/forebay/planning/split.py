@@ -14,7 +14,7 @@ from forebay.api.pool_capacity import Capacity
 from forebay.planning.interruption import doomed
 from forebay.planning.limits import replicas_per_node
 from forebay.planning.snapshot import ON_DEMAND, SPOT, CapacityType, Snapshot
-from forebay.planning.starts import lead_of
+from forebay.planning.starts import lead_of, started
 from forebay.planning.variants import Variant, choice_name
 
 MIN_PATIENCE_S = 60.0
@@ -88,11 +88,11 @@ def patience_s(snapshot: Snapshot) -> float:
 
 def supply(snapshot: Snapshot, variants: tuple[Variant, ...]) -> Supply:
     """Counts pods and Deployments of these variants."""
-    names, lost, started = {v.name for v in variants}, doomed(snapshot), set(snapshot.memory.started_pods)
+    names, lost, known = {v.name for v in variants}, doomed(snapshot), started(snapshot)
     pods = [p for p in snapshot.pods if p.variant in names and not p.deleting]
     alive = [p for p in pods if p.name not in lost]
     spot = [p for p in alive if p.capacity_type == SPOT]
-    waiting = [p for p in spot if not (p.node or p.ready or p.name in started)]
+    waiting = [p for p in spot if not (p.node or p.ready or p.name in known)]
     coming = _coming(snapshot, variants)
     return Supply(
         doomed={ct: sum(p.capacity_type == ct and p.name in lost for p in pods) for ct in (ON_DEMAND, SPOT)},

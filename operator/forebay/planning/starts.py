@@ -9,6 +9,7 @@ that the cluster itself wrote, but for the passing of a startup probe, which has
 from __future__ import annotations
 
 from collections.abc import Collection
+from hashlib import blake2b
 from typing import Final
 
 from forebay.planning.memory import Memory, Stage
@@ -32,9 +33,9 @@ Times = tuple[float, ...]
 
 def learn_starts(snapshot: Snapshot) -> dict[str, object]:
     """What this snapshot adds to the memory: the start times of replicas that became ready, and which have their weights loaded."""
-    memory, existing = snapshot.memory, {p.name for p in snapshot.pods}
-    known = tuple(name for name in memory.started_pods if name in existing)
-    new = [p for p in snapshot.pods if p.ready and p.ready_at is not None and p.name not in known][: MAX_STARTED_PODS - len(known)]
+    memory, seen = snapshot.memory, started(snapshot)
+    known = tuple(mark(p.name) for p in snapshot.pods if p.name in seen)
+    new = [p for p in snapshot.pods if p.ready and p.ready_at is not None and p.name not in seen][: MAX_STARTED_PODS - len(known)]
     starts, of_all = dict(memory.starts), memory.start_times_s
     for pod in new:
         times = stage_times(pod, memory.loaded_at.get(pod.name))
@@ -42,11 +43,22 @@ def learn_starts(snapshot: Snapshot) -> dict[str, object]:
             starts[pod.variant] = _with(starts.pop(pod.variant, {}), times)
             of_all = (*of_all, times["ready"])[-MAX_START_TIMES:]
     return {
-        "started_pods": (*known, *(p.name for p in new)),
+        "started_pods": (*known, *(mark(p.name) for p in new)),
         "start_times_s": of_all,
         "starts": dict(list(starts.items())[-MAX_VARIANTS:]),
         "loaded_at": _loaded_at(snapshot),
     }
+
+
+def mark(name: str) -> str:
+    """Eight characters to know a replica again by: a thousand names would be nearly half of what a memory may be."""
+    return blake2b(name.encode(), digest_size=4).hexdigest()
+
+
+def started(snapshot: Snapshot) -> frozenset[str]:
+    """The names of those replicas that were ready once. Memories of earlier versions hold names instead of marks."""
+    marks = frozenset(snapshot.memory.started_pods)
+    return frozenset(p.name for p in snapshot.pods if mark(p.name) in marks or p.name in marks)
 
 
 def _loaded_at(snapshot: Snapshot) -> dict[str, float]:

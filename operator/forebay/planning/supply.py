@@ -15,7 +15,7 @@ from forebay.api.inference_pool import Accelerator, Profile
 from forebay.planning.limits import replicas_per_node
 from forebay.planning.memory import Memory, Unavailable
 from forebay.planning.snapshot import PodView, Snapshot
-from forebay.planning.starts import SLOWEST, lead_of, lead_time_s, quantile
+from forebay.planning.starts import SLOWEST, lead_of, lead_time_s, quantile, started
 from forebay.planning.variants import preferred_profile, wanted_variants
 
 PRIOR_WEIGHT = 1.0
@@ -66,9 +66,9 @@ def replacements(snapshot: Snapshot, names: Collection[str], wanted: int) -> Rep
         return Replacements(0)
     within_s, late, missing = lead_of(snapshot), [], 0.0
     mine = [p for p in snapshot.pods if p.variant in names and not p.deleting]
-    for pod in mine:
+    for pod in _starting(snapshot):
         times = snapshot.memory.starts.get(pod.variant, {}).get("ready", ())
-        if not _starting(snapshot, pod) or not pod.node or not times:
+        if pod.variant not in names or not pod.node or not times:
             continue
         waited = waited_s(snapshot, pod)
         usual_s = quantile(times, SLOWEST)
@@ -84,9 +84,11 @@ def replacements(snapshot: Snapshot, names: Collection[str], wanted: int) -> Rep
     return Replacements(count, (why,))
 
 
-def _starting(snapshot: Snapshot, pod: PodView) -> bool:
-    """Whether a replica was never ready."""
-    return not (pod.ready or pod.deleting or pod.name in snapshot.memory.started_pods)
+def _starting(snapshot: Snapshot) -> list[PodView]:
+    """Replicas that were never ready, those that wait longest first."""
+    known = started(snapshot)
+    pods = (p for p in snapshot.pods if not (p.ready or p.deleting or p.name in known))
+    return sorted(pods, key=lambda p: (p.created_at, p.name))
 
 
 def patience_s(snapshot: Snapshot, variant: str) -> float:
@@ -97,8 +99,8 @@ def patience_s(snapshot: Snapshot, variant: str) -> float:
 def stuck(snapshot: Snapshot) -> dict[str, list[str]]:
     """Replicas without a node that are not coming, by variant. Nodes that the cloud has granted are for those that wait longest."""
     waiting: dict[str, list[PodView]] = {}
-    for pod in sorted(snapshot.pods, key=lambda p: (p.created_at, p.name)):
-        if not pod.node and _starting(snapshot, pod):
+    for pod in _starting(snapshot):
+        if not pod.node:
             waiting.setdefault(pod.variant, []).append(pod)
     found = {}
     for variant, pods in sorted(waiting.items()):
