@@ -12,7 +12,7 @@ from forebay.adapters.clock import ManualClock
 from forebay.adapters.cluster import Forbidden, Object
 from forebay.adapters.memory import MemoryCluster
 from forebay.planning.decision import Note
-from forebay.reconcile.events import MAX_REMEMBERED, Recorder
+from forebay.reconcile.events import MAX_REMEMBERED, QUIET_S, Recorder
 
 NOTE = Note(type="Warning", reason="Limited", message="too few")
 
@@ -45,6 +45,20 @@ def test_events_of_cluster_scoped_objects_go_to_the_default_namespace() -> None:
         cluster = MemoryCluster(clock)
         await Recorder(cluster, clock, "o").record(await made(cluster, a_class()), NOTE)
         assert (await events(cluster))[0]["metadata"]["namespace"] == "default"
+
+    asyncio.run(test())
+
+
+def test_after_a_clock_was_set_back_an_event_waits_two_minutes_and_not_an_hour() -> None:
+    async def test() -> None:
+        clock = ManualClock()
+        cluster = MemoryCluster(clock)
+        pool, recorder = await made(cluster, a_pool()), Recorder(cluster, clock, "o")
+        await recorder.record(pool, NOTE)
+        clock.set_back(3600)
+        await clock.advance(QUIET_S)
+        await recorder.record(pool, NOTE)
+        assert len(await events(cluster)) == 2
 
     asyncio.run(test())
 

@@ -10,6 +10,7 @@ from tests.reconcile.worlds import Lab, a_class, a_policy, a_pool, in_lab, on_ka
 from forebay.adapters import cluster as kinds
 from forebay.adapters.cluster import Forbidden, Invalid, Kind, Object
 from forebay.reconcile.keys import SWEEP, Key
+from forebay.reconcile.report import RECORD_EVERY_S
 
 CHAT, SUPPORT = (
     a_pool(capacity=on_karpenter(spot={"enabled": True, "maxShare": 0.5}), scaling={"minReplicas": 2, "maxReplicas": 9}),
@@ -166,5 +167,33 @@ def test_an_api_that_is_away_for_a_moment_closes_no_route() -> None:
             flaky.away = True
             await operator.again(Key("gateway", "default", "default"))
             assert (await lab.get(kinds.CONFIG_MAPS, "forebay-gateway-default"))["data"] == before
+
+    in_lab(test)
+
+
+def test_after_a_clock_was_set_back_everything_is_written_and_said_as_often_as_before() -> None:
+    """Objects are applied again, memory is saved, figures are shown and a decision is recorded: none of it waits for the old time."""
+
+    async def test(lab: Lab) -> None:
+        watched: Any = Watched(lab)
+        async with lab.operator(watched) as operator:
+            await lab.apply(a_class(), CHAT, SUPPORT)
+            lab.demand(rps=1)
+            await operator.quiet()
+            await lab.run_pods()
+            await operator.again()
+            lab.clock.set_back(3600)
+            lab.demand(rps=1)
+            await operator.again()
+            before, saved = await lab.status(), await lab.get(kinds.CONFIG_MAPS, "chat-forebay-memory")
+            recorded = len(operator.decisions.records)
+            watched.writes.clear()
+            await lab.clock.advance(RECORD_EVERY_S + 1)
+            lab.demand(rps=1.01)
+            await operator.again(Key("pool", "default", "chat"), Key("gateway", "default", "default"))
+            applied = {kind for kind, _ in watched.writes}
+            assert {"Deployment", "NodePool", "InferencePool"} <= applied, "an hour is not waited for"
+            assert (await lab.get(kinds.CONFIG_MAPS, "chat-forebay-memory"))["data"] != saved["data"]
+            assert (await lab.status())["demand"] != before["demand"] and len(operator.decisions.records) > recorded
 
     in_lab(test)

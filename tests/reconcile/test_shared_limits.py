@@ -113,6 +113,20 @@ def test_a_gpu_goes_to_who_gains_more_after_a_window_and_never_before_it_is_free
     in_lab(test)
 
 
+def test_a_clock_that_was_set_back_does_not_make_a_gpu_wait_longer() -> None:
+    async def test(lab: Lab) -> None:
+        await lab.apply(*two_pools(classes=["dear"]))
+        async with lab.operator() as operator:
+            await one_busy(lab, operator)
+            dear_class_is_as_busy(lab)
+            await rounds(lab, operator, 5)
+            lab.clock.set_back(3600)
+            await rounds(lab, operator, 25)
+            assert (await lab.replicas())["b-h100-on-demand"] == 4 and await total(lab) == 5
+
+    in_lab(test)
+
+
 def test_what_ends_is_taken_until_it_is_gone() -> None:
     async def test(lab: Lab) -> None:
         await lab.apply(*two_pools(classes=["dear"]))

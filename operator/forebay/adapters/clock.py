@@ -44,11 +44,12 @@ class ManualClock:
 
     def __init__(self, now: float = 1_700_000_000.0) -> None:
         self._start = self._now = now
+        self._set_back_s = 0.0
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
 
     def now(self) -> float:
-        return self._now
+        return self._now - self._set_back_s
 
     def monotonic(self) -> float:
         return self._now - self._start
@@ -77,6 +78,10 @@ class ManualClock:
     def jump(self, seconds: float) -> None:
         """Time passes and nobody notices, as for a process that stands still; sleepers wake late, with the next `advance`."""
         self._now += seconds
+
+    def set_back(self, seconds: float) -> None:
+        """The calendar is corrected; no time passes."""
+        self._set_back_s += seconds
 
 
 async def settle(turns: int = 50) -> None:

@@ -25,7 +25,7 @@ class Recorder:
         self._seen: OrderedDict[tuple[str, str, str], float] = OrderedDict()
 
     async def record(self, obj: Object, note: Note) -> None:
-        now = self._clock.now()
+        now = self._clock.monotonic()
         key = (obj["metadata"]["uid"], note.reason, note.message)
         if now - self._seen.get(key, -QUIET_S) < QUIET_S:
             return
@@ -38,7 +38,7 @@ class Recorder:
             "apiVersion": kinds.EVENTS.api_version,
             "kind": kinds.EVENTS.name,
             "metadata": {"generateName": f"{meta['name']}-", "namespace": meta.get("namespace") or "default"},
-            "eventTime": timestamp(now, micros=True),
+            "eventTime": timestamp(self._clock.now(), micros=True),
             "reportingController": "forebay.dev/operator",
             "reportingInstance": self._instance[:128],
             "type": note.type,

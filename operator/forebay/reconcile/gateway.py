@@ -32,8 +32,8 @@ async def reconcile_gateway(world: World, key: Key) -> float | None:
     plan = plan_gateway(snapshot)
     world.routes[key.namespace, key.name] = frozenset(plan.document["pools"])
     applied = world.gateways.setdefault((key.namespace, key.name), {})
-    outcome = await apply(due(plan.actions, applied, world.view, snapshot.now), world.cluster)
-    remember(outcome, applied, snapshot.now)
+    outcome = await apply(due(plan.actions, applied, world.view, world.clock.monotonic()), world.cluster)
+    remember(outcome, applied, world.clock.monotonic())
     for report in plan.reports:
         await _report(world, policies[report.name], report, outcome)
     outcome.raise_error()

@@ -46,15 +46,15 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
         # A long past takes a second of arithmetic, which is not to stop everybody else.
         decision = await asyncio.to_thread(plan, snapshot) if snapshot.history else plan(snapshot)
     record = world.pools[key.namespace, key.name]
-    saving = memory_writes(record, snapshot, decision)
-    actions = due(decision.actions, record.applied, world.view, snapshot.now)
+    saving = memory_writes(record, snapshot, decision, world.clock.monotonic())
+    actions = due(decision.actions, record.applied, world.view, world.clock.monotonic())
     # Remembered before it is done: whoever takes over in between goes on with it, instead of undoing it.
     outcome = await apply((*saving, *actions), world.cluster)
-    remember(outcome, record.applied, snapshot.now)
+    remember(outcome, record.applied, world.clock.monotonic())
     await report_pool(world, key, obj, snapshot, decision, outcome)
     outcome.raise_error()
     if saving and saving[-1] in outcome.done:
-        record.saved, record.saved_at = urgent(decision.memory), snapshot.now
+        record.saved, record.saved_at = urgent(decision.memory), world.clock.monotonic()
     return _SOON_S if shares and world.ledger.waits(key.namespace, _places(world)) else decision.requeue_after_s
 
 
@@ -70,7 +70,7 @@ def _share_out(world: World, key: Key, snapshot: Snapshot) -> tuple[Snapshot, Pl
     """
     place, pools, ledger = (key.namespace, key.name), _places(world), world.ledger
     for _ in range(1 if place in ledger.asks else 2):
-        shared = snapshot.model_copy(update={"shares": ledger.shares(snapshot, pools)})
+        shared = snapshot.model_copy(update={"shares": ledger.shares(snapshot, pools, world.clock.monotonic())})
         decision = plan(shared)
         ledger.record(place, decision.ask)
     return shared, decision

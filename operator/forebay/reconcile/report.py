@@ -79,8 +79,9 @@ async def report_pool(world: World, key: Key, obj: Object, snapshot: Snapshot, p
     status["plan"] = {"id": record.decided, "summary": _summary(plan), "decidedAt": record.decided_at, "why": [w[:1024] for w in plan.why]}
     verdicts = verdicts_after(plan.verdicts, outcome, (Type.ACCEPTED, Type.READY))
     status["conditions"] = conditions(verdicts, obj, snapshot.pool.generation, snapshot.now)
-    if snapshot.now - record.shown_at >= world.settings.interval_s or not _only_figures(obj.get("status", {}), status):
-        record.shown_at = snapshot.now
+    now = world.clock.monotonic()
+    if now - record.shown_at >= world.settings.interval_s or not _only_figures(obj.get("status", {}), status):
+        record.shown_at = now
         await write_status(world, obj, status)
     for note in (*plan.notes, *refusal_notes(outcome)):
         await world.recorder.record(obj, note)
@@ -118,11 +119,12 @@ def _decision(plan: Plan) -> str:
 def _record(world: World, key: Key, record: PoolRecord, snapshot: Snapshot, plan: Plan) -> None:
     """One JSON line per decision, and one every few minutes while nothing changes."""
     decided = _decision(plan)
-    if decided == record.decided and snapshot.now - record.recorded_at < RECORD_EVERY_S:
+    now = world.clock.monotonic()
+    if decided == record.decided and now - record.recorded_at < RECORD_EVERY_S:
         return
     if decided != record.decided:
         record.decided, record.decided_at = decided, timestamp(int(snapshot.now))
-    record.recorded_at = snapshot.now
+    record.recorded_at = now
     world.decisions.write(
         {
             "time": timestamp(int(snapshot.now)),
@@ -134,9 +136,9 @@ def _record(world: World, key: Key, record: PoolRecord, snapshot: Snapshot, plan
     )
 
 
-def memory_writes(record: PoolRecord, snapshot: Snapshot, plan: Plan) -> tuple[Action, ...]:
+def memory_writes(record: PoolRecord, snapshot: Snapshot, plan: Plan, now: float) -> tuple[Action, ...]:
     """Keeps the memory in the pool's namespace: at once when a decision rests on it, else now and then. A dry run touches nothing."""
-    if plan.dry or (urgent(plan.memory) == record.saved and snapshot.now - record.saved_at < MEMORY_EVERY_S):
+    if plan.dry or (urgent(plan.memory) == record.saved and now - record.saved_at < MEMORY_EVERY_S):
         return ()
     body = {
         "apiVersion": kinds.CONFIG_MAPS.api_version,

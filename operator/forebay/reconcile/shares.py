@@ -17,7 +17,9 @@ from forebay.reconcile.view import Place
 
 @dataclass
 class Ledger:
-    """Asks of every pool since the process began. `less_since` is when a pool's share became less than it has, for each limit."""
+    """Asks of every pool since the process began. `less_since` is when a pool's share became less than it has, for each limit, in seconds
+    of the monotonic clock.
+    """
 
     limits: tuple[SharedLimit, ...] = ()
     asks: dict[Place, Ask] = field(default_factory=dict)
@@ -40,15 +42,15 @@ class Ledger:
         """Whether some pool that shares a limit with those of this namespace has not asked yet."""
         return any(limit.binds(namespace) and self._unknown(limit, pools) for limit in self.limits)
 
-    def shares(self, snapshot: Snapshot, pools: Collection[Place]) -> tuple[Share, ...]:
-        """What the pool may take of each limit that binds it. `pools` are all that there are."""
+    def shares(self, snapshot: Snapshot, pools: Collection[Place], now: float) -> tuple[Share, ...]:
+        """What the pool may take of each limit that binds it, at `now` of the monotonic clock. `pools` are all that there are."""
         pool = (snapshot.pool.namespace, snapshot.pool.name)
-        return tuple(self._share(limit, pool, snapshot, pools) for limit in self.limits if limit.binds(pool[0]))
+        return tuple(self._share(limit, pool, snapshot, pools, now) for limit in self.limits if limit.binds(pool[0]))
 
     def _unknown(self, limit: SharedLimit, pools: Collection[Place]) -> set[Place]:
         return {place for place in pools if limit.binds(place[0])} - self.asks.keys()
 
-    def _share(self, limit: SharedLimit, pool: Place, snapshot: Snapshot, pools: Collection[Place]) -> Share:
+    def _share(self, limit: SharedLimit, pool: Place, snapshot: Snapshot, pools: Collection[Place], now: float) -> Share:
         own, key = held_now(snapshot), (limit.name, pool)
         asks = {"/".join(place): ask for place, ask in self.asks.items() if limit.binds(place[0])}
         unknown = {"/".join(place) for place in self._unknown(limit, pools)}
@@ -56,6 +58,6 @@ class Ledger:
         if not due.takes_away:
             self.less_since.pop(key, None)
             return due.share
-        since = self.less_since.setdefault(key, snapshot.now)
-        waited = snapshot.now - since >= self.asks[pool].window_s
+        since = self.less_since.setdefault(key, now)
+        waited = now - since >= self.asks[pool].window_s
         return due.share if waited else kept(limit, due.share, own)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 
 from forebay.adapters.clock import Clock
 from forebay.adapters.cluster import Cluster
@@ -18,7 +19,7 @@ from forebay.reconcile.shares import Ledger
 from forebay.reconcile.view import View
 
 Applied = dict[str, tuple[str, float]]
-"""What was applied last: path of an object to the hash of what was intended, and when."""
+"""What was applied last: path of an object to the hash of what was intended, and when, in seconds of the monotonic clock."""
 
 
 _URGENT = ("target", "mix", "better_since", "spot_hold_until", "partitioning", "observed_since")
@@ -31,16 +32,19 @@ def urgent(memory: Memory) -> tuple[object, ...]:
 
 @dataclass
 class PoolRecord:
-    """What the process keeps of one pool between two reconciles. `saved` is what was urgent of the memory that was saved last."""
+    """What the process keeps of one pool between two reconciles. `saved` is what was urgent of the memory that was saved last.
+
+    When something was saved, recorded or shown is in seconds of the monotonic clock: none of it waits for a calendar that was set back.
+    """
 
     uid: str
     memory: Memory
     saved: tuple[object, ...]
-    saved_at: float = 0.0
+    saved_at: float = -inf
     decided: str = ""
     decided_at: str = ""
-    recorded_at: float = 0.0
-    shown_at: float = 0.0
+    recorded_at: float = -inf
+    shown_at: float = -inf
     applied: Applied = field(default_factory=dict)
 
 
