@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
 from tests.adapters.prometheus_server import Question, answering
@@ -43,13 +44,16 @@ class Prometheus:
             "(forebay_sidecar_config_info": [({"hash": "abc"}, "2"), ({"hash": "def"}, "1")],
         }
         self.answer: bytes | None = None
+        self.halved: dict[str, Any] | None = None
+        """What an answer with half of everything says of itself; None where it is whole."""
         self.queries: list[str] = []
 
     def reply(self, query: str) -> bytes:
         self.queries.append(query)
         found = next((rows for part, rows in self.rows.items() if part in query), [])
-        result = [{"metric": labels, "value": [NOW, value]} for labels, value in found]
-        return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
+        part = 1.0 if self.halved is None else 0.5
+        result = [{"metric": labels, "value": [NOW, str(part * float(value))]} for labels, value in found]
+        return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}} | (self.halved or {})).encode()
 
 
 def serving(prometheus: Prometheus) -> AbstractContextManager[str]:
@@ -218,15 +222,19 @@ def test_matchers_are_in_every_query() -> None:
     assert prometheus.queries and all('forebay_pool="chat",cluster="eu-1"}' in query for query in prometheus.queries)
 
 
-@pytest.mark.parametrize("partly", [b'"warnings":["a store is away"]', b'"isPartial":true'])
-def test_prometheus_answering_partly_leaves_the_last_answer(partly: bytes) -> None:
-    """Half of the stores would be half of the demand."""
+@pytest.mark.parametrize("partly", [{"warnings": ["a store is away"]}, {"isPartial": True}])
+def test_prometheus_answering_partly_leaves_the_last_answer(partly: dict[str, Any]) -> None:
+    """Half of the stores are half of the demand: nothing but what an answer says of itself tells it from a whole one."""
     prometheus = Prometheus()
     with serving(prometheus) as url:
         metrics = PrometheusMetrics(url)
         before = ask(metrics)
-        prometheus.answer = b'{"status":"success",' + partly + b',"data":{"result":[]}}'
+        prometheus.halved = partly
         assert ask(metrics, now=NOW + 15) == before is not None
+        prometheus.halved = {}
+        unsaid = ask(PrometheusMetrics(url))
+    rate = before.classes["interactive"].requests_per_s
+    assert unsaid is not None and unsaid.classes["interactive"].requests_per_s == 0.5 * rate > 0
 
 
 def test_prometheus_answering_slowly_keeps_no_other_pool_waiting() -> None:

@@ -8,6 +8,7 @@ import pytest
 from load_laws import DAY, MINUTE, MONDAY, TEN_MINUTES, a_day_curve, after, every, noisy
 
 from forebay.planning.forecast import Forecast, ForecastState, observe, predict
+from forebay.planning.forecast.packing import unpack
 
 
 def _forecast(state: ForecastState, minutes: float = 5, coverage: float = 0.95) -> Forecast:
@@ -61,6 +62,16 @@ def test_a_history_gap_is_not_zero_load(missing_s: float) -> None:
     later = MONDAY + 300 * MINUTE + missing_s
     state = _steady(5, later, _steady(300))
     assert _forecast(state).p50 == pytest.approx(4.0, rel=0.25)
+
+
+def test_what_a_load_changed_by_in_a_history_gap_is_no_change_of_a_minute() -> None:
+    state = observe(_steady(300), MONDAY + 300 * MINUTE, 4.0)
+    before = unpack(state).change
+    back = MONDAY + 320 * MINUTE
+    closed = after([(back, 12.0), (back + MINUTE, 12.0)], state, step_s=MINUTE)
+    assert unpack(closed).change <= before
+    without = after([(MONDAY + 301 * MINUTE, 12.0), (MONDAY + 302 * MINUTE, 12.0)], state, step_s=MINUTE)
+    assert unpack(without).change > before + 0.005
 
 
 def test_seasons_outlive_a_gap() -> None:

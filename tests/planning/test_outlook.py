@@ -21,6 +21,8 @@ from forebay.planning.planner import plan
 from forebay.planning.snapshot import PoolIdentity, Snapshot
 
 SHAPES = {"interactive": Shape(input_tokens=200, output_tokens=100)}
+MISSED = 400
+"""Minutes of bounds that do not hold."""
 RISING = [2.0 + 0.1 * minute for minute in range(61)]
 
 
@@ -107,6 +109,28 @@ def test_bounds_that_did_not_hold_for_a_day_are_named_and_do_not_size() -> None:
     told = forecast_verdict(one, [replace(known, expected=doubted)])
     assert (told.status, told.reason) == ("False", "Drifted") and "class interactive: its bounds for input tokens" in told.message
     assert not forecast_status([replace(known, expected=doubted)])[0].drives
+
+
+def test_a_pool_whose_bounds_did_not_hold_for_a_day_falls_back_to_what_is_measured_and_says_so() -> None:
+    """Two days calm, then hours in which every other minute is just above its bound."""
+    calm = [6.0 + 2.0 * sin(minute / 9.0) for minute in range(2 * 1440)]
+    before = snapshot([], 2.0).model_copy(update={"memory": learned(calm)})
+    assert loads(before, {}, SHAPES)[0].expected.trusted and provisioned(before) > 2.0
+    memory = before.memory
+    for minute in range(MISSED):
+        at = NOW + 60.0 * minute
+        expected = loads(before.model_copy(update={"now": at, "memory": memory}), {}, SHAPES)[0].expected
+        rate = 1.1 * expected.requests_per_s if minute % 2 else 0.0
+        look = demand(rate).model_copy(update={"measured_at": at})
+        memory = memory.model_copy(update={"forecasts": learn(memory.forecasts, look, SHAPES, ("interactive",))})
+    later = NOW + 60.0 * MISSED
+    after = before.model_copy(update={"now": later, "memory": memory, "demand": demand(2.0).model_copy(update={"measured_at": later})})
+    expected = loads(after, {}, SHAPES)[0].expected
+    assert expected.drifted and expected.requests_per_s > 2.0 and provisioned(after) == 2.0
+    decision = plan(after)
+    told = verdict(decision, "ForecastCalibrated")
+    assert (told.status, told.reason) == ("False", "Drifted")
+    assert not decision.status.demand.forecast[0].drives
 
 
 @given(

@@ -20,6 +20,7 @@ from forebay.simulation.law import Observation
 from forebay.simulation.operator import SimulatedOperator
 from forebay.simulation.outcome import Outcome
 from forebay.simulation.queues import Rule
+from forebay.simulation.replica import Replica
 from forebay.simulation.request import Request
 from forebay.simulation.run import INTERRUPTED, LOST, STUCK, Run, Setup
 from forebay.simulation.spot_events import ADD, REMOVE, Change
@@ -140,7 +141,9 @@ def test_a_fleet_that_never_comes_does_not_keep_a_run_from_ending() -> None:
 
 
 @contextmanager
-def an_operator(fortune: Fortune, load: Sequence[tuple[float, float]]) -> Iterator[tuple[SimulatedOperator, Callable[[], Outcome]]]:
+def an_operator(
+    fortune: Fortune, load: Sequence[tuple[float, float]], fate: Callable[[Replica], None] | None = None
+) -> Iterator[tuple[SimulatedOperator, Callable[[], Outcome]]]:
     operator = SimulatedOperator(read_folder(QUICKSTART).objects.values(), "default", "chat")
     variants = operator.variants()
     fleet = Fleet(
@@ -149,6 +152,7 @@ def an_operator(fortune: Fortune, load: Sequence[tuple[float, float]]) -> Iterat
     operator.attach(fleet)
     run = Run(Setup(next(iter(fleet.profiles.values())), 60.0, 1, 6, 1, by_class=True), operator, fleet)
     befall(run, fortune, [name for name, v in variants.items() if v.capacity_type == "spot"], 1)
+    fleet.fate = fate or fleet.fate
 
     def through() -> Outcome:
         def requests() -> Iterator[Request]:
@@ -186,6 +190,33 @@ def test_on_demand_stands_in_for_spot_that_cannot_be_had() -> None:
         assert set(outcome.billed["sim-gpu-spot"]) == {0} and max(outcome.billed["sim-gpu-on-demand"]) >= 2
         assert any(record["plan"]["status"]["desired"]["spot"] for record in operator.decisions.records)
         assert "on-demand stands in" in str(list(operator.decisions.records))
+
+
+def within(outcome: Outcome, since_s: float, until_s: float, target_s: float = 1.0) -> float:
+    """Share of the first tokens that came within the target, of requests that arrived then."""
+    firsts = [took for at, took in zip(outcome.arrived, outcome.first_token_s, strict=True) if since_s <= at < until_s]
+    return sum(took <= target_s for took in firsts) / len(firsts)
+
+
+@pytest.mark.parametrize("on_a_node", [False, True])
+def test_a_pod_stuck_pending_is_released_and_another_comes(on_a_node: bool) -> None:
+    """Dynamo #14251: of the replicas that are asked for when the load rises two never start."""
+    stuck: list[Replica] = []
+
+    def fate(replica: Replica) -> None:
+        if replica.created_at >= 300.0 and len(stuck) < 2:
+            stuck.append(replica)
+            replica.ready_at = inf
+            if not on_a_node:
+                replica.node_at = replica.billed_at = inf
+
+    with an_operator(Fortune(), [(2.0, 300.0), (5.0, 1500.0)], fate) as (_, through):
+        outcome = through()
+    assert within(outcome, 400.0, 430.0) < 0.5, "two are too few"
+    assert within(outcome, 750.0, 1500.0) == 1.0
+    # What has no node is given up and comes otherwise; what has one may still start, and another is asked for beside.
+    assert max(count for _, _, count in outcome.replicas) <= 6
+    assert on_a_node or all(replica.gone_at < 600.0 for replica in stuck)
 
 
 def test_a_pod_that_is_deleted_is_a_replica_that_goes_and_is_made_anew() -> None:

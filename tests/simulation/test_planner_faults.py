@@ -10,6 +10,8 @@ import pytest
 
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import Tuning
+from forebay.planning.memory import Memory
+from forebay.planning.snapshot import Snapshot
 from forebay.planning.work import EngineProfile
 from forebay.simulation.arrivals import renewal, stages
 from forebay.simulation.fleet import Fleet
@@ -23,6 +25,7 @@ ENGINE = EngineProfile(0.02, 0.00005, 2e-7, 32)
 """One replica holds about 4 requests/s of 300 tokens in and 150 out."""
 INPUTS, OUTPUTS = 300, 150
 START_S = 100.0
+WINDOW_S = 300.0
 CLASS_SPEC = BatchClassSpec.model_validate(
     {"tier": "Interactive", "objectives": {"timeToFirstToken": {"quantile": 0.95, "target": "2s"}}, "queue": {"maxWait": "5m"}}
 )
@@ -125,27 +128,67 @@ def test_a_profile_wrong_by_3_that_is_to_be_kept() -> None:
     assert within(outcome, 1500.0) > 0.9 and law.law._memory.profiles == {}
 
 
-def test_operator_restart_mid_scale() -> None:
-    """Knative #4795: a planner that has just begun shrinks nothing for a window, whatever it is shown."""
-    law = Watched(a_law())
-    workload = list(requests([(12.0, 900.0), (0.5, 600.0)]))
+class Restarted(Watched):
+    """Nobody decides for a while; then another process does, with what was saved of the memory or with none."""
 
-    def restarted(seen: Observation) -> Observation:
-        if 900 <= seen.now < 915:
-            law.law._memory = law.law._memory.model_copy(update={"observed_since": None, "recommendations": ()})
-        return seen
+    def __init__(self, gone_s: float, back_s: float, remembers: bool) -> None:
+        super().__init__(a_law())
+        self._gone_s, self._back_s, self._remembers = gone_s, back_s, remembers
 
-    law._seen_as = restarted
+    def decide(self, seen: Observation) -> int:
+        if self._gone_s <= seen.now < self._back_s:
+            return seen.replicas
+        if seen.now == self._back_s:
+            memory, self.law = self.law._memory, a_law()
+            self.law._memory = memory if self._remembers else Memory()
+        return super().decide(seen)
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_operator_restart_mid_scale(remembers: bool) -> None:
+    """Knative #4795: while replicas start none is given up and none asked for twice, though nothing of before is known."""
+    workload = list(requests([(2.0, 300.0), (12.0, 900.0)]))
+    undisturbed, law = Watched(a_law()), Restarted(345.0, 375.0, remembers)
+    simulated(undisturbed, workload)
     simulated(law, workload)
-    before = law.between(800, 900)[-1]
-    assert min(law.between(900, 1190)) == before and law.between(1400, 1500)[-1] < before
+    before = law.between(300, 345)[-1]
+    assert before > law.between(0, 300)[-1], "it goes while they are pending"
+    assert min(law.between(375, 1200)) >= before
+    assert max(law.between(375, 1200)) <= max(undisturbed.between(300, 1200)) + 1
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_operator_restart_shrinks_nothing_for_a_window(remembers: bool) -> None:
+    """Nobody looked while the load fell: that less is enough has to be seen for a whole window from now on."""
+    law = Restarted(1020.0, 1260.0, remembers)
+    simulated(law, requests([(12.0, 900.0), (0.5, 1200.0)]))
+    before = law.between(900, 1020)[-1]
+    assert min(law.between(1260, 1260 + WINDOW_S)) == before
+    assert law.between(1260 + WINDOW_S, 1290 + WINDOW_S)[-1] < before
+
+
+class Stale(Forebay):
+    """From `since_s` on it is shown what was measured last, over and over."""
+
+    def __init__(self, since_s: float) -> None:
+        super().__init__(pool_of(ENGINE, min_replicas=1, max_replicas=40), CLASS_SPEC, START_S)
+        self._since_s, self._last = since_s, None
+
+    def _snapshot(self, seen: Observation) -> Snapshot:
+        snapshot = super()._snapshot(seen)
+        if seen.now < self._since_s:
+            self._last = snapshot.demand
+        return snapshot.model_copy(update={"demand": self._last})
 
 
 def test_all_metrics_stale() -> None:
-    """Nothing is measured any more: what there is stays, however long."""
-    law = Watched(a_law(), lambda seen: seen if seen.now < 600 else replace(seen, samples=()))
+    """The last that was measured would do with less, and is shown for ever: what there is stays, however long."""
+    law = Watched(Stale(720.0))
     simulated(law, requests([(8.0, 600.0), (0.2, 1200.0)]))
-    assert set(law.between(600, 1800)) == {law.between(500, 600)[-1]}
+    usual = Watched(a_law())
+    simulated(usual, requests([(8.0, 600.0), (0.2, 1200.0)]))
+    before = law.between(500, 600)[-1]
+    assert set(law.between(600, 1800)) == {before} and usual.between(600, 1800)[-1] < before
 
 
 def test_an_empty_load_profile() -> None:
