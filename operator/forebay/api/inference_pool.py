@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from forebay.api.meta import Duration, HistoryDuration, K8sModel, ModelId, Name, ObjectMeta, cel, listmap, rules
-from forebay.api.pace import ScaleDown, Standby
+from forebay.api.meta import Duration, K8sModel, ModelId, Name, ObjectMeta, cel, listmap, rules
 from forebay.api.pod_template import checked
 from forebay.api.pool_capacity import (
     FULL,
@@ -22,6 +21,7 @@ from forebay.api.pool_capacity import (
     PartitioningMode,
     Requirement,
 )
+from forebay.api.pool_scaling import Scaling
 from forebay.api.pool_status import (
     DemandStatus,
     DesiredStatus,
@@ -143,73 +143,6 @@ class Profile(K8sModel):
             " Disabled sizes by the declared ones alone. status.profiles shows what was learned."
         ),
     ] = Tuning.AUTO
-
-
-class ForecastMode(StrEnum):
-    """What forecasts of demand are for."""
-
-    AUTO = "Auto"
-    REACTIVE = "Reactive"
-    DISABLED = "Disabled"
-
-
-class Forecasting(K8sModel):
-    """How far demand is looked ahead of. A forecast may add replicas to what is measured, never take any."""
-
-    mode: Annotated[
-        ForecastMode,
-        Field(
-            description="Auto sizes by the forecast once it is learned, and by what is measured while its bounds do not hold;"
-            " Reactive learns and shows it only; Disabled does neither."
-        ),
-    ] = ForecastMode.AUTO
-    coverage: Annotated[
-        float | None,
-        Field(
-            ge=0.5,
-            le=0.99,
-            description="Share of the time that demand is to stay under the forecast's upper bound. Where it is left out, what a miss costs"
-            " against an idle replica decides (objectives.missUsdPer1k and usdPerHour), or it is 0.9 where either is unknown.",
-        ),
-    ] = None
-    history: Annotated[
-        HistoryDuration,
-        Field(
-            description="How far back the past is read where the operator has a Prometheus: for a class that is new to it, and for minutes"
-            " that it missed. From 1h to 1440h."
-        ),
-    ] = 336 * 3600.0
-
-
-class Scaling(K8sModel):
-    """Bounds and pace of the replica count."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            cel("self.minReplicas <= self.maxReplicas", "minReplicas must not exceed maxReplicas: lower the first or raise the second")
-        )
-    )
-
-    min_replicas: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=10000,
-            description="Fewest replicas, also when nothing is asked. `kubectl scale` moves it. At 0 the pool sleeps when it is not asked"
-            " for long enough, and its gateways hold requests until its first replica is ready again.",
-        ),
-    ] = 1
-    max_replicas: Annotated[int, Field(ge=1, le=10000, description="Most replicas, whatever is asked.")] = 10
-    paused: Annotated[bool, Field(description="Hold everything as it is; status goes on being reported.")] = False
-    scale_down: ScaleDown = ScaleDown()
-    warm_standby: Annotated[
-        Standby,
-        Field(
-            description="Replicas that are kept ready beyond what the load needs. Auto is what demand may rise by while a replica starts,"
-            " beyond the forecast's own bound."
-        ),
-    ] = 0
-    forecast: Forecasting = Forecasting()
 
 
 class From(StrEnum):

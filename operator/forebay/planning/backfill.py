@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from forebay.api.inference_pool import ForecastMode
+from forebay.api.pool_scaling import ForecastMode
 from forebay.planning.decision import Note
 from forebay.planning.forecast import ForecastState, Span, fresh, relived
 from forebay.planning.forecast.codes import MISSING, unpacked, value_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from forebay.api.conditions import Reason, Type
-from forebay.api.inference_pool import ForecastMode
 from forebay.api.meta import format_duration
+from forebay.api.pool_scaling import ForecastMode
 from forebay.api.pool_status import ClassForecastStatus, TokensForecast
 from forebay.planning.decision import Verdict
 from forebay.planning.demand import ClassLoad

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from forebay.api.meta import format_duration
-from forebay.api.pace import AUTO, share_of
+from forebay.api.pool_scaling import AUTO, share_of
 from forebay.planning.coverage import coverage
 from forebay.planning.memory import Memory, Recommendation
 from forebay.planning.snapshot import Snapshot

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
-from forebay.api.inference_pool import ForecastMode
+from forebay.api.pool_scaling import ForecastMode
 from forebay.planning.coverage import Coverage
 from forebay.planning.forecast import Forecast, ForecastState, Glimpse, drifted, fresh, observe, predict, read
 from forebay.planning.measured import Demand

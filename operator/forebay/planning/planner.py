@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forebay.api.inference_pool import ForecastMode, Mode
+from forebay.api.inference_pool import Mode
+from forebay.api.pool_scaling import ForecastMode
 from forebay.planning import mig, nodes, workload
 from forebay.planning.asking import ask, within_shares
 from forebay.planning.backfill import backfilled, told

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from forebay.api.pace import AUTO
+from forebay.api.pool_scaling import AUTO
 from forebay.planning.coverage import Coverage
 from forebay.planning.demand import ClassLoad
 from forebay.planning.memory import Shape
