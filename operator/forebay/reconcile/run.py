@@ -128,28 +128,9 @@ async def _lead(options: Options, decisions: DecisionLog, cluster: Cluster, clie
 async def _work(
     options: Options, decisions: DecisionLog, cluster: Cluster, client: Client, identity: str, health: _Health, stop: asyncio.Event
 ) -> int:
-    view = ObjectView()
     installed = await backend_installed(cluster)
-    world = World(
-        cluster=cluster,
-        view=view,
-        metrics=_metrics(options, client),
-        history=_history(options),
-        loaded=LoadedByScrape(client),
-        held=HeldByScrape(client),
-        clock=SystemClock(),
-        decisions=decisions,
-        recorder=Recorder(cluster, SystemClock(), identity),
-        settings=Settings(
-            sidecar_image=options.image,
-            interval_s=options.interval,
-            stale_after_s=3 * options.interval,
-            mig_config_namespace=options.mig_config_namespace,
-        ),
-        backend_installed=installed,
-        namespaces=tuple(options.namespace),
-        ledger=Ledger(options.shared_limits),
-    )
+    view = ObjectView()
+    world = _world(options, decisions, cluster, client, identity, installed, view)
     loop = Loop(world, view)
     ready = asyncio.Event()
     done = asyncio.Event()
@@ -169,6 +150,32 @@ async def _work(
         await asyncio.wait({watching}, timeout=5)
         watching.cancel()
         await asyncio.gather(watching, working, backend, stopped, return_exceptions=True)
+
+
+def _world(
+    options: Options, decisions: DecisionLog, cluster: Cluster, client: Client, identity: str, installed: bool, view: ObjectView
+) -> World:
+    """What reconcilers may touch; `installed` says whether Karpenter is."""
+    return World(
+        cluster=cluster,
+        view=view,
+        metrics=_metrics(options, client),
+        history=_history(options),
+        loaded=LoadedByScrape(client),
+        held=HeldByScrape(client),
+        clock=SystemClock(),
+        decisions=decisions,
+        recorder=Recorder(cluster, SystemClock(), identity),
+        settings=Settings(
+            sidecar_image=options.image,
+            interval_s=options.interval,
+            stale_after_s=3 * options.interval,
+            mig_config_namespace=options.mig_config_namespace,
+        ),
+        backend_installed=installed,
+        namespaces=tuple(options.namespace),
+        ledger=Ledger(options.shared_limits),
+    )
 
 
 async def _work_when(ready: asyncio.Event, loop: Loop, health: _Health) -> None:
