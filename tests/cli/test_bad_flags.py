@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from forebay.cli.main import main
 CLUSTER = {"clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}], "users": [{"name": "u", "user": {}}]}
 CONTEXT = {"contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}], "current-context": "x"}
 KUBECONFIG = {"apiVersion": "v1", "kind": "Config", **CLUSTER, **CONTEXT}
+QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
 OPERATOR = ["operator", "--image", "forebay:1"]
 
 
@@ -106,3 +109,31 @@ def test_an_address_that_nobody_has(command: list[str], tmp_path: Path, capsys: 
         assert main([*command, *more, "--host", host, "--port", "0"]) == 1
         said = capsys.readouterr().err
         assert f"forebay: cannot listen on {host}:0: " in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["plan", "-f", "none"],
+        ["plan", "-f", str(QUICKSTART), "--against", "none"],
+        ["plan", "-f", str(QUICKSTART), "--against", "none", "--shared-limits", "none"],
+        ["replay", "none"],
+        ["simulate", "-f", "none", "--workload", "none"],
+        ["simulate", "-f", str(QUICKSTART), "--pool", "chat", "--workload", "none"],
+        ["up", "none"],
+    ],
+    ids=" ".join,
+)
+def test_a_file_that_is_missing_is_1_whoever_wants_it(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command) == 1
+    [said] = capsys.readouterr().err.splitlines()
+    assert "none: no such file" in said.lower()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
+@pytest.mark.parametrize("command", [["crds"], ["plan", "-f", str(QUICKSTART)]], ids=["much", "little"])
+def test_an_output_that_is_full_is_one_line(command: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-m", "forebay", *command], stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr == "forebay: the output cannot be written: No space left on device\n"

@@ -84,8 +84,9 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 def test_an_empty_file_has_no_decisions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "empty.jsonl"
     path.write_text("\n\n")
-    assert main(["replay", str(path)]) == 0
-    assert capsys.readouterr().out == "0 decisions planned again, 0 differ\n"
+    assert main(["replay", str(path)]) == 64
+    captured = capsys.readouterr()
+    assert f"{path}: there is no decision in it" in captured.err and not captured.out
 
 
 def with_a_long_memory() -> Snapshot:
@@ -120,7 +121,9 @@ def test_a_record_without_its_blobs_says_what_is_missing(tmp_path: Path, capsys:
     assert main(["replay", str(path)]) == 64
     said = capsys.readouterr().err
     assert f"forebay: {path}:1: " in said and "the blob sha256:" in said and "from the start of the record's hour" in said
-    assert main(["replay", "--pool", "other/chat", str(path)]) == 0
+    with path.open("a") as log:
+        log.write(json.dumps(a_record(pool="other/chat")) + "\n")
+    assert main(["replay", "--pool", "other/chat", str(path)]) == 0, "what is missing for others is nobody's concern"
 
 
 WITHOUT_SPEC = {key: value for key, value in a_record()["snapshot"].items() if key != "spec"}
@@ -147,10 +150,16 @@ def test_a_line_that_is_no_decision_is_named(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_files_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["replay", str(tmp_path / "none")]) == 64
+    assert main(["replay", str(tmp_path / "none")]) == 1
     assert "No such file or directory" in capsys.readouterr().err
-    assert main(["replay", str(tmp_path)]) == 64
+    assert main(["replay", str(tmp_path)]) == 1
     binary = tmp_path / "binary"
     binary.write_bytes(b"\xff\xfe\x00")
     assert main(["replay", str(binary)]) == 64
     assert "not text" in capsys.readouterr().err
+
+
+def test_a_pool_that_is_not_in_the_file_is_an_error_that_says_which_are(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(recorded), "--pool", "default/none"]) == 64
+    captured = capsys.readouterr()
+    assert f"--pool default/none: {recorded} has no decision of it, only of default/llama" in captured.err and not captured.out

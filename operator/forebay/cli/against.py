@@ -15,7 +15,7 @@ from forebay.adapters import cluster as kinds
 from forebay.adapters.cluster import Cluster, ClusterError, Kind, Object
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import InferencePoolSpec
-from forebay.cli.replay import read_records
+from forebay.cli.replay import NO_DECISION, read_records
 from forebay.cli.source import open_cluster, pools_of
 from forebay.planning.measured import ClassDemand, Demand
 from forebay.planning.memory import Memory
@@ -52,7 +52,7 @@ def _of_file(path: Path) -> State:
             where = ".".join(("snapshot", *map(str, error.errors()[0]["loc"])))
             raise UsageError(f"{path}:{number}: {where}: {error.errors()[0]['msg']}") from error
     if not found:
-        raise UsageError(f"{path}: there is no decision in it; `forebay operator` and `forebay up --decisions FILE` write them")
+        raise UsageError(f"{path}: {NO_DECISION}")
     return State(found, classes)
 
 

@@ -7,9 +7,11 @@ called, so that no role carries what it does not use.
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from forebay import __version__
 from forebay.runtime.errors import ForebayError, UsageError
@@ -44,6 +46,9 @@ EXTRAS = {
 
 EXIT_USAGE = 64
 
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""What an output that takes no more answers. An error of another kind without a file is a bug, and its traceback is wanted."""
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
@@ -51,7 +56,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one subcommand. Exit codes: 0 done, 1 failed, 2 the answer is "no", 64 wrong usage."""
+    """Runs one subcommand.
+
+    Exit codes: 0 done, 1 failed, as where a file is missing, 2 the answer is "no", 64 wrong usage.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = _Parser(prog="forebay", description="Size, place, route and batch AI inference from measured demand.")
     parser.add_argument("--version", action="version", version=f"forebay {__version__}")
@@ -65,7 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             subparser.set_defaults(run=module.run)
     try:
         args = parser.parse_args(arguments)
-        return int(args.run(args))
+        code = int(args.run(args))
+        # Here, and not when the interpreter ends: what cannot be written is an error of this command.
+        sys.stdout.flush()
+        return code
     except UsageError as error:
         print(f"forebay: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -84,7 +95,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in _UNWRITABLE:
             raise
-        print(f"forebay: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"forebay: {error.filename or 'the output cannot be written'}: {error.strerror}", file=sys.stderr)
+        if error.filename is None:
+            # What is still to be written would fail again at the end, with a traceback.
+            with suppress(OSError):
+                sys.stdout.close()
         return 1

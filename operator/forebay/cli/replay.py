@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from forebay.adapters.blobs import BLOBS, Reader, hashed
-from forebay.runtime.errors import UsageError
+from forebay.runtime.errors import ForebayError, UsageError
+
+MOST_NAMED = 10
+NO_DECISION = "there is no decision in it; `forebay operator` and `forebay up --decisions FILE` write them"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,9 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0 when every decision is the same, 2 when one differs."""
+    """Exit code 0 when every decision is the same, 2 when one differs. Raises UsageError where there is none."""
     replayed = differing = 0
-    for number, record in read_records(args.file, args.pool):
+    others: set[str] = set()
+    for number, record in read_records(args.file, args.pool, others):
         changes = _replayed(args.file, number, record)
         replayed += 1
         differing += bool(changes)
@@ -32,9 +36,19 @@ def run(args: argparse.Namespace) -> int:
         elif changes:
             print(f"{record['time']} {record['pool']} {record['id']}: {len(changes)} differences")
             print("\n".join(f"  {change}" for change in changes))
+    if not replayed:
+        raise UsageError(_nothing(args.file, args.pool, sorted(others)))
     if not args.json:
         print(f"{replayed} decisions planned again, {differing} differ")
     return 2 if differing else 0
+
+
+def _nothing(path: Path, pool: str | None, others: list[str]) -> str:
+    """Why no decision was planned again."""
+    if not others:
+        return f"{path}: {NO_DECISION}"
+    named = ", ".join(others[:MOST_NAMED]) + (f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else "")
+    return f"--pool {pool}: {path} has no decision of it, only of {named}"
 
 
 def replay(record: dict[str, Any]) -> list[str]:
@@ -67,8 +81,13 @@ def _replayed(path: Path, number: int, record: dict[str, Any]) -> list[str]:
         raise UsageError(f"{path}:{number}: {where}: {first['msg']}") from error
 
 
-def read_records(path: Path, pool: str | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Decision records, of one pool or of all, whole, and the lines they stand on. Raises UsageError."""
+def read_records(path: Path, pool: str | None = None, others: set[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Decision records, of one pool or of all, whole, and the lines they stand on. `others` is told the pools that are passed over.
+
+    Raises:
+        ForebayError: the file cannot be read.
+        UsageError: a line is no decision record, or lacks a part that was to be before it.
+    """
     reader = Reader()
     for number, line in _lines(path):
         try:
@@ -79,6 +98,8 @@ def read_records(path: Path, pool: str | None = None) -> Iterator[tuple[int, dic
                 raise ValueError("not a decision record: it needs time, pool, id, snapshot and plan")
             elif pool in (None, found["pool"]):
                 yield number, reader.whole(found)
+            elif others is not None:
+                others.add(str(found["pool"]))
         except (ValueError, LookupError, RecursionError) as error:
             raise UsageError(f"{path}:{number}: {error}") from error
 
@@ -89,7 +110,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         with nullcontext(sys.stdin) if str(path) == "-" else path.open(encoding="utf-8") as file:
             yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error
+        raise ForebayError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not text: {error}") from error
 

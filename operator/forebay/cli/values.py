@@ -101,14 +101,15 @@ def shared_limits(path: Path | None) -> tuple[SharedLimit, ...]:
     """The limits of --shared-limits; none without a file.
 
     Raises:
-        UsageError: it cannot be read, or something in it is wrong.
+        ForebayError: it cannot be read.
+        UsageError: something in it is wrong.
     """
     from forebay.api.shared_limits import read_shared_limits
 
     try:
         return read_shared_limits(path.read_text(), str(path)) if path else ()
     except OSError as error:
-        raise UsageError(f"--shared-limits {path}: {error.strerror}") from error
+        raise ForebayError(f"--shared-limits {path}: {error.strerror}") from error
     except ValueError as error:
         raise UsageError(f"--shared-limits {error}") from error
 
