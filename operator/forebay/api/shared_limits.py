@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field
 
+from forebay.api.crd import schema_of
 from forebay.api.inference_pool import NodeLimits
 from forebay.api.meta import K8sModel
+from forebay.api.schema_check import check
+from forebay.api.schema_fill import fill
+from forebay.api.schema_problems import Problem
 from forebay.api.yaml import read_value
 
 Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
@@ -23,12 +27,6 @@ class SharedLimit(K8sModel):
     gpus: Annotated[int | None, Field(ge=0, le=10**9)] = None
     usd_per_hour: Annotated[float | None, Field(ge=0, le=1e9, allow_inf_nan=False)] = None
 
-    @model_validator(mode="after")
-    def _bounds_something(self) -> Self:
-        if self.gpus is None and self.usd_per_hour is None:
-            raise ValueError("gives no bound: set gpus, usdPerHour or both")
-        return self
-
     @property
     def bounds(self) -> NodeLimits:
         return NodeLimits(gpus=self.gpus, usd_per_hour=self.usd_per_hour)
@@ -41,22 +39,29 @@ class SharedLimit(K8sModel):
         return f"shared limit {self.name} ({self.bounds})"
 
 
-_LIMITS = TypeAdapter(Annotated[tuple[SharedLimit, ...], Field(max_length=64)])
+_SCHEMA = {"type": "array", "maxItems": 64, "items": schema_of(SharedLimit)}
 
 
 def read_shared_limits(text: str, file: str = "<input>") -> tuple[SharedLimit, ...]:
     """The limits of a file in YAML or JSON: a list of them.
 
     Raises:
-        ValueError: what is wrong, and where.
+        ValueError: what is wrong, and where, in the words that resources are refused in.
     """
-    try:
-        found = _LIMITS.validate_python(read_value(text, file) or [])
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{file}: {where}: {first['msg'].removeprefix('Value error, ')}".replace(": : ", ": ")) from error
-    names = [limit.name for limit in found]
+    found = read_value(text, file)
+    if found is None:
+        return ()
+    if not isinstance(found, list):
+        raise ValueError(f"{file}: must be a list of limits, such as `- {{name: team, gpus: 8}}`")
+    problems: list[Problem] = []
+    filled = fill(found, _SCHEMA, problems, drop_nulls=True)
+    problems += check(filled, _SCHEMA)
+    if problems:
+        raise ValueError(f"{file}: {problems[0]}")
+    limits = tuple(SharedLimit.model_validate(limit) for limit in filled)
+    if unbound := [i for i, limit in enumerate(limits) if limit.gpus is None and limit.usd_per_hour is None]:
+        raise ValueError(f"{file}: [{unbound[0]}]: gives no bound: set gpus, usdPerHour or both")
+    names = [limit.name for limit in limits]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{file}: two limits are named {', '.join(twice)}: give each a name of its own")
-    return found
+    return limits
