@@ -185,11 +185,6 @@ class ControlPlane:
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": seconds}}
         return str(self.api.request("POST", path, request)["status"]["token"])
 
-    def kubeconfig_for(self, namespace: str, service_account: str) -> Path:
-        """A kubeconfig with a token of a ServiceAccount."""
-        path = self.folder / "credentials" / f"{namespace}-{service_account}.kubeconfig"
-        return credentials.write_kubeconfig(path, self.server, self.credentials.ca, self.token(namespace, service_account))
-
     def audit(self, user: str | None = None) -> list[Object]:
         """Writes that the API server answered so far, oldest first (audit.k8s.io/v1 Events): of all users, or of one by name."""
         # The server may be in the middle of its last line.

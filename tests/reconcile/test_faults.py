@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.reconcile.worlds import Lab, a_class, a_policy, a_pool, in_lab, on_karpenter
+from tests.reconcile.worlds import Lab, Operator, a_class, a_policy, a_pool, in_lab, on_karpenter
 
 from forebay.adapters import cluster as kinds
 from forebay.adapters.cluster import Forbidden, Invalid, Kind, Object
@@ -39,17 +39,22 @@ class Watched:
         return await self._cluster.patch(kind, *where, **options)
 
 
+async def at_work(lab: Lab, operator: Operator) -> None:
+    """A pool and its gateway, ready and asked for a little."""
+    await lab.apply(a_class(), CHAT, SUPPORT)
+    lab.demand(rps=1)
+    await operator.quiet()
+    await lab.run_pods()
+    await operator.quiet()
+
+
 def test_nothing_is_written_while_nothing_changes() -> None:
     """Our own status writes come back as changes: they must not be worked on for ever."""
 
     async def test(lab: Lab) -> None:
         watched: Any = Watched(lab)
         async with lab.operator(watched) as operator:
-            await lab.apply(a_class(), CHAT, SUPPORT)
-            lab.demand(rps=1)
-            await operator.quiet()
-            await lab.run_pods()
-            await operator.quiet()
+            await at_work(lab, operator)
             await lab.clock.advance(15)
             lab.demand(rps=1)
             await operator.again()
@@ -177,11 +182,7 @@ def test_after_a_clock_was_set_back_everything_is_written_and_said_as_often_as_b
     async def test(lab: Lab) -> None:
         watched: Any = Watched(lab)
         async with lab.operator(watched) as operator:
-            await lab.apply(a_class(), CHAT, SUPPORT)
-            lab.demand(rps=1)
-            await operator.quiet()
-            await lab.run_pods()
-            await operator.again()
+            await at_work(lab, operator)
             lab.clock.set_back(3600)
             lab.demand(rps=1)
             await operator.again()

@@ -1,7 +1,6 @@
 """Where a pod's address comes from: each pod binds its own, so that ports need not differ.
 
-On Linux all of 127.0.0.0/8 is the machine itself, without set-up: `loopback_addresses`. A real API server refuses loopback addresses in
-EndpointSlices; inside a network namespace one route makes any network local: `local_route`.
+On Linux all of 127.0.0.0/8 is the machine itself, without set-up: `loopback_addresses`.
 """
 
 from __future__ import annotations
@@ -44,11 +43,6 @@ class Addresses:
     def give_back(self, address: str) -> None:
         """The address is free again, for use after all others."""
         self._used.append(address)
-
-
-def local_route(network: str) -> list[str]:
-    """The command of iproute2 that makes a whole network local; it needs a network namespace of one's own, or root."""
-    return ["ip", "route", "replace", "local", network, "dev", "lo"]
 
 
 @contextmanager

@@ -76,13 +76,6 @@ def token_life_s(source: Mapping[str, Any]) -> int:
     return int(source["serviceAccountToken"].get("expirationSeconds") or TOKEN_LIFE_S)
 
 
-def shortest_token_s(pod: Object) -> int | None:
-    """Life of the pod's token that ends first, None where it has none."""
-    projected = [volume["projected"].get("sources") or [] for volume in pod["spec"].get("volumes") or [] if "projected" in volume]
-    lives = [token_life_s(source) for sources in projected for source in sources if "serviceAccountToken" in source]
-    return min(lives, default=None)
-
-
 def location(volume: Mapping[str, Any], folder: Path) -> Path:
     """Where a volume is: below the pod's folder, or the machine's own path for hostPath."""
     return Path(volume["hostPath"]["path"]) if "hostPath" in volume else folder / volume["name"]

@@ -101,10 +101,6 @@ class Replica:
         """Tokens held for those that run, as of the last step that was counted."""
         return self._context
 
-    def slow_down(self, profile: EngineProfile) -> None:
-        """From the next step on it has another profile."""
-        self._profile = profile
-
     def take(self, request: Request, now: float) -> None:
         """A request arrives."""
         if not self._waiting.join(request, self._profile.max_concurrency - self.running - len(self._taken)):

@@ -17,8 +17,6 @@ import orjson
 from forebay.dataplane.http.client import Client, Reply
 from forebay.runtime.errors import UsageError
 
-CREDENTIALS = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-
 _MAX_LIST_BYTES = 32 * 1024 * 1024
 _MAX_LINE_BYTES = 4 * 1024 * 1024
 _ANSWER_S = 30.0

@@ -30,7 +30,6 @@ SMALLEST_OFFSET = 1e-3
 OFFSET_STEPS = (4, 11, 31)
 OFFSET_CHANGE = 0.3
 LARGEST_PECULIARITY = 2.0
-FURTHEST = 1.0
 CEILING = 1.5
 """No bound is above so many times the week's peak."""
 FORGOTTEN_STEPS = 30
