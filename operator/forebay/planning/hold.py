@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from forebay.api.meta import format_duration
 from forebay.api.pool_scaling import AUTO, share_of
 from forebay.planning.coverage import coverage
-from forebay.planning.memory import Memory, Recommendation
+from forebay.planning.memory import Memory, Recommendation, earlier
 from forebay.planning.snapshot import Snapshot
 from forebay.planning.starts import lead_of
 
@@ -52,6 +52,8 @@ def _start_cost(snapshot: Snapshot) -> float:
 def unbroken(snapshot: Snapshot) -> Memory:
     """The memory, with every window begun anew where nobody looked for a while or the clock was set: what was between is not known."""
     memory, now = snapshot.memory, snapshot.now
+    if now < memory.looked_at:
+        memory = earlier(memory, memory.looked_at - now)
     looked: dict[str, object] = {"looked_at": now, "looking_since": memory.looking_since if memory.looking_since is not None else now}
     if memory.looked_at and not 0 <= now - memory.looked_at <= snapshot.settings.stale_after_s:
         looked |= {"looking_since": now, "observed_since": None, "recommendations": (), "surges": (), "better_since": None, "step": None}

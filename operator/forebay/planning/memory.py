@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 from forebay.api.meta import K8sModel
 from forebay.planning.forecast.state import ForecastState
 from forebay.planning.measured import StepMoments
 
+_Model = TypeVar("_Model", bound=K8sModel)
 Stage = Literal["node", "image", "load", "weights", "warmUp", "ready"]
 
 
@@ -138,3 +139,22 @@ class Memory(K8sModel):
     better_since: float | None = None
     partitioning: dict[str, Partitioning] = {}
     rest: Rest | None = None
+
+
+def earlier(memory: Memory, by_s: float) -> Memory:
+    """The memory as of a clock that was set back by so many seconds: what was a moment ago is again, and not in time to come."""
+    rest, queue = memory.rest, memory.saturation
+    return memory.model_copy(
+        update={
+            "rest": rest and _moved(rest, -by_s, "idle_since", "unready_since"),
+            "saturation": queue and _moved(queue, -by_s, "since"),
+            "profiles": {name: _moved(known, -by_s, "at", "looked_at") for name, known in memory.profiles.items()},
+            "partitioning": {name: _moved(known, -by_s, "since") for name, known in memory.partitioning.items()},
+            "unavailable": {name: _moved(known, -by_s, "since", "until") for name, known in memory.unavailable.items()},
+            "spot_hold_until": max(0.0, memory.spot_hold_until - by_s),
+        }
+    )
+
+
+def _moved(known: _Model, by_s: float, *moments: str) -> _Model:
+    return known.model_copy(update={name: at + by_s for name in moments if (at := getattr(known, name)) is not None})

@@ -89,6 +89,7 @@ def plan(snapshot: Snapshot) -> Plan:
 def _observed(snapshot: Snapshot) -> Memory:
     """The memory with what this snapshot adds: a past, a demand point, request shapes, start times of replicas that became ready."""
     memory = backfilled(unbroken(snapshot), snapshot.history)
+    snapshot = snapshot.model_copy(update={"memory": memory})
     update = learn_starts(snapshot) | {"profiles": learned(snapshot)}
     if snapshot.demand is not None and snapshot.fresh:
         history, shapes = remembered(memory, snapshot.demand, snapshot.spec.classes)

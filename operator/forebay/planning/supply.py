@@ -127,8 +127,7 @@ def marked(snapshot: Snapshot) -> dict[str, Unavailable]:
     for variant, known in snapshot.memory.unavailable.items():
         came = any(p.variant == variant and p.node and p.scheduled_at is not None and p.scheduled_at > known.since for p in snapshot.pods)
         if not came and now <= known.until + MAX_AWAY_S:
-            # A clock that was set back makes nobody wait for longer.
-            found[variant] = known.model_copy(update={"until": min(known.until, now + MAX_AWAY_S)})
+            found[variant] = known
     for variant, names in late.items():
         before = found.get(variant)
         if before is None or before.until <= now:
