@@ -53,12 +53,23 @@ _OBJECTIVE_S, _OBJECTIVE_SEED, _UP_SEED = 600.0, 900, 11
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=_runs, default=8, metavar="N", help="runs of the embeddings engine (default: 8)")
     parser.add_argument("--run-seconds", type=float, default=25.0, metavar="S", help="length of one (default: 25)")
+    parser.add_argument("--busy", type=_busy, default=BUSY, metavar="SHARE", help="load of one, of what its profile answers (default: 0.6)")
 
 
 def _runs(text: str) -> int:
     if not text.isdecimal() or not 2 <= int(text) <= MOST_RUNS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number between 2 and {MOST_RUNS}")
     return int(text)
+
+
+def _busy(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0.05 <= share <= 0.9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0.05 and 0.9")
+    return share
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +105,11 @@ class Paired:
 
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
-    runs, repeated = measuring(_embeddings(args.runs, args.run_seconds))
+    runs, repeated = measuring(_embeddings(args.runs, args.run_seconds, args.busy))
     return [*summary(runs, repeated), *map(row, runs), _scaled()]
 
 
-async def _embeddings(runs: int, seconds: float) -> tuple[list[Paired], int]:
+async def _embeddings(runs: int, seconds: float, busy: float) -> tuple[list[Paired], int]:
     """So many runs, and how many were repeated for what befell the machine."""
     with tempfile.TemporaryDirectory(prefix="forebay-bench-", ignore_cleanup_errors=True) as root:
         async with replica(Path(root)) as pair:
@@ -106,7 +117,7 @@ async def _embeddings(runs: int, seconds: float) -> tuple[list[Paired], int]:
             with favoured():
                 sidecar_s, profile = await pair.sidecar_s(), await pair.profile(PROFILE_S)
             while len(found) < runs:
-                one, profile = await _paired(pair, profile, sidecar_s, len(found) + 1, seconds)
+                one, profile = await _paired(pair, profile, sidecar_s, len(found) + 1, seconds, busy)
                 if one.undisturbed or repeated >= MOST_REPEATS:
                     found.append(one)
                 else:
@@ -114,9 +125,11 @@ async def _embeddings(runs: int, seconds: float) -> tuple[list[Paired], int]:
     return found, repeated
 
 
-async def _paired(pair: Replica, profile: EngineProfile, sidecar_s: float, seed: int, seconds: float) -> tuple[Paired, EngineProfile]:
+async def _paired(
+    pair: Replica, profile: EngineProfile, sidecar_s: float, seed: int, seconds: float, busy: float
+) -> tuple[Paired, EngineProfile]:
     """A run, and the profile after it."""
-    rate = BUSY / text_s(profile)
+    rate = busy / text_s(profile)
     due, objective_s = texts(seed, rate, seconds), objective(profile, rate)
     with favoured():
         before = pair.spent()
