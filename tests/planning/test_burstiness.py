@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.planning.builders import NOW, a_snapshot, a_spec, demand, points, running, settled
 
-from forebay.planning.burstiness import MOST, PRIOR_S, averaged, dispersed, evenness, in_steps, stepped
+from forebay.planning.burstiness import MOST, PRIOR_S, at_rate, averaged, dispersed, evenness, in_steps, stepped
 from forebay.planning.measured import ClassDemand, Demand
-from forebay.planning.memory import DemandPoint, Memory, Spread
+from forebay.planning.memory import Clumping, DemandPoint, Memory, Spread
 from forebay.planning.planner import plan
 from forebay.planning.sizing import Demanded, replicas_for
 from forebay.planning.work import EngineProfile, Load, Promise
@@ -21,7 +21,7 @@ WINDOW_S, EVERY_S = 45.0, 15.0
 ENGINE = EngineProfile(0.02, 0.00006, 2.5e-8, 64)
 
 
-def looked_at(cv: float, hours: float, rate: float = 4.0, slope: float = 0.0, seed: int = 3, every_s: float = EVERY_S) -> Spread | None:
+def looked_at(cv: float, hours: float, rate: float = 4.0, slope: float = 0.0, seed: int = 3, every_s: float = EVERY_S) -> Clumping | None:
     """What is known of arrivals with gamma gaps after so many hours of looks at their rate over the last window."""
     chance, shape = random.Random(seed), cv**-2
     arrivals, at = [], 0.0
@@ -53,7 +53,7 @@ def test_a_rising_rate_is_not_a_burst() -> None:
 
 
 def test_one_step_in_demand_is_not_taken_for_bursts() -> None:
-    known, points = Spread(value=1.0, seconds=3600.0), ()
+    known, points = Clumping(value=1.0, seconds=3600.0), ()
     for look in range(60):
         points = (*points, DemandPoint(at=look * EVERY_S, requests_per_s=2.0 if look < 30 else 20.0))[-13:]
         known = dispersed(known, points, WINDOW_S)
@@ -61,9 +61,9 @@ def test_one_step_in_demand_is_not_taken_for_bursts() -> None:
 
 
 def test_nothing_is_said_of_a_pool_that_is_looked_at_for_the_first_time_or_silent() -> None:
-    assert dispersed(None, (), WINDOW_S) == Spread(value=1.0, seconds=PRIOR_S)
+    assert dispersed(None, (), WINDOW_S) == Clumping(value=1.0, seconds=PRIOR_S)
     silent = tuple(DemandPoint(at=look * EVERY_S, requests_per_s=0.0) for look in range(13))
-    assert dispersed(None, silent, WINDOW_S) == Spread(value=1.0, seconds=PRIOR_S)
+    assert dispersed(None, silent, WINDOW_S) == Clumping(value=1.0, seconds=PRIOR_S)
 
 
 @given(st.lists(st.floats(0, 1e12), min_size=1, max_size=60), st.floats(1, 120))
@@ -90,13 +90,32 @@ def test_more_clumping_and_a_blinder_router_never_need_fewer_replicas() -> None:
 
 def test_a_pool_whose_arrivals_clump_gets_more_replicas_and_says_so() -> None:
     def planned(dispersion: float) -> tuple[int, str]:
-        memory = settled(2, dispersion={"interactive": Spread(value=dispersion, seconds=3600.0)})
+        memory = settled(2, dispersion={"interactive": Clumping(value=dispersion, seconds=3600.0)})
         decision = plan(a_snapshot(demand=demand(6.0, input_tokens=4000), memory=memory, **running(2)))
         return decision.replicas, " ".join(decision.why)
 
     (calm, said), (clumped, why) = planned(1.0), planned(16.0)
     assert clumped > calm
     assert "arrivals clump: their index of dispersion is 16 (forebay_sidecar_arrivals_total)" in why and "clump" not in said
+
+
+def test_a_pool_that_is_asked_rarely_is_not_sized_for_the_clumps_of_its_busy_hours() -> None:
+    busy = settled(2, dispersion={"interactive": Clumping(value=16.0, seconds=3600.0, requests_per_s=6.0)})
+    rarely, as_then = (plan(a_snapshot(demand=demand(rps, input_tokens=4000), memory=busy, **running(2))) for rps in (0.02, 6.0))
+    assert "clump" not in " ".join(rarely.why) and "1 replicas by floor" in " ".join(rarely.why)
+    assert "their index of dispersion is 16 " in " ".join(as_then.why)
+
+
+def test_the_rate_at_which_clumps_were_seen_is_learned_with_them() -> None:
+    found = looked_at(2.0, hours=2.0)
+    assert found is not None and found.requests_per_s == pytest.approx(4.0, rel=0.15)
+
+
+@given(st.floats(0, 16), st.floats(0, 1e9), st.lists(st.floats(0, 1e9), min_size=2, max_size=2))
+def test_at_less_demand_there_is_never_more_of_clumps(value: float, seen_at: float, rates: list[float]) -> None:
+    known = Clumping(value=value, seconds=3600.0, requests_per_s=seen_at)
+    less, more = (at_rate(known, rate) for rate in sorted(rates))
+    assert 1.0 <= less <= more <= in_steps(value)
 
 
 def shared_out(in_flight: list[int]) -> Demand:

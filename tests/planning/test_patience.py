@@ -9,7 +9,7 @@ from tests.planning.builders import NOW, a_class, a_snapshot, a_spec, running, s
 
 from forebay.planning.demand import loads
 from forebay.planning.measured import ClassDemand, Demand
-from forebay.planning.memory import DemandPoint, Shape, Spread
+from forebay.planning.memory import Clumping, DemandPoint, Shape
 from forebay.planning.planner import plan
 from forebay.planning.snapshot import Snapshot
 
@@ -25,7 +25,7 @@ def a_pool(nightly: ClassDemand, max_wait: str = "1h", interactive_rps: float = 
         replicas_reporting=1000,
         classes={"interactive": ClassDemand(requests_per_s=interactive_rps, completed_per_s=interactive_rps), "nightly": nightly},
     )
-    memory = settled(2, shapes=SHAPES, dispersion={"nightly": Spread(value=dispersion, seconds=3600.0)})
+    memory = settled(2, shapes=SHAPES, dispersion={"nightly": Clumping(value=dispersion, seconds=3600.0)})
     spec = a_spec(classes=["interactive", "nightly"], scaling={"minReplicas": 1, "maxReplicas": 50})
     return a_snapshot(spec=spec, classes=classes, demand=measured, memory=memory, **running(2))
 

@@ -10,9 +10,9 @@ a blind one. Both are averages over about an hour, of samples that are clipped, 
 
 from __future__ import annotations
 
-from math import log2, sqrt
+from math import inf, log2, sqrt
 
-from forebay.planning.memory import DemandPoint, Spread
+from forebay.planning.memory import Clumping, DemandPoint, Spread
 from forebay.planning.queueing import UNEVEN
 
 HORIZON_S = 3600.0
@@ -40,9 +40,9 @@ _TOLERANCE = 0.2
 """A look may be off its place by this share of the distance of two."""
 
 
-def dispersed(known: Spread | None, points: tuple[DemandPoint, ...], window_s: float) -> Spread:
+def dispersed(known: Clumping | None, points: tuple[DemandPoint, ...], window_s: float) -> Clumping:
     """The average with what the newest point adds; `points` are rates over `window_s`, the newest last."""
-    known = known or Spread(value=1.0, seconds=PRIOR_S)
+    known = known or Clumping(value=1.0, seconds=PRIOR_S)
     four = _looks(points, window_s)
     if four is None:
         return known
@@ -57,7 +57,24 @@ def dispersed(known: Spread | None, points: tuple[DemandPoint, ...], window_s: f
     shared = max(0.0, 1.0 - abs(new.at - old.at - max(window_s, step_s)) / span_s)
     counts = window_s * (new.requests_per_s - before.requests_per_s - old.requests_per_s + oldest.requests_per_s)
     sample = counts * counts / ((4.0 + 2.0 * shared) * mean * span_s)
-    return averaged(known, min(sample, CLIP * known.value), new.at - points[-2].at, least=0.0, most=MOST)
+    span_s = new.at - points[-2].at
+    found = averaged(known, min(sample, CLIP * known.value), span_s, least=0.0, most=MOST)
+    # The prior was of no rate.
+    at_rate = averaged(Spread(value=known.requests_per_s, seconds=max(0.0, known.seconds - PRIOR_S)), mean, span_s, least=0.0, most=inf)
+    return Clumping(value=found.value, seconds=found.seconds, requests_per_s=at_rate.value)
+
+
+def at_rate(known: Clumping | None, requests_per_s: float) -> float:
+    """The index of dispersion to expect at a rate, in steps (`in_steps`); 1 where nothing is known.
+
+    Demand that swells and ebbs is as unequal as it is large: what counts vary by beyond chance grows as the square of their mean. So at a
+    rate below the one that it was seen at there is less of it in proportion: a pool that is asked once an hour does not get clumps of
+    sixteen, though it did while it was busy. At a higher rate it counts as it was seen.
+    """
+    if known is None:
+        return 1.0
+    share = min(1.0, requests_per_s / known.requests_per_s) if known.requests_per_s > 0.0 else 1.0
+    return in_steps(1.0 + share * (known.value - 1.0))
 
 
 def stepped(points: tuple[DemandPoint, ...], window_s: float, dispersion: float) -> float:

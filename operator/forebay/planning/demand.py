@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from math import sqrt
 
 from forebay.api.inference_pool import Task
-from forebay.planning.burstiness import LEAST_S, in_steps, stepped
+from forebay.planning.burstiness import LEAST_S, at_rate, in_steps, stepped
 from forebay.planning.coverage import coverage
 from forebay.planning.measured import ClassDemand, Demand
-from forebay.planning.memory import DemandPoint, Memory, Shape
+from forebay.planning.memory import Clumping, DemandPoint, Memory, Shape
 from forebay.planning.outlook import Outlook, early_s, outlook
 from forebay.planning.queueing import Load
 from forebay.planning.series import ARRIVALS, QUEUE_DEPTH, TOKENS, TOKENS_SQUARED
@@ -151,7 +151,7 @@ def _class_load(
     lead_s: float,
     drain_s: float,
     expected: Outlook | None = None,
-    dispersion: float = 1.0,
+    clumping: Clumping | None = None,
     lately_rps: float = 0.0,
 ) -> ClassLoad:
     now = measured.requests_per_s
@@ -165,7 +165,7 @@ def _class_load(
         f"class {name}: {ARRIVALS} {now:.3g} requests/s, {rate:.3g} to provision for ({which});"
         f" {TOKENS} {shape.input_tokens:.0f} input and {shape.output_tokens:.0f} output tokens per request"
     )
-    load = _load(rate, shape, dispersion)
+    load = _load(rate, shape, at_rate(clumping, rate))
     if load.dispersion > 1.0:
         why += f"; arrivals clump: their index of dispersion is {load.dispersion:.3g} ({ARRIVALS})"
     if load.input_cv or load.output_cv:
@@ -214,8 +214,7 @@ def loads(snapshot: Snapshot, history: dict[str, tuple[DemandPoint, ...]], shape
             continue
         drain_s = max(MIN_DRAIN_S, min(lead_s, max_wait_s))
         expected = outlook_of(snapshot, name, shape, lead_s)
-        spread, points = snapshot.memory.dispersion.get(name), history.get(name, ())
-        clumping = in_steps(spread.value) if spread else 1.0
-        lately_rps = stepped(points, demand.window_s, clumping)
+        clumping, points = snapshot.memory.dispersion.get(name), history.get(name, ())
+        lately_rps = stepped(points, demand.window_s, in_steps(clumping.value) if clumping else 1.0)
         result.append(_class_load(name, measured, points, shape, lead_s, drain_s, expected, clumping, lately_rps))
     return result

@@ -45,6 +45,12 @@ class Spread(K8sModel):
     seconds: float
 
 
+class Clumping(Spread):
+    """An index of dispersion of counts, and the mean rate at which it was seen; 0 where that is not known."""
+
+    requests_per_s: float = 0.0
+
+
 class Saturation(K8sModel):
     """So many replicas have no place left and requests wait, since then; `finished_per_s` is the most that each has finished meanwhile."""
 
@@ -116,7 +122,7 @@ class Memory(K8sModel):
     history: dict[str, tuple[DemandPoint, ...]] = {}
     shapes: dict[str, Shape] = {}
     forecasts: dict[str, ClassForecast] = {}
-    dispersion: dict[str, Spread] = {}
+    dispersion: dict[str, Clumping] = {}
     router: Spread | None = None
     saturation: Saturation | None = None
     throughput_shares: dict[str, float] = {}

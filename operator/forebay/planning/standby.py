@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from forebay.api.pool_scaling import AUTO
+from forebay.planning.burstiness import at_rate
 from forebay.planning.coverage import Coverage
 from forebay.planning.demand import ClassLoad
 from forebay.planning.memory import Shape
@@ -56,4 +57,5 @@ def _higher(snapshot: Snapshot, item: ClassLoad, ahead_s: float) -> ClassLoad:
     now = snapshot.now + early_s(snapshot.pool)
     bound = outlook(snapshot.memory.forecasts.get(item.name), shape, mode, Coverage(HIGHEST), now, ahead_s)
     rate = max(item.load.requests_per_s, bound.requests_per_s if bound else 0.0)
-    return replace(item, load=replace(item.load, requests_per_s=rate))
+    clumping = at_rate(snapshot.memory.dispersion.get(item.name), rate)
+    return replace(item, load=replace(item.load, requests_per_s=rate, dispersion=clumping))
