@@ -94,7 +94,7 @@ class Partitioning(K8sModel):
 
 class Rest(K8sModel):
     """Since when nobody asks (None while somebody does, or it is not known), and how long earlier pauses were, seconds. `unready_since` is
-    when replicas were there first of which none is ready yet.
+    when replicas were first asked for of which none is ready yet.
     """
 
     idle_since: float | None = None

@@ -190,11 +190,18 @@ def _expected(loads: Sequence[ClassLoad], cost_s: float) -> str:
 
 
 def _rested(snapshot: Snapshot) -> Rest:
-    """What is known of idleness, and since when there are replicas of which none is ready."""
-    before = snapshot.memory.rest or Rest()
-    waits = _alive(snapshot) and not _ready(snapshot)
+    """What is known of idleness, and since when replicas are asked for of which none is ready, whether or not any could be made."""
+    before = _begun(snapshot)
+    waits = (_alive(snapshot) or snapshot.memory.target > 0) and not _ready(snapshot)
     since = (snapshot.now if before.unready_since is None else before.unready_since) if waits else None
     return _idled(snapshot, before).model_copy(update={"unready_since": since})
+
+
+def _begun(snapshot: Snapshot) -> Rest:
+    """What was known before. A clock that was set back makes nobody wait for longer: what began later than now begins now."""
+    known = snapshot.memory.rest or Rest()
+    times = {"idle_since": known.idle_since, "unready_since": known.unready_since}
+    return known.model_copy(update={name: min(at, snapshot.now) for name, at in times.items() if at is not None})
 
 
 def _idled(snapshot: Snapshot, before: Rest) -> Rest:
