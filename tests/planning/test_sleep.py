@@ -272,6 +272,9 @@ def test_recommend_says_that_it_would_sleep() -> None:
     decision = plan(idle(9000, spec=a_spec(scaling=ZERO, mode="Recommend")))
     assert (decision.replicas, decision.actions) == (0, ())
     assert [n.reason for n in decision.notes] == ["RecommendedDown"]
+    spec, seen = a_spec(scaling=ZERO, mode="Recommend"), demand(reporting=1, age_s=-15)
+    again = plan(idle(9000, spec=spec, memory=decision.memory, now=NOW + 15, demand=seen))
+    assert (again.replicas, again.notes) == (0, ()), "it is told once, and not at each look"
 
 
 def test_a_pool_that_must_not_sleep_is_decided_as_before() -> None:
