@@ -160,8 +160,9 @@ def as_planned(snapshot: Snapshot) -> Snapshot:
 
 
 def settled(target: int, **fields: Any) -> Memory:
-    """The memory of a pool that has been watched long enough to shrink."""
-    return Memory(**{"target": target, "placed": target, "observed_since": NOW - 3600, **fields})
+    """The memory of a pool that has been watched long enough to shrink, and to wait for nobody longer."""
+    known = {"target": target, "placed": target, "observed_since": NOW - 3600, "looking_since": NOW - 3600}
+    return Memory(**{**known, **fields})
 
 
 def verdict(decision: Plan, type_: str) -> Verdict:

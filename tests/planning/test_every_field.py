@@ -118,7 +118,7 @@ WORLDS: dict[str, tuple[str, Object]] = {
 }
 
 # Spot that did not come, and load that has become less.
-OVERDUE = {**running(2), "memory": Memory(target=2)}
+OVERDUE = {**running(2), "memory": Memory(target=2, looking_since=NOW - 5000)}
 OVERDUE["pods"] = (*OVERDUE["pods"], a_pod("late", "spot", ready=False, created_at=NOW - 5000, node=""))
 AHEAD = {"memory": learned([10.0 + 4 * (minute % 5) for minute in range(70)])}
 # An engine that takes twice as long as declared for a step with ten tokens and 2,000 of context.

@@ -82,6 +82,19 @@ def test_a_step_says_what_holds() -> None:
     assert any("3 held: 1 is given back within 2m" in w for w in plan(idle(settled(4), spec=a_spec(scaling=scaling))).why)
 
 
+def test_a_step_counts_from_what_there_is_when_a_pause_is_over() -> None:
+    """For hours less was enough and nothing was given back; then all of it would be at once."""
+    memory, found, there = settled(20), [], 20
+    for look in range(140):
+        paused, now = look < 120, NOW + 15 * look
+        spec = a_spec(scaling={"minReplicas": 1, "maxReplicas": 40, "scaleDown": {"maxPerStep": 2}, "paused": paused})
+        seen = demand(0.1).model_copy(update={"measured_at": now})
+        decision = plan(a_snapshot(now=now, demand=seen, spec=spec, **running(there), memory=memory))
+        there, memory = there if paused else decision.replicas, decision.memory
+        found.append(there)
+    assert found[119:] == [20, *[18] * 8, *[16] * 8, *[14] * 4]
+
+
 def test_auto_is_what_it_costs_to_start_again() -> None:
     """The learned start time, and five minutes at least."""
 

@@ -184,6 +184,19 @@ def test_spot_is_left_alone_until_the_hold_is_over() -> None:
     assert desired(over) == (2, 4)
 
 
+def test_clock_step_keeps_spot_away_for_no_longer() -> None:
+    there = together(running(2), running(2, capacity_type="spot", node="node-2"))
+    memory = settled(4, spot_hold_until=NOW + 86400 + 600)
+    assert plan(a_snapshot(spec=on_spot(4), **there, memory=memory)).memory.spot_hold_until == NOW + 1800
+
+
+def test_clock_step_does_not_make_spot_overdue() -> None:
+    """Set forward an hour, replicas that were asked for a moment ago seem to have waited for it; and all of them to have been lost."""
+    memory = settled(4, looked_at=NOW - 3600)
+    decision = plan(waiting_for_spot(3605, memory=memory))
+    assert desired(decision) == (0, 4) and decision.memory.spot_hold_until == 0
+
+
 def test_make_before_break() -> None:
     """On-demand stays until spot is ready, one for one."""
     for ready, expected in ((0, (4, 4)), (1, (3, 4)), (4, (0, 4))):

@@ -36,6 +36,11 @@ def test_a_roll_out_without_a_free_gpu_does_not_wait_for_ever() -> None:
     assert strategies(rolling(61, yields=True)) == [], "it was told already"
 
 
+def test_clock_step_gives_nobody_up() -> None:
+    """Set forward an hour, or not looked at for one, a replica of a moment ago has not waited for so long."""
+    assert strategies(rolling(3605).model_copy(update={"memory": settled(2, looked_at=NOW - 3600)})) == []
+
+
 def test_a_roll_out_waits_for_the_nodes_that_karpenter_makes() -> None:
     assert strategies(rolling(61, spec=a_spec(scaling=TWO, capacity=on_karpenter()))) == []
 

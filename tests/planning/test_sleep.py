@@ -207,6 +207,36 @@ def test_how_long_none_is_ready_is_remembered() -> None:
     assert ready.memory.rest is not None and ready.memory.rest.unready_since is None
 
 
+def test_what_found_no_room_is_not_started_for_nobody_when_there_is_some() -> None:
+    """No pod is ever made of it: limits, or a quota, leave none. Hours after whoever asked has gone, one more GPU would start it."""
+    full = a_spec(scaling=ZERO, capacity=on_karpenter(limits={"gpus": 0}))
+    decision, now = plan(asleep(ONE_HELD, spec=full)), NOW
+    for _ in range(100):
+        now += 45
+        decision = plan(asleep(spec=full, memory=decision.memory, now=now))
+    assert (decision.memory.target, said(decision, "Ready")) == (0, ("True", "Asleep"))
+    assert plan(asleep(memory=decision.memory, now=now + 45)).replicas == 0
+
+
+def looked_on(snapshot: Snapshot, back_s: float, looks: int) -> list[int]:
+    """Replicas look by look, every quarter of a minute, after the clock was set back."""
+    found, now, memory = [], NOW - back_s, snapshot.memory.model_copy(update={"looked_at": NOW})
+    for _ in range(looks):
+        seen = snapshot.demand.model_copy(update={"measured_at": now}) if snapshot.demand else None
+        decision = plan(snapshot.model_copy(update={"now": now, "memory": memory, "demand": seen}))
+        found.append(decision.replicas)
+        memory, now = decision.memory, now + 15
+    return found
+
+
+def test_clock_step_keeps_nothing_idle_for_as_long_as_it_was_set_back() -> None:
+    """What had begun would begin in a day: an idle replica, or one that never becomes ready, would be paid for until then."""
+    assert looked_on(idle(200), 86400, 24) == [1] * 20 + [0] * 4
+    memory = Memory(target=1, placed=1, start_times_s=(100.0,), rest=Rest(unready_since=NOW))
+    broken = asleep(**running(0, pending=1, created_at=NOW - 90000), memory=memory, demand=None)
+    assert looked_on(broken, 86400, 244) == [1] * 240 + [0] * 4
+
+
 def test_a_forecast_that_is_trusted_wakes_it_before_anybody_asks() -> None:
     memory = learned([20.0 + minute % 3 for minute in range(70)])
     assert plan(asleep(memory=memory)).replicas >= 1
@@ -242,6 +272,9 @@ def test_recommend_says_that_it_would_sleep() -> None:
     decision = plan(idle(9000, spec=a_spec(scaling=ZERO, mode="Recommend")))
     assert (decision.replicas, decision.actions) == (0, ())
     assert [n.reason for n in decision.notes] == ["RecommendedDown"]
+    spec, seen = a_spec(scaling=ZERO, mode="Recommend"), demand(reporting=1, age_s=-15)
+    again = plan(idle(9000, spec=spec, memory=decision.memory, now=NOW + 15, demand=seen))
+    assert (again.replicas, again.notes) == (0, ()), "it is told once, and not at each look"
 
 
 def test_a_pool_that_must_not_sleep_is_decided_as_before() -> None:

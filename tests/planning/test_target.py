@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
 from tests.planning.builders import (
     A100,
     H100,
@@ -99,6 +100,17 @@ def test_a_class_without_objectives_is_sized_for_throughput() -> None:
     decision = plan(a_snapshot(classes=classes, demand=demand(rps=20)))
     assert said(decision, "SloFeasible") == ("True", "NoObjective")
     assert decision.replicas > 1
+
+
+@pytest.mark.parametrize(("mode", "task"), [("Disabled", "Embeddings"), ("Fixed", "Chat")])
+def test_a_window_that_nobody_waits_for_is_no_part_of_the_wait(mode: str, task: str) -> None:
+    """The sidecar passes such requests on: the objective was given up as one that no replica could keep."""
+    classes = {"interactive": a_class(batching={"mode": mode, "window": "2s"})}
+    decision = plan(a_snapshot(spec=a_spec(model={"name": "m", "task": task}), classes=classes, demand=demand(12)))
+    assert said(decision, "SloFeasible") == ("True", "Feasible")
+    waits = {"interactive": a_class(batching={"mode": "Fixed", "window": "2s"})}
+    waiting = plan(a_snapshot(spec=a_spec(model={"name": "m", "task": "Embeddings"}), classes=waits, demand=demand(12)))
+    assert said(waiting, "SloFeasible") == ("False", "ObjectiveBelowServiceTime")
 
 
 def test_a_pool_that_is_measured_while_none_of_its_classes_is_there_is_planned() -> None:

@@ -89,7 +89,7 @@ def hold(snapshot: Snapshot, wanted: int, current: int, lasting: int | None = No
         waits = f"{replicas} held: fewer ({wanted}) must be enough for {format_duration(window)} before any is given back"
         drains = f"{replicas} held: a queue asked for them less than a start ({format_duration(lead_s)}) ago"
         notes = (waits if not full or load >= replicas else drains if most >= replicas else slowly,)
-    begun = step if replicas < current else memory.step
+    begun = step if replicas < current and not snapshot.spec.scaling.paused else memory.step
     update = {"observed_since": since, "recommendations": recommendations, "surges": surges, "step": begun}
     return Held(replicas, memory.model_copy(update=update), notes)
 

@@ -101,7 +101,7 @@ class Partitioning(K8sModel):
 
 class Rest(K8sModel):
     """Since when nobody asks (None while somebody does, or it is not known), and how long earlier pauses were, seconds. `unready_since` is
-    when replicas were there first of which none is ready yet.
+    when replicas were first asked for of which none is ready yet.
     """
 
     idle_since: float | None = None
@@ -112,11 +112,11 @@ class Rest(K8sModel):
 class Memory(K8sModel):
     """What the planner carries from one decision to the next; persisted over restarts.
 
-    `target` is the count that was decided, `mix` of which kinds, `placed` what the limits let through of it, `step` when replicas began
-    to be given back and how many there were then. `recommendations` would do if nothing waited, `surges` are with what is to drain
-    queues. `dispersion` is that of each class's arrivals, `router` how evenly requests are shared out (planning/burstiness.py).
-    `starts` holds seconds by variant and stage, `start_times_s` those of all variants together. It was looked at the pool without a
-    break since `looking_since`, at `looked_at` last.
+    `target` is the count that was decided, or what a pause has kept; `mix` of which kinds, `placed` what the limits let through of it,
+    `step` when replicas began to be given back and how many there were then. `recommendations` would do if nothing waited, `surges` are
+    with what is to drain queues. `dispersion` is that of each class's arrivals, `router` how evenly requests are shared out
+    (planning/burstiness.py). `starts` holds seconds by variant and stage, `start_times_s` those of all variants together. It was looked at
+    the pool without a break since `looking_since`, at `looked_at` last.
     """
 
     history: dict[str, tuple[DemandPoint, ...]] = {}

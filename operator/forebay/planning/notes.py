@@ -18,8 +18,8 @@ def notes(facts: Facts, verdicts: Collection[Verdict]) -> tuple[Note, ...]:
     """What changed since the last decision, and what a person should look at."""
     snapshot, found = facts.snapshot, list[Note]()
     told = {verdict.type: verdict for verdict in verdicts}
-    before, after = snapshot.memory.placed or sum(d.replicas for d in snapshot.deployments), facts.placed.replicas
     prefix = "Recommended" if snapshot.spec.mode == Mode.RECOMMEND else "Scaled"
+    before, after = _before(snapshot), facts.placed.replicas
     if told[Type.RESOLVED_REFS].status == "False":
         found.append(_warning(told[Type.RESOLVED_REFS]))
     if after != before and not snapshot.spec.scaling.paused:
@@ -45,6 +45,13 @@ def notes(facts: Facts, verdicts: Collection[Verdict]) -> tuple[Note, ...]:
     if facts.partitioned is not None and facts.partitioned.reason in (Reason.PARTITIONING_FAILED, Reason.PARTITIONING_STUCK):
         found.append(_warning(facts.partitioned))
     return tuple(found)
+
+
+def _before(snapshot: Snapshot) -> int:
+    """The last count that was told. That a pool should sleep was, though in mode Recommend its replicas are still there."""
+    memory = snapshot.memory
+    told = memory.placed or (snapshot.spec.mode == Mode.RECOMMEND and memory.rest is not None)
+    return memory.placed if told else sum(d.replicas for d in snapshot.deployments)
 
 
 def _warning(verdict: Verdict) -> Note:

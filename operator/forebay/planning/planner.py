@@ -105,10 +105,12 @@ def _observed(snapshot: Snapshot) -> Memory:
 
 
 def _remembered(snapshot: Snapshot, chosen: Chosen, partitioning: dict[str, Partitioning]) -> Memory:
+    scaling, there = snapshot.spec.scaling, sum(d.replicas for d in snapshot.deployments)
     return chosen.held.memory.model_copy(
         update={
-            "target": chosen.held.replicas,
-            "placed": snapshot.memory.placed if snapshot.spec.scaling.paused else chosen.placed.replicas,
+            # What a pause has kept is given back from what there is once it is over, at the pace that is set.
+            "target": max(chosen.held.replicas, min(there, scaling.max_replicas)) if scaling.paused else chosen.held.replicas,
+            "placed": snapshot.memory.placed if scaling.paused else chosen.placed.replicas,
             "mix": chosen.mix,
             "better_since": chosen.sized.better_since if snapshot.fresh else None,
             "spot_hold_until": chosen.placed.spot_hold_until,

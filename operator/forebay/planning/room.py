@@ -10,6 +10,7 @@ from collections.abc import Collection
 
 from forebay.api.inference_pool import Backend
 from forebay.planning.snapshot import Snapshot
+from forebay.planning.supply import waited_s
 from forebay.planning.variants import Variant
 
 ROOM_PATIENCE_S = 60.0
@@ -27,4 +28,4 @@ def blocked(snapshot: Snapshot, variants: tuple[Variant, ...], names: Collection
     if makes_nodes(snapshot, variants):
         return False
     waiting = (p for p in snapshot.pods if p.variant in names and not p.node and not p.deleting)
-    return any(snapshot.now - p.created_at > ROOM_PATIENCE_S for p in waiting)
+    return any(waited_s(snapshot, p) > ROOM_PATIENCE_S for p in waiting)

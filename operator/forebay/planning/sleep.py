@@ -190,9 +190,9 @@ def _expected(loads: Sequence[ClassLoad], cost_s: float) -> str:
 
 
 def _rested(snapshot: Snapshot) -> Rest:
-    """What is known of idleness, and since when there are replicas of which none is ready."""
+    """What is known of idleness, and since when replicas are asked for of which none is ready, whether or not any could be made."""
     before = snapshot.memory.rest or Rest()
-    waits = _alive(snapshot) and not _ready(snapshot)
+    waits = (_alive(snapshot) or snapshot.memory.target > 0) and not _ready(snapshot)
     since = (snapshot.now if before.unready_since is None else before.unready_since) if waits else None
     return _idled(snapshot, before).model_copy(update={"unready_since": since})
 

@@ -15,6 +15,7 @@ from forebay.planning.interruption import doomed
 from forebay.planning.limits import replicas_per_node
 from forebay.planning.snapshot import ON_DEMAND, SPOT, CapacityType, Snapshot
 from forebay.planning.starts import lead_of, started
+from forebay.planning.supply import waited_s
 from forebay.planning.variants import Variant, choice_name
 
 MIN_PATIENCE_S = 60.0
@@ -98,7 +99,7 @@ def supply(snapshot: Snapshot, variants: tuple[Variant, ...]) -> Supply:
         doomed={ct: sum(p.capacity_type == ct and p.name in lost for p in pods) for ct in (ON_DEMAND, SPOT)},
         spot_arrived=len(spot) - max(0, len(waiting) - coming),
         spot_ready=sum(p.ready for p in spot),
-        spot_overdue=max(0, sum(snapshot.now - p.created_at > patience_s(snapshot) for p in waiting) - coming),
+        spot_overdue=max(0, sum(waited_s(snapshot, p) > patience_s(snapshot) for p in waiting) - coming),
         on_demand=sum(d.replicas for d in snapshot.deployments if d.variant in names and d.capacity_type == ON_DEMAND),
         ready=sum(p.ready for p in alive),
     )
@@ -160,8 +161,9 @@ def spot_held_until(snapshot: Snapshot, there: Sequence[Supply]) -> float:
     spot = snapshot.spec.capacity.spot
     if not spot.enabled:
         return 0.0
-    held = snapshot.memory.spot_hold_until
-    return max(held, snapshot.now + spot.return_after) if any(s.spot_overdue for s in there) else held
+    # A returnAfter that was shortened counts at once.
+    latest = snapshot.now + spot.return_after
+    return latest if any(s.spot_overdue for s in there) else min(snapshot.memory.spot_hold_until, latest)
 
 
 def split(snapshot: Snapshot, there: Sequence[Supply], lots: Sequence[Lot]) -> Splits:

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from forebay.api.batch_class import BatchClassSpec, Objective
+from forebay.api.batch_class import BatchClassSpec, BatchingMode, Objective
 from forebay.api.conditions import Reason, Type
 from forebay.api.inference_pool import Task
 from forebay.api.meta import format_duration
@@ -71,18 +71,24 @@ def promises(spec: BatchClassSpec) -> tuple[Promise, ...]:
 
 def demanded(snapshot: Snapshot, loads: list[ClassLoad], *, promised: bool = True) -> tuple[Demanded, ...]:
     """The classes' loads with what is promised to them, or without."""
-    batches = snapshot.spec.model.task == Task.EMBEDDINGS
     return tuple(
         Demanded(
             load=item.load,
             promises=promises(snapshot.classes[item.name]) if promised else (),
             max_wait_s=snapshot.classes[item.name].queue.max_wait,
-            batch_window_s=snapshot.classes[item.name].batching.window if batches else 0.0,
+            batch_window_s=_window_s(snapshot, item.name),
             name=item.name,
             priority=snapshot.classes[item.name].priority,
         )
         for item in loads
     )
+
+
+def _window_s(snapshot: Snapshot, name: str) -> float:
+    """How long the sidecar lets a request of the class wait for company: where it forms batches, and does for this class."""
+    batching = snapshot.classes[name].batching
+    forms = snapshot.spec.model.task == Task.EMBEDDINGS and batching.mode != BatchingMode.DISABLED
+    return batching.window if forms else 0.0
 
 
 def unloaded(loads: list[ClassLoad]) -> list[ClassLoad]:

@@ -242,6 +242,43 @@ def test_a_pool_that_sleeps_is_woken_where_another_answers_in_its_turn(tmp_path:
     run(test)
 
 
+def test_who_waits_is_answered_by_another_pool_of_the_rule_that_has_a_replica_first(tmp_path: Path) -> None:
+    """Everybody who came later was answered by it, and this one told in the end that nobody is there."""
+
+    async def test() -> None:
+        rules = [a_rule(pools={"default/chat": 1, "default/other": 1})]
+        document = a_document(a_policy(rules=rules), pools=[sleepy(a_pool("chat")), a_pool("other")])
+        async with World(tmp_path, document, {}) as world:
+            asking = [asyncio.create_task(world.chat()) for _ in range(3)]
+            await until(lambda: held() == 3)
+            (sidecar,) = await wake(world, 1, pool="other")
+            sidecar.hold = asyncio.Event()
+            await until(lambda: len(sidecar.seen) == 1)
+            assert (held(), await told(world)) == (2, {"default/chat": {"held": {"interactive": 2}, "passedOver": True}})
+            sidecar.hold.set()
+            assert {got.status for got in await asyncio.gather(*asking)} == {200}
+
+    run(test)
+
+
+def test_a_pool_that_slept_again_takes_a_whole_start_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who woke it had gone when its replica came, and nobody asked while it was there."""
+    monkeypatch.setattr(holding, "UNNOTICED_S", 0.01)
+
+    async def test() -> None:
+        async with asleep(tmp_path, start_s=1.0, wait_s=0.05) as world:
+            assert (await world.chat()).header("retry-after") == "1"
+            await wake(world, 8)
+            await asyncio.sleep(1.2)
+            await world.sidecar.stop()
+            world.sidecars["chat"] = []
+            world.publish("chat")
+            await until(lambda: not world.role.fleet.endpoints())
+            assert (await world.chat()).header("retry-after") == "1"
+
+    run(test)
+
+
 def test_identical_requests_that_wait_count_once(tmp_path: Path) -> None:
     async def test() -> None:
         async with asleep(tmp_path) as world:

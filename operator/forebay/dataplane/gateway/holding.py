@@ -3,7 +3,7 @@
 A pool that sleeps has nobody to answer. What comes for it waits here, bounded in number, by class and tenant, and in time; whoever sizes
 the pool sees it at `/held` and wakes it. Once replicas are there, requests go on in order, the classes of higher priority first, and no
 more at once than the replicas take: a replica that comes a little later gets its part of them too. Until the last of them has gone on,
-nobody who comes later goes first.
+nobody who comes later goes first. Where another pool of their rule has replicas before theirs has, they go there.
 """
 
 from __future__ import annotations
@@ -40,22 +40,26 @@ _CODES = {
 
 
 class Place:
-    """One request in line. `told` gets how its waiting ends, unless it goes away by itself."""
+    """One request in line. `told` gets how its waiting ends, unless it goes away by itself. Pools of its rule are where it may go."""
 
-    __slots__ = ("batch_class", "released", "tenant", "told")
+    __slots__ = ("batch_class", "pools", "released", "tenant", "told")
 
-    def __init__(self, batch_class: BatchClass, tenant: str, told: asyncio.Future[str]) -> None:
-        self.batch_class, self.tenant, self.told = batch_class, tenant, told
+    def __init__(self, batch_class: BatchClass, tenant: str, pools: frozenset[str], told: asyncio.Future[str]) -> None:
+        self.batch_class, self.tenant, self.pools, self.told = batch_class, tenant, pools, told
         self.released = False
 
 
 class Line:
-    """Those who wait for one pool, by class in order. `woken_at` is when the first of them came, since when a replica is to start."""
+    """Those who wait for one pool, by class in order. `woken_at` is when the first of them came, since when a replica is to start.
 
-    __slots__ = ("classes", "passed_over_at", "released", "tenants", "woken_at")
+    `pools` are all where one of them might go.
+    """
+
+    __slots__ = ("classes", "passed_over_at", "pools", "released", "tenants", "woken_at")
 
     def __init__(self) -> None:
         self.classes: dict[str, dict[Place, None]] = {}
+        self.pools: frozenset[str] = frozenset()
         self.tenants: Counter[tuple[str, str]] = Counter()
         self.released = 0
         self.woken_at: float | None = None
@@ -76,6 +80,7 @@ class Line:
     def join(self, place: Place) -> None:
         self.classes.setdefault(place.batch_class.name, {})[place] = None
         self.tenants[place.batch_class.name, place.tenant] += 1
+        self.pools |= place.pools
 
     def leave(self, place: Place) -> None:
         name = place.batch_class.name
@@ -90,6 +95,11 @@ class Line:
         """Who has waited longest among those of the highest priority."""
         heads = [next(iter(places)) for places in self.classes.values() if places]
         return min(heads, key=lambda place: -place.batch_class.priority, default=None)
+
+    def in_order(self) -> list[Place]:
+        """All of them, those of higher priority first."""
+        places = [place for places in self.classes.values() for place in places]
+        return sorted(places, key=lambda place: -place.batch_class.priority)
 
 
 class Holding:
@@ -120,15 +130,20 @@ class Holding:
         """Another pool answers in this one's turn, for it sleeps."""
         self._line(pool).passed_over_at = asyncio.get_running_loop().time()
 
-    async def wait(self, pool: Pool, hold: Hold, batch_class: BatchClass, tenant: str, until: float) -> str:
-        """Returns nothing once it is this request's turn, or the code of why it will not be. `until` is of the loop's clock."""
+    async def wait(
+        self, pool: Pool, hold: Hold, batch_class: BatchClass, tenant: str, until: float, pools: frozenset[str] = frozenset()
+    ) -> str:
+        """Returns nothing once it is this request's turn, or the code of why it will not be. `until` is of the loop's clock.
+
+        It is its turn as well where another of these `pools` has room before this one has a replica.
+        """
         line, wait, loop = self._line(pool), hold.of(batch_class.name), asyncio.get_running_loop()
         result = "gone"
         if self._closed or line.full(batch_class.name, tenant, wait.most_requests):
             result = "shutdown" if self._closed else "full"
             metrics.HOLDS.labels(pool.key, result).inc()
             return _CODES[result]
-        place = Place(batch_class, tenant, loop.create_future())
+        place = Place(batch_class, tenant, pools - {pool.key}, loop.create_future())
         line.woken_at = line.woken_at if line.woken_at is not None else loop.time()
         line.join(place)
         self._count(pool.key, line)
@@ -174,7 +189,8 @@ class Holding:
         while True:
             await self._some.wait()
             self._some.clear()
-            while any(line.waits for line in self._lines.values()):
+            # Also where all have gone away: that a replica came after all is when the next time of waking may begin.
+            while any(line.waits or line.woken_at is not None for line in self._lines.values()):
                 for key in self._lines:
                     self.release(key)
                 await asyncio.sleep(LOOK_S)
@@ -182,7 +198,10 @@ class Holding:
     def release(self, key: str) -> None:
         """Lets so many go on as the pool's replicas have room for."""
         line, replicas = self._lines.get(key), self._fleet.pools.get(key)
-        if line is None or replicas is None or not replicas.usable(()):
+        if line is None or replicas is None:
+            return
+        if not replicas.usable(()):
+            self._send_on(line)
             return
         line.woken_at = None
         for _ in range(room(replicas) - line.released):
@@ -193,6 +212,19 @@ class Holding:
             if not place.told.done():
                 place.released = True
                 line.released += 1
+                place.told.set_result("released")
+
+    def _send_on(self, line: Line) -> None:
+        """Lets those go to other pools of their rules for whom there is room. Theirs is passed over then."""
+        known = self._fleet.pools
+        left = {key: room(known[key]) for key in line.pools if key in known and known[key].usable(())}
+        if not any(left.values()):
+            return
+        for place in line.in_order():
+            key = next((key for key in place.pools if left.get(key)), None)
+            if key is not None and not place.told.done():
+                left[key] -= 1
+                line.passed_over_at = asyncio.get_running_loop().time()
                 place.told.set_result("released")
 
     def close(self) -> None:

@@ -51,13 +51,14 @@ class Stay:
     async def _wait(self, pool: Pool, hold: Hold) -> Answer | None:
         now, route = asyncio.get_running_loop().time(), self._call.route
         self._until = self._until or now + hold.of(route.batch_class.name).most_s
-        begun = time.perf_counter()
+        begun, pools = time.perf_counter(), [other for other, _ in route.spread.pools]
+        keys = frozenset(other.key for other in pools)
         try:
             while True:
-                code = await self._holding.wait(pool, hold, route.batch_class, route.tenant, self._until)
+                code = await self._holding.wait(pool, hold, route.batch_class, route.tenant, self._until, keys)
                 if code:
                     return self._turned_away(pool, hold, code)
-                if self._holding.usable(pool):
+                if any(self._holding.usable(other) for other in pools):
                     return None
         finally:
             self.seconds += time.perf_counter() - begun
