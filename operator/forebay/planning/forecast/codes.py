@@ -1,6 +1,7 @@
 """How numbers are kept: doubles and floats as they are, loads as 16-bit logarithms.
 
-A load between 1e-6 and 1e12 is kept within 0.03 %, in two bytes instead of eight, so that weeks of history fit beside a pool.
+A load of up to 1e12 is kept within 0.03 % of it and a thousandth together, in two bytes instead of
+eight, so that weeks of history fit beside a pool.
 """
 
 from __future__ import annotations
