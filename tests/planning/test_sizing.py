@@ -221,6 +221,20 @@ def test_the_window_of_the_sidecar_is_part_of_the_wait() -> None:
         replicas_for((Demanded(load, (promise,), batch_window_s=0.025),), engine, max_replicas=100)
 
 
+def test_a_class_waits_for_company_for_its_own_window_or_that_of_whoever_goes_first() -> None:
+    """Deferred texts may be collected for seconds; nobody of a higher priority waits for that."""
+    engine = EngineProfile(base_s=0.003, per_token_s=10e-6, per_kv_token_s=0.0, max_concurrency=64, task=Task.EMBEDDINGS)
+    load, promise = Load(requests_per_s=20.0, input_tokens=50.0, output_tokens=0.0), Promise("timeToFirstToken", 0.95, 0.1)
+    quick = Demanded(load, (promise,), batch_window_s=0.005, name="quick", priority=10)
+    alone = replicas_for((quick,), engine, max_replicas=10)
+    for priority, window_s in ((0, 0.005), (0, 2.0), (10, 0.005)):
+        other = Demanded(load, (), batch_window_s=window_s, name="collected", priority=priority)
+        assert replicas_for((quick, other), engine, max_replicas=10).replicas == alone.replicas
+    for priority in (10, 20):
+        with pytest.raises(Infeasible):
+            replicas_for((quick, Demanded(load, (), batch_window_s=2.0, priority=priority)), engine, max_replicas=10)
+
+
 def test_unequal_requests_need_more_room_than_equal_ones() -> None:
     promise = replace(TTFT, target_s=0.1)
     equal, unequal = (

@@ -131,8 +131,9 @@ class _Pool:
         return occupancy(self.work, self.engine, rate, replicas, self.efficiency, window_s, dispersion)
 
     def in_lines(self, state: Occupancy, replicas: int, rate: float) -> list[Occupancy]:
-        """The state as each class meets it: those of lower priority wait longer for a place."""
-        return in_lines(state, ranked(self.classes, self.works), rate / replicas / service_rate(self.engine, self.work))
+        """The state as each class meets it: those of lower priority wait longer for a place, and for company."""
+        lines = in_lines(state, ranked(self.classes, self.works), rate / replicas / service_rate(self.engine, self.work))
+        return in_company(lines, self.classes)
 
     def failure(self, replicas: int, rate: float) -> str:
         """What so many replicas do not hold at this rate: the first thing that is found, or nothing."""
@@ -167,6 +168,14 @@ def ranked(classes: Sequence[Demanded], works: Sequence[Work]) -> list[Ranked]:
     return [(c.priority, c.load.requests_per_s * (w.decodes + 1.0)) for c, w in zip(classes, works, strict=True)]
 
 
+def in_company(states: list[Occupancy], classes: Sequence[Demanded]) -> list[Occupancy]:
+    """The states with how long a request of each class may wait for company: its own window, or that of somebody who goes before it."""
+    if not any(state.window_s for state in states):
+        return states
+    windows_s = [max(d.batch_window_s for d in classes if d.priority >= own.priority) for own in classes]
+    return [replace(state, window_s=window_s) for state, window_s in zip(states, windows_s, strict=True)]
+
+
 def _pool(classes: tuple[Demanded, ...], engine: EngineProfile, efficiency: float) -> _Pool:
     """Raises Infeasible where an idle replica misses a promise."""
     works = tuple(work_of(c.load, engine) for c in classes)
@@ -174,7 +183,8 @@ def _pool(classes: tuple[Demanded, ...], engine: EngineProfile, efficiency: floa
     pool = _Pool(classes, works, work, engine, efficiency)
     idle = pool.state(1, 0.0)
     assert idle is not None
-    aims_s = tuple(tuple(_aim_s(idle, own, p, d.name) for p in d.promises) for d, own in zip(classes, works, strict=True))
+    idles = in_company([idle] * len(classes), classes)
+    aims_s = tuple(tuple(_aim_s(state, own, p, d.name) for p in d.promises) for d, own, state in zip(classes, works, idles, strict=True))
     return replace(pool, aims_s=aims_s)
 
 
