@@ -30,6 +30,7 @@ from bench.support.real_embeddings import MEAN_TOKENS, Replica, Text, replica, t
 from bench.support.simulated_embeddings import simulated, times_slower
 from bench.support.table import digits, quantile
 from bench.support.variant_laws import slower
+from forebay.cli.values import number
 from forebay.dataplane.outcome import Outcome
 from forebay.planning.work import EngineProfile
 from forebay.runtime.errors import ForebayError
@@ -53,23 +54,15 @@ _OBJECTIVE_S, _OBJECTIVE_SEED, _UP_SEED = 600.0, 900, 11
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=_runs, default=8, metavar="N", help="runs of the embeddings engine (default: 8)")
     parser.add_argument("--run-seconds", type=float, default=25.0, metavar="S", help="length of one (default: 25)")
-    parser.add_argument("--busy", type=_busy, default=BUSY, metavar="SHARE", help="load of one, of what its profile answers (default: 0.6)")
+    parser.add_argument(
+        "--busy", type=number(0.05, 0.9), default=BUSY, metavar="SHARE", help="load of one, of what its profile answers (default: 0.6)"
+    )
 
 
 def _runs(text: str) -> int:
     if not text.isdecimal() or not 2 <= int(text) <= MOST_RUNS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number between 2 and {MOST_RUNS}")
     return int(text)
-
-
-def _busy(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = 0.0
-    if not 0.05 <= share <= 0.9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0.05 and 0.9")
-    return share
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ def test_list_names_every_bench_with_its_help(capsys: pytest.CaptureFixture[str]
         (["planner", "--rounds", "0"], "'0' is not a whole number"),
         (["planner", "--seconds", "nan"], "'nan' is not between 0 and 3600 seconds"),
         (["planner", "--peers", "envoy"], "'envoy' is not one of nginx, litellm, none"),
-        (["truth", "--busy", "2"], "'2' is not a share between 0.05 and 0.9"),
+        (["truth", "--busy", "2"], "'2' is not a number between 0.05 and 0.9"),
         (["planner", "--fast"], "unrecognized arguments: --fast"),
     ],
 )

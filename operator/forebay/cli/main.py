@@ -55,22 +55,28 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}\n{self.format_usage().strip()}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one subcommand.
-
-    Exit codes: 0 done, 1 failed, as where a file is missing, 2 the answer is "no", 64 wrong usage.
-    """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+def _parser(chosen: str | None) -> _Parser:
+    """Of all subcommands, with the arguments of the one that is chosen."""
     parser = _Parser(prog="forebay", description="Size, place, route and batch AI inference from measured demand.")
     parser.add_argument("--version", action="version", version=f"forebay {__version__}")
     subcommands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
-    chosen = next((word for word in arguments if not word.startswith("-")), None)
     for name, summary in COMMANDS.items():
         subparser = subcommands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         if name == chosen:
             module = importlib.import_module(f"forebay.cli.{name}")
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one subcommand.
+
+    Exit codes: 0 done, 1 failed, as where a file is missing, 2 the answer is "no", 64 wrong usage.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    parser = _parser(chosen)
     try:
         args = parser.parse_args(arguments)
         code = int(args.run(args))

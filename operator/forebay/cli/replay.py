@@ -47,8 +47,9 @@ def _nothing(path: Path, pool: str | None, others: list[str]) -> str:
     """Why no decision was planned again."""
     if not others:
         return f"{path}: {NO_DECISION}"
-    named = ", ".join(others[:MOST_NAMED]) + (f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else "")
-    return f"--pool {pool}: {path} has no decision of it, only of {named}"
+    from forebay.planning.supply import named
+
+    return f"--pool {pool}: {path} has no decision of it, only of {named(others, MOST_NAMED)}"
 
 
 def replay(record: dict[str, Any]) -> list[str]:

@@ -152,15 +152,15 @@ def earlier(memory: Memory, by_s: float) -> Memory:
     rest, queue = memory.rest, memory.saturation
     return memory.model_copy(
         update={
-            "rest": rest and _moved(rest, -by_s, "idle_since", "unready_since"),
-            "saturation": queue and _moved(queue, -by_s, "since"),
-            "profiles": {name: _moved(known, -by_s, "at", "looked_at") for name, known in memory.profiles.items()},
-            "partitioning": {name: _moved(known, -by_s, "since") for name, known in memory.partitioning.items()},
-            "unavailable": {name: _moved(known, -by_s, "since", "until") for name, known in memory.unavailable.items()},
+            "rest": rest and _set_back(rest, by_s, "idle_since", "unready_since"),
+            "saturation": queue and _set_back(queue, by_s, "since"),
+            "profiles": {name: _set_back(known, by_s, "at", "looked_at") for name, known in memory.profiles.items()},
+            "partitioning": {name: _set_back(known, by_s, "since") for name, known in memory.partitioning.items()},
+            "unavailable": {name: _set_back(known, by_s, "since", "until") for name, known in memory.unavailable.items()},
             "spot_hold_until": max(0.0, memory.spot_hold_until - by_s),
         }
     )
 
 
-def _moved(known: _Model, by_s: float, *moments: str) -> _Model:
-    return known.model_copy(update={name: at + by_s for name in moments if (at := getattr(known, name)) is not None})
+def _set_back(known: _Model, by_s: float, *moments: str) -> _Model:
+    return known.model_copy(update={name: at - by_s for name in moments if (at := getattr(known, name)) is not None})

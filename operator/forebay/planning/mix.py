@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from math import inf
 
 from forebay.planning.latency import miss, miss_at_most
-from forebay.planning.priorities import in_lines
 from forebay.planning.queueing import EngineProfile, Occupancy, occupancy, service_rate
-from forebay.planning.sizing import MOST_UTILISED, THROUGHPUT, TURNED_AWAY, WAIT, Demanded, Expected, in_company, kind_of, ranked
+from forebay.planning.sizing import MOST_UTILISED, THROUGHPUT, TURNED_AWAY, WAIT, Demanded, Expected, as_met, kind_of
 from forebay.planning.work import Promise, Work
 
 _CLOSE = 1.02
@@ -124,8 +123,7 @@ class Fleet:
 
     def _in_lines(self, of: Kind, own_rps: float, state: Occupancy) -> list[Occupancy]:
         """The state as each class meets it: those of lower priority wait longer for a place, and for company."""
-        lines = in_lines(state, ranked(self.classes, of.works), own_rps / service_rate(of.engine, of.work))
-        return in_company(lines, self.classes)
+        return as_met(state, self.classes, of.works, own_rps / service_rate(of.engine, of.work))
 
     def lack(self, counts: Counts) -> str:
         """What they do not hold at the fleet's own rate, or nothing; of counts that were asked about before it is known."""

@@ -132,8 +132,7 @@ class _Pool:
 
     def in_lines(self, state: Occupancy, replicas: int, rate: float) -> list[Occupancy]:
         """The state as each class meets it: those of lower priority wait longer for a place, and for company."""
-        lines = in_lines(state, ranked(self.classes, self.works), rate / replicas / service_rate(self.engine, self.work))
-        return in_company(lines, self.classes)
+        return as_met(state, self.classes, self.works, rate / replicas / service_rate(self.engine, self.work))
 
     def failure(self, replicas: int, rate: float) -> str:
         """What so many replicas do not hold at this rate: the first thing that is found, or nothing."""
@@ -166,6 +165,11 @@ class _Pool:
 def ranked(classes: Sequence[Demanded], works: Sequence[Work]) -> list[Ranked]:
     """Each class's priority, and its work by the steps that its requests take a place for."""
     return [(c.priority, c.load.requests_per_s * (w.decodes + 1.0)) for c, w in zip(classes, works, strict=True)]
+
+
+def as_met(state: Occupancy, classes: Sequence[Demanded], works: Sequence[Work], utilised: float) -> list[Occupancy]:
+    """The state as each class meets it: those of lower priority wait longer for a place, and for company."""
+    return in_company(in_lines(state, ranked(classes, works), utilised), classes)
 
 
 def in_company(states: list[Occupancy], classes: Sequence[Demanded]) -> list[Occupancy]:

@@ -9,6 +9,7 @@ that the cluster itself wrote, but for the passing of a startup probe, which has
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -21,6 +22,8 @@ MAX_START_S = 1800.0
 """A replica that was ready later than this after it was made has not started slowly: it was ready before, and became so again."""
 MAX_STARTED_PODS = 1000
 MAX_LOADED_PODS = 100
+MAX_MARKS = 1 << 14
+"""Names of replicas recur at every look, several times in each."""
 MAX_VARIANTS = 32
 DEFAULT_LEAD_S = 60.0
 SLOWEST: Final = 0.9
@@ -50,6 +53,7 @@ def learn_starts(snapshot: Snapshot) -> dict[str, object]:
     }
 
 
+@lru_cache(MAX_MARKS)
 def mark(name: str) -> str:
     """Eight characters to know a replica again by: a thousand names would be nearly half of what a memory may be."""
     return blake2b(name.encode(), digest_size=4).hexdigest()

@@ -46,15 +46,16 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
         # A long past takes a second of arithmetic, which is not to stop everybody else.
         decision = await asyncio.to_thread(plan, snapshot) if snapshot.history else plan(snapshot)
     record = world.pools[key.namespace, key.name]
-    saving = memory_writes(record, snapshot, decision, world.clock.monotonic())
-    actions = due(decision.actions, record.applied, world.view, world.clock.monotonic())
+    now = world.clock.monotonic()
+    saving = memory_writes(record, snapshot, decision, now)
+    actions = due(decision.actions, record.applied, world.view, now)
     # Remembered before it is done: whoever takes over in between goes on with it, instead of undoing it.
     outcome = await apply((*saving, *actions), world.cluster)
-    remember(outcome, record.applied, world.clock.monotonic())
+    remember(outcome, record.applied, now)
     await report_pool(world, key, obj, snapshot, decision, outcome)
     outcome.raise_error()
     if saving and saving[-1] in outcome.done:
-        record.saved, record.saved_at = urgent(decision.memory), world.clock.monotonic()
+        record.saved, record.saved_at = urgent(decision.memory), now
     return _SOON_S if shares and world.ledger.waits(key.namespace, _places(world)) else decision.requeue_after_s
 
 
