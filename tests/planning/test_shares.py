@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from forebay.api.inference_pool import NodeLimits
 from forebay.api.shared_limits import SharedLimit
 from forebay.planning.limits import NOTHING, Bill
-from forebay.planning.shares import Ask, Step, divide, kept, share_of
+from forebay.planning.shares import Ask, Step, divide, division_of, kept, share_of
 
 GPUS = SharedLimit(name="team", gpus=8)
 
@@ -148,6 +148,19 @@ def test_a_dry_pool_neither_grows_nor_gives_back() -> None:
     assert of("dry", Bill(3, 6.0), a=an_ask(*[1] * 8, taken_gpus=5), dry=dry)[0] == 3
 
 
+def test_one_division_gives_every_pool_what_its_own_would() -> None:
+    asks = {
+        "a": an_ask(9, 9, 9, 1, taken_gpus=2, holding=2),
+        "b": an_ask(8, 7, 6, taken_gpus=1, holding=1),
+        "dry": an_ask(90, 90, 90, taken_gpus=2, dry=True),
+        "uncounted": Ask(steps=(Step(replicas=0, gpus=0), Step(replicas=1)), taken_gpus=1),
+    }
+    once = division_of(GPUS, asks)
+    assert set(once.parts) == {"a", "b"}
+    for pool, ask in asks.items():
+        assert share_of(GPUS, pool, asks, set(), ask.taken, once) == share_of(GPUS, pool, asks, set(), ask.taken)
+
+
 def test_a_limit_that_was_lowered_shrinks_pools_to_their_parts_and_no_further() -> None:
     a, b = an_ask(*[9] * 8, taken_gpus=8, holding=8), an_ask(*[9] * 8, taken_gpus=8, holding=8)
     shares = [of(name, Bill(8, 16.0), a=a, b=b) for name in ("a", "b")]
@@ -164,16 +177,19 @@ def test_what_is_taken_away_may_be_kept_for_a_while() -> None:
 
 @given(st.lists(st.tuples(_WORTHS, st.integers(0, 5)), min_size=2, max_size=4), st.integers(1, 12))
 def test_shares_taken_one_after_the_other_never_exceed_the_limit(pools: list[tuple[list[float], int]], gpus: int) -> None:
-    """Whatever was taken before within the limit, each pool in its turn takes all of its share: together it is never more."""
+    """Whatever was taken before within the limit, each pool in its turn takes all of its share: together it is never more, nor where
+    the division is of a while ago.
+    """
     limit = SharedLimit(name="team", gpus=gpus)
     asks, left = {}, gpus
     for number, (worths, had) in enumerate(pools):
         has = min(had, left)
         left -= has
         asks[str(number)] = an_ask(*worths, taken_gpus=has, holding=min(has, len(worths)))
-    for name in list(asks) * 2:
+    early = division_of(limit, asks)
+    for name, division in itertools.product(asks, (None, early)):
         own = asks[name].taken
-        share = share_of(limit, name, asks, set(), own).share
+        share = share_of(limit, name, asks, set(), own, division).share
         assert share.gpus is not None
         takes = min(share.gpus, len(asks[name].steps) - 1)
         asks[name] = asks[name].model_copy(update={"taken_gpus": takes, "holding": takes})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from forebay.api.shared_limits import SharedLimit
 from forebay.cli.replay import replay
 from forebay.planning.decision import Plan
 from forebay.planning.planner import plan
+from forebay.planning.shares import Ask, Division, division_of
 from forebay.planning.snapshot import Snapshot
 from forebay.reconcile.keys import pool_key
 from forebay.reconcile.pool import reconcile_pool
@@ -180,6 +182,32 @@ def test_a_pool_that_goes_leaves_its_share() -> None:
             await operator.quiet()
             await operator.again(pool_key("default", "a"))
             assert (await lab.replicas())["a-h100-on-demand"] > 3
+
+    in_lab(test)
+
+
+def test_a_limit_of_many_pools_is_not_divided_at_each_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two are many here. Between two divisions nothing is given out that is not free."""
+    made: list[float] = []
+
+    async def test(lab: Lab) -> None:
+        await lab.apply(*two_pools())
+        async with lab.operator() as operator:
+
+            def counted(limit: SharedLimit, asks: Mapping[str, Ask]) -> Division:
+                made.append(lab.clock.now())
+                return division_of(limit, asks)
+
+            monkeypatch.setattr("forebay.reconcile.shares.division_of", counted)
+            monkeypatch.setattr("forebay.reconcile.shares.DIVIDED_FOR_S", 10.0)
+            await both_busy(lab, operator)
+            assert await total(lab) == 5 and len(set(made)) < len(made), "few pools are divided anew at each look"
+            monkeypatch.setattr("forebay.reconcile.shares.FEW", 1)
+            made.clear()
+            for _ in range(8):
+                await rounds(lab, operator)
+                assert await total(lab) == 5
+            assert 4 <= len(made) <= 5, "20 s serve, and looks are 15 s apart"
 
     in_lab(test)
 

@@ -18,7 +18,7 @@ from forebay.planning.memory import Memory, Recommendation
 from forebay.planning.mix import Fleet, kind
 from forebay.planning.planner import plan
 from forebay.planning.profiles import speed
-from forebay.planning.shares import Ask, share_of
+from forebay.planning.shares import Ask, division_of, share_of
 from forebay.planning.sizing import Expected, Infeasible, expected
 from forebay.planning.snapshot import Share, Snapshot
 from forebay.planning.target import demanded
@@ -70,8 +70,9 @@ def with_shares(limits: Sequence[SharedLimit], snapshots: Mapping[str, Snapshot]
     for limit in limits:
         bound = {name: snapshot for name, snapshot in found.items() if limit.binds(snapshot.pool.namespace)}
         asks = {name: ask for name, snapshot in bound.items() if (ask := _asked(limit, snapshot)) is not None}
+        division = division_of(limit, asks)
         for name in asks:
-            share = share_of(limit, name, asks, (), NOTHING).share
+            share = share_of(limit, name, asks, (), NOTHING, division).share
             found[name] = found[name].model_copy(update={"shares": (*found[name].shares, share)})
     return found
 

@@ -186,23 +186,38 @@ class Due:
     takes_away: bool = False
 
 
-def share_of(limit: SharedLimit, pool: str, asks: Mapping[str, Ask], unknown: Collection[str], own: Bill) -> Due:
+def division_of(limit: SharedLimit, asks: Mapping[str, Ask]) -> Division:
+    """How a limit is divided among the pools that can grow and whose bills can be counted; what the others have taken is not divided."""
+    return _divided_beside(limit.bounds, {}, asks)
+
+
+def _divided_beside(bounds: NodeLimits, own: Mapping[str, Ask], others: Mapping[str, Ask]) -> Division:
+    """The same with a pool's `own` ask in any case."""
+    fixed = {name for name, ask in others.items() if ask.dry or ask.wanted.bill.unknown(bounds)}
+    rest = _left(bounds, sum((others[name].taken for name in fixed), NOTHING))
+    return divide(rest, {**own, **{name: ask for name, ask in others.items() if name not in fixed}})
+
+
+def share_of(
+    limit: SharedLimit, pool: str, asks: Mapping[str, Ask], unknown: Collection[str], own: Bill, division: Division | None = None
+) -> Due:
     """What a pool that has `own` may take of a limit, so that all together never exceed it: others keep what they have until it is gone.
 
-    `asks` are those of every pool under it, but for `unknown` ones: before they have asked nobody grows.
+    `asks` are those of every pool under it, but for `unknown` ones: before they have asked nobody grows. A `division` made a moment ago
+    spares making one: who gains most may have changed since, what is free is counted all the same.
     """
     others = {name: ask for name, ask in asks.items() if name != pool}
     if unknown or pool not in asks:
         first = min(unknown, default=pool)
         missing = f"{first} and {len(unknown) - 1} more were" if len(unknown) > 1 else f"{first} was"
         return Due(_keeps(limit, own, f"{limit}: nothing grows while {missing} not planned yet"))
-    bounds, uncounted = limit.bounds, sorted(name for name, ask in others.items() if ask.taken.unknown(limit.bounds))
+    bounds = limit.bounds
+    uncounted = sorted(name for name, ask in others.items() if ask.taken.unknown(bounds))
     if uncounted:
         return Due(_keeps(limit, own, f"{limit}: what {uncounted[0]} takes cannot be counted: set the prices of its accelerators"))
     taken = sum((ask.taken for ask in others.values()), NOTHING)
-    fixed = {name for name, ask in others.items() if ask.dry or ask.wanted.bill.unknown(bounds)}
-    rest = _left(bounds, sum((others[name].taken for name in fixed), NOTHING))
-    division = divide(rest, {name: ask for name, ask in asks.items() if name not in fixed})
+    if division is None or pool not in division.parts:
+        division = _divided_beside(bounds, {pool: asks[pool]}, others)
     given, safe = division.parts[pool].step.bill + division.left, _left(bounds, taken)
     gpus = None if bounds.gpus is None else int(_least(given.gpus, safe.gpus, own.gpus))
     usd = None if bounds.usd_per_hour is None else _least(given.usd_per_hour, safe.usd_per_hour, own.usd_per_hour)
