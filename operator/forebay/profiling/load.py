@@ -140,7 +140,7 @@ class Loader:
         except UpstreamError as error:
             raise ForebayError(f"the engine broke off an answer: {error}") from error
         finally:
-            part.ended(stream.usage)
+            part.ended(stream.usage, monotonic())
         self._count(level, stream.usage, first - began)
         if stream.usage is not None and stream.usage.output_tokens > 1:
             level.per_token_s.append((last - first) / (stream.usage.output_tokens - 1))

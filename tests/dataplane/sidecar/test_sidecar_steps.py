@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,10 +14,12 @@ from tests.dataplane.sidecar.sidecar_world import Front, a_class, a_document, a_
 from tests.engines.engine_harness import a_simulator
 
 from forebay.adapters.scrape import Reading, parse, steps_of
+from forebay.api.step_moments import TERMS
 from forebay.dataplane.sidecar.sse import Usage
-from forebay.dataplane.sidecar.steps import Steps
+from forebay.dataplane.sidecar.steps import Part, Steps
 from forebay.engines.sim.stepping import Profile
 from forebay.planning.fit import fit
+from forebay.planning.measured import StepMoments
 from forebay.planning.profiles import sums_of
 from forebay.planning.series import STEP_MOMENTS
 
@@ -55,6 +60,31 @@ def test_streams_through_the_sidecar_show_the_profile_of_the_simulator(tmp_path:
             learned = fitted(reading, tuple(t / 3 for t in TIMES))
             for tokens, context in ((1.0, 100.0), (8.0, 1600.0), (60.0, 3000.0)):
                 assert step_s(learned, tokens, context) == pytest.approx(step_s(TIMES, tokens, context), rel=0.2)
+
+    run(main)
+
+
+def test_whole_answers_show_it_where_there_are_no_streams(tmp_path: Path) -> None:
+    async def main() -> None:
+        chance = random.Random(4)
+        async with (
+            a_simulator(Profile(*TIMES, 16)) as engine,
+            a_front(a_document(a_class(maxBatchSize=16)), tmp_path, engine.port) as front,
+        ):
+
+            async def caller(requests: int) -> None:
+                for _ in range(requests):
+                    words = "word " * chance.choice((20, 200, 600))
+                    body = {"model": "sim", "messages": [{"role": "user", "content": words}], "max_tokens": chance.randint(16, 60)}
+                    assert (await front.answer("/v1/chat/completions", body))[0] == 200
+
+            for callers in (1, 4, 10):
+                await asyncio.gather(*(caller(6) for _ in range(callers)))
+            reading = parse((await front.get("/metrics"))[1].decode())
+            assert reading.counters[STEP_MOMENTS, "", "count"] >= 8
+            learned = fitted(reading, tuple(t / 3 for t in TIMES))
+            for tokens, context in ((1.0, 100.0), (8.0, 1600.0), (60.0, 3000.0)):
+                assert step_s(learned, tokens, context) == pytest.approx(step_s(TIMES, tokens, context), rel=0.25)
 
     run(main)
 
@@ -117,7 +147,7 @@ def driven(n: int, *, tokens: int, prompt: int, times: tuple[float, float, float
             part.tokens(events, now)
         now += step_s(times, n, n * (prompt + made))
     for part in parts:
-        part.ended(Usage(prompt, tokens))
+        part.ended(Usage(prompt, tokens), now)
     return steps
 
 
@@ -136,7 +166,7 @@ def test_a_prompt_that_meets_an_idle_engine_is_one_step() -> None:
         part.sent(now)
         now += step_s(TIMES, 2000, 2000)
         part.tokens(1, now)
-        part.ended(Usage(2000, 1))
+        part.ended(Usage(2000, 1), now)
     count = steps.sums[0]
     assert count >= 1 and steps.sums[6] / count == pytest.approx(step_s(TIMES, 2000, 2000)) and steps.sums[1] / count == pytest.approx(2000)
 
@@ -158,4 +188,113 @@ def test_an_engine_that_hangs_is_no_step() -> None:
         part.tokens(1, 1000.0 * i)
     assert steps.sums[0] == 0.0
     steps.batch(0.0, 500.0, 10)
+    assert steps.sums[0] == 0.0
+
+
+@dataclass
+class Served:
+    """A request that an engine on the test's clock has."""
+
+    part: Part
+    prompt: int
+    tokens: int
+    made: int = 0
+
+
+def answered_whole(arrivals: list[tuple[float, int, int]]) -> Steps:
+    """What is seen of an engine that takes everybody into its next step and shows nobody a token before the last; (at, prompt, tokens)."""
+    steps, now, running, waiting = Steps(), 0.0, list[Served](), deque(arrivals)
+    while waiting or running:
+        now = now if running else max(now, waiting[0][0])
+        joined = []
+        while waiting and waiting[0][0] <= now:
+            joined.append(sent_whole(steps, *waiting.popleft()))
+        computed = len(running) + sum(one.prompt for one in joined)
+        running += joined
+        now += step_s(TIMES, computed, sum(one.prompt + one.made for one in running))
+        for one in running:
+            one.made += 1
+        for one in [one for one in running if one.made == one.tokens]:
+            running.remove(one)
+            one.part.ended(Usage(one.prompt, one.tokens), now)
+    return steps
+
+
+def sent_whole(steps: Steps, at: float, prompt: int, tokens: int) -> Served:
+    part = steps.part(4 * prompt)
+    part.sent(max(at, steps.company.at))
+    part.unseen()
+    return Served(part, prompt, tokens)
+
+
+def means(steps: Steps) -> tuple[float, float, float]:
+    """Of seconds, tokens and context of the steps that were seen."""
+    return steps.sums[6] / steps.sums[0], steps.sums[1] / steps.sums[0], steps.sums[2] / steps.sums[0]
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.6, 1.0])
+def test_whole_answers_tell_what_ran_beside_them(rate: float) -> None:
+    chance, at, arrivals = random.Random(3), 0.0, []
+    while at < 600.0:
+        at += chance.expovariate(rate)
+        arrivals.append((at, chance.choice((50, 300, 1500)), 1 + int(chance.expovariate(1 / 150))))
+    steps = answered_whole(arrivals)
+    seconds, tokens, context = means(steps)
+    assert steps.sums[0] > 50
+    assert seconds == pytest.approx(step_s(TIMES, tokens, context), rel=0.02)
+    moments = StepMoments.model_validate(dict(zip(TERMS, steps.sums, strict=True)))
+    learned = fit(sums_of(moments, 3), TIMES, TIMES).times_s
+    assert step_s(learned, 1.0, 200.0) == pytest.approx(step_s(TIMES, 1.0, 200.0), rel=0.05)
+
+
+def test_a_short_answer_counts_only_where_it_did_not_wait_for_a_step() -> None:
+    alone = answered_whole([(10.0 * i, 4000, 2) for i in range(60)])
+    assert alone.sums[0] > 0 and means(alone)[0] == pytest.approx(step_s(TIMES, *means(alone)[1:]), rel=0.02)
+    steps = Steps()
+    held = steps.part(400)
+    held.sent(0.0)
+    held.unseen()
+    for i in range(60):
+        short = steps.part(400)
+        short.sent(float(i))
+        short.unseen()
+        short.ended(Usage(100, 2), i + 1.0)
+    assert steps.sums[0] == 0.0
+
+
+def test_answers_that_overlap_count_once() -> None:
+    steps = Steps()
+    parts = {}
+    for now, name, ends in (
+        (0.0, "a", False),
+        (5.0, "b", False),
+        (9.0, "a", True),
+        (9.0, "c", False),
+        (14.0, "b", True),
+        (18.0, "c", True),
+    ):
+        if ends:
+            parts[name].ended(Usage(100, 90), now)
+        else:
+            parts[name] = sent_whole(steps, now, 100, 90).part
+    assert steps.sums[0] == 2.0
+
+
+@pytest.mark.parametrize(("choices", "sent", "shown"), [(2, None, None), (1, -2.0, -1.0), (1, 1.0, 5.0), (1, 1.0, None)])
+def test_beside_streams_and_of_several_choices_whole_answers_tell_nothing(choices: int, sent: float | None, shown: float | None) -> None:
+    """A stream that shows no token yet has its prompt computed all the same."""
+    steps = Steps()
+    for began in (10.0, 20.0, 30.0, 40.0):
+        beside = steps.part(400)
+        events: list[tuple[float, Callable[[float], None]]] = []
+        one = steps.part(400)
+        events.append((0.0, lambda now, part=one: (part.sent(now), part.unseen())))
+        events.append((9.0, lambda now, part=one: part.ended(Usage(100, 100, choices), now)))
+        if sent is not None:
+            events.append((sent, beside.sent))
+            events.append((6.0, lambda now, part=beside: part.ended(None, now)))
+        if shown is not None:
+            events.append((shown, lambda now, part=beside: part.tokens(1, now)))
+        for after_s, happens in sorted(events, key=lambda event: event[0]):
+            happens(began + after_s)
     assert steps.sums[0] == 0.0

@@ -70,7 +70,7 @@ class Measure:
             return
         self._counted = True
         if self._part is not None:
-            self._part.ended(usage)
+            self._part.ended(usage, now)
         metrics = self.lane.metrics
         metrics.outcomes[outcome].inc()
         if usage is not None:

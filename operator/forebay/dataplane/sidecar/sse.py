@@ -25,10 +25,11 @@ _MOST_HELD_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the engine counted them."""
+    """Tokens as the engine counted them, and of how many answers to one prompt those of the output are."""
 
     input_tokens: int
     output_tokens: int
+    choices: int = 1
 
 
 def usage_of(answer: Any) -> Usage | None:
@@ -41,7 +42,8 @@ def usage_of(answer: Any) -> Usage | None:
         return None
     if not 0 <= prompt <= _MOST_TOKENS or not 0 <= (completion or 0) <= _MOST_TOKENS:
         return None
-    return Usage(prompt, completion or 0)
+    choices = answer.get("choices")
+    return Usage(prompt, completion or 0, max(1, len(choices)) if isinstance(choices, list) else 1)
 
 
 def data_of(event: bytes) -> bytes:

@@ -3,7 +3,8 @@
 All requests that run get one token each with every step. So of n streams that are read, each token is the nth part of a step, and all
 the time between tokens is the steps': no clock of the engine's own is needed. Beside it is counted what was in those steps: a token for
 each request that runs, the prompts that were computed between, the context that all of them hold. Every half second of steps is one
-observation. Time in which no stream is read is not counted, but for a prompt that meets an idle engine: its first token is one step.
+observation. Time in which no stream is read is not counted, but for a prompt that meets an idle engine: its first token is one step; and
+where there are no streams at all, answers that come at once are counted as a whole (whole.py).
 
 Lengths are known from an answer's usage, at its end. Until then a prompt is estimated by its bytes and an event as so many tokens as
 they were on average in the answers before.
@@ -18,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from forebay.api.step_moments import NOTHING, TERMS, observe
 from forebay.dataplane.sidecar.sse import Usage
+from forebay.dataplane.sidecar.whole import Company, Mark
 
 _WINDOW_S = 0.5
 _LEAST_STEPS = 4.0
@@ -39,7 +41,7 @@ _HELP = (
 class Part:
     """What one request takes part in, from being sent to its end; `size` is its body's bytes."""
 
-    __slots__ = ("_dispatched", "_events", "_in_engine", "_joined", "_prompt", "_running", "_size", "_steps", "_streams")
+    __slots__ = ("_dispatched", "_events", "_in_engine", "_joined", "_prompt", "_running", "_size", "_steps", "_streams", "_whole")
 
     def __init__(self, steps: Steps, size: int) -> None:
         self._steps = steps
@@ -49,17 +51,20 @@ class Part:
         self._prompt = 0.0
         self._joined = 0.0
         self._in_engine = self._running = self._streams = 0
+        self._whole: Mark | None = None
 
     def sent(self, now: float) -> None:
         """The engine has it."""
         steps = self._steps
+        steps.until(now)
         self._dispatched = now
         self._in_engine = 1
         steps.in_engine += 1
         steps.alone = steps.in_engine == 1
 
     def unseen(self) -> None:
-        """Its answer comes at once, at its end: until then it is company in the steps of others."""
+        """Its answer comes at once, at its end: until then it is company in the steps of others. Said when it is sent."""
+        self._whole = Mark(self._steps.company, self._steps.alone)
         self._join()
 
     def tokens(self, events: int, now: float) -> None:
@@ -69,6 +74,7 @@ class Part:
         if self._streams:
             steps.tokens(events, now)
             return
+        steps.until(now)
         self._join()
         self._streams = 1
         idle = steps.alone and steps.in_engine == 1
@@ -81,10 +87,14 @@ class Part:
         steps.running += 1
         steps.prompts += self._prompt
         steps.joined += self._joined
+        steps.company.prompts += self._prompt
 
-    def ended(self, usage: Usage | None) -> None:
+    def ended(self, usage: Usage | None, now: float) -> None:
         """It has all its tokens, or is given up. Its lengths are known where the engine has told of them."""
         steps = self._steps
+        steps.until(now)
+        if self._whole is not None and usage is not None and usage.choices == 1:
+            steps.whole(self._whole, self._prompt, usage)
         steps.in_engine -= self._in_engine
         steps.running -= self._running
         steps.streams -= self._streams
@@ -108,6 +118,7 @@ class Steps(Collector):
         self.running = self.streams = 0
         self.prompts = self.joined = 0.0
         self.made = 0.0
+        self.company = Company()
         # Up to when time is counted, and since when without a gap.
         self._at = self._since = 0.0
         # The step that is read of: when its end was read first, how many streams show it, how many ran in it and what they held.
@@ -127,6 +138,20 @@ class Steps(Collector):
     def prompt_of(self, size: int) -> float:
         """About how many tokens such a prompt has."""
         return size * self._bytes_tokens / self._bytes
+
+    def until(self, now: float) -> None:
+        """Who runs has run up to now: said before that changes."""
+        self.company.until(now, self.running, self.prompts, streamed=self.streams > 0 or self.in_engine > self.running)
+
+    def whole(self, mark: Mark, prompt: float, usage: Usage) -> None:
+        """An answer that came at once has ended."""
+        if (seen := self.company.steps(mark, prompt, usage.input_tokens, usage.output_tokens)) is not None:
+            seconds, steps, tokens, context = seen
+            self._window_s += seconds
+            self._window_steps += steps
+            self._tokens += tokens
+            self._context += context
+            self._end_window_if_full()
 
     def first_token(self, prompt: float, now: float, alone_s: float | None) -> None:
         """The step that has just ended computed a prompt; in `alone_s` where the engine had nothing else to do."""
