@@ -43,6 +43,12 @@ def _class(name: str, spec: BatchClassSpec) -> dict[str, Any]:
     }
 
 
+def _concurrency(spec: InferencePoolSpec) -> dict[str, Any]:
+    """What any of the pool's engines works on at once, for all of its sidecars have one document."""
+    least = min((profile.max_concurrency for profile in spec.profiles), default=None)
+    return {} if least is None else {"maxConcurrency": least}
+
+
 def compile_sidecar(pool: PoolIdentity, spec: InferencePoolSpec, classes: dict[str, BatchClassSpec]) -> dict[str, Any] | None:
     """The sealed document, or None while no class of the pool exists. The first class that exists is the default."""
     known = [name for name in spec.classes if name in classes]
@@ -57,5 +63,6 @@ def compile_sidecar(pool: PoolIdentity, spec: InferencePoolSpec, classes: dict[s
             "engine": spec.server.engine.value,
             "classes": [_class(name, classes[name]) for name in known],
             "defaultClass": known[0],
+            **_concurrency(spec),
         }
     )

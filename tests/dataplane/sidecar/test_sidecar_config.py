@@ -23,6 +23,7 @@ def test_the_documented_example_is_read() -> None:
     config = parse(json.loads(example.group(1)))
     assert (config.pool, config.task, config.engine, config.default_class) == ("default/llama-8b", "Chat", "VLLM", "interactive")
     interactive = config.classes["interactive"]
+    assert config.max_concurrency == 64 and parse(a_document()).max_concurrency is None
     assert interactive.objectives == {"timeToFirstToken": Objective(0.95, 0.5)}
     assert (interactive.mode, interactive.max_batch_size, interactive.max_depth) == (Mode.ADAPTIVE, 256, 512)
 
@@ -34,6 +35,7 @@ WRONG: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "unknown default": (("defaultClass",), "other", "defaultClass: 'other' is not in classes"),
     "unknown task": (("task",), "Paint", "task: 'Paint' is none of Chat, Embeddings"),
     "no batch": (("classes", 0, "batching", "maxBatchSize"), 0, r"maxBatchSize: 0 is too small"),
+    "an engine that does nothing": (("maxConcurrency",), 0, r"maxConcurrency: 0 is too small"),
     "a mode": (("classes", 0, "batching", "mode"), "Auto", r"mode: 'Auto' is none of"),
     "a text for a number": (("classes", 0, "queue", "maxDepth"), "many", r"classes\[0\].queue.maxDepth: must be a number"),
     "a boolean for a number": (("classes", 0, "priority"), True, r"priority: must be a number"),

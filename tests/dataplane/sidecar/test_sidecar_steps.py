@@ -280,6 +280,27 @@ def test_answers_that_overlap_count_once() -> None:
     assert steps.sums[0] == 2.0
 
 
+def test_what_the_engine_works_on_at_once_comes_with_the_configuration(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with a_world(a_document(maxConcurrency=3), tmp_path) as world:
+            assert world.sidecar.metrics.steps.most == 3
+
+    run(main)
+
+
+def test_while_some_wait_in_the_engine_whole_answers_tell_nothing() -> None:
+    counts = []
+    for most in (None, 2, 1):
+        steps = Steps()
+        steps.most = most
+        for at in (0.0, 10.0, 20.0):
+            parts = [sent_whole(steps, at, 100, 100).part for _ in range(2)]
+            for part in parts:
+                part.ended(Usage(100, 100), at + 9.0)
+        counts.append(steps.sums[0])
+    assert counts == [3.0, 3.0, 0.0]
+
+
 @pytest.mark.parametrize(("choices", "sent", "shown"), [(2, None, None), (1, -2.0, -1.0), (1, 1.0, 5.0), (1, 1.0, None)])
 def test_beside_streams_and_of_several_choices_whole_answers_tell_nothing(choices: int, sent: float | None, shown: float | None) -> None:
     """A stream that shows no token yet has its prompt computed all the same."""

@@ -261,6 +261,7 @@ class Sidecar:
         self.limiter.configure(classes)
         self._queues.configure(classes)
         self._jobs.configure(classes)
+        self.metrics.steps.most = document.data.max_concurrency
         self.metrics.config_in_force(document.hash)
         self.metrics.concurrency_limit.set(self.limiter.limit)
         self._gate.advance()

@@ -57,7 +57,7 @@ class ClassConfig:
 
 @dataclass(frozen=True, slots=True)
 class SidecarConfig:
-    """Classes by name, in the order of the document."""
+    """Classes by name, in the order of the document. `max_concurrency` is what the engine works on at once, None where nobody has said."""
 
     pool: str
     model: str
@@ -65,6 +65,7 @@ class SidecarConfig:
     engine: str
     classes: Mapping[str, ClassConfig]
     default_class: str
+    max_concurrency: int | None = None
 
 
 def parse(document: Mapping[str, Any]) -> SidecarConfig:
@@ -93,6 +94,7 @@ def parse(document: Mapping[str, Any]) -> SidecarConfig:
         engine=top.text("engine"),
         classes=classes,
         default_class=default_class,
+        max_concurrency=int(top.number("maxConcurrency", at_least=1)) if "maxConcurrency" in document else None,
     )
 
 

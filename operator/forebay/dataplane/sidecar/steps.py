@@ -113,6 +113,8 @@ class Steps(Collector):
     def __init__(self) -> None:
         self.sums = [*NOTHING]
         self.in_engine = 0
+        # What the engine works on at once, where that is known: of more some wait in it.
+        self.most: int | None = None
         self.alone = False
         # Of those that run: how many, how many of them are streams, their prompts together, and the steps made when each joined.
         self.running = self.streams = 0
@@ -141,7 +143,8 @@ class Steps(Collector):
 
     def until(self, now: float) -> None:
         """Who runs has run up to now: said before that changes."""
-        self.company.until(now, self.running, self.prompts, streamed=self.streams > 0 or self.in_engine > self.running)
+        waits = self.most is not None and self.in_engine > self.most
+        self.company.until(now, self.running, self.prompts, clear=not (self.streams or self.in_engine > self.running or waits))
 
     def whole(self, mark: Mark, prompt: float, usage: Usage) -> None:
         """An answer that came at once has ended."""

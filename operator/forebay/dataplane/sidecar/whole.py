@@ -3,7 +3,7 @@
 What ran beside it is known by the time: requests, their prompts, those that joined. What each has generated of its answer is not, so it is
 taken for what answers had at a random moment of theirs, the mean square of their lengths over twice their mean (renewal theory's mean age;
 D. R. Cox, Renewal Theory, 1962, 5.2). Answers that overlap tell of the same steps, so the next one to count is one that began after the end
-of the last. An engine that holds requests back itself looks slower than it is: their time there counts.
+of the last. Nor does one count beside which the engine had more than it works on at once, for some of those waited in it.
 """
 
 from __future__ import annotations
@@ -31,18 +31,20 @@ class Company:
     def __init__(self) -> None:
         self.at = 0.0
         self.running_s = self.held_s = self.prompts = 0.0
-        self._streamed_at = -inf
+        self._unclear_at = -inf
         self._counted_until = -inf
         # Decaying sums of answers' tokens, and of their squares.
         self._tokens = self._squares = 0.0
 
-    def until(self, now: float, running: int, held: float, *, streamed: bool) -> None:
-        """So many ran up to now, with so many tokens of prompts together, and whether one of them or one still to begin is a stream."""
+    def until(self, now: float, running: int, held: float, *, clear: bool) -> None:
+        """So many were in the engine up to now, with so many tokens of prompts together. What ran is `clear` where no stream
+        was among them, nor one to be, and none waited.
+        """
         self.running_s += running * (now - self.at)
         self.held_s += held * (now - self.at)
         self.at = now
-        if streamed:
-            self._streamed_at = now
+        if not clear:
+            self._unclear_at = now
 
     def steps(self, mark: Mark, prompt: float, input_tokens: int, output_tokens: int) -> tuple[float, float, float, float] | None:
         """Seconds, steps, and sums over the steps of tokens and context, of an answer that ends now and began at the mark.
@@ -52,7 +54,7 @@ class Company:
         self._tokens = _KEPT * self._tokens + output_tokens
         self._squares = _KEPT * self._squares + output_tokens**2
         seconds = self.at - mark.at
-        if mark.at < self._counted_until or mark.at <= self._streamed_at or seconds <= 0.0:
+        if mark.at < self._counted_until or mark.at <= self._unclear_at or seconds <= 0.0:
             return None
         if not output_tokens or (output_tokens < _LEAST_TOKENS and not mark.alone):
             return None
