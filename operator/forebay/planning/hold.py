@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from forebay.api.meta import format_duration
 from forebay.api.pool_scaling import AUTO, share_of
-from forebay.planning.coverage import coverage
+from forebay.planning.coverage import by_cost
 from forebay.planning.memory import Memory, Recommendation, earlier
 from forebay.planning.snapshot import Snapshot
 from forebay.planning.starts import lead_of
@@ -43,8 +43,8 @@ def window_s(snapshot: Snapshot) -> float:
 
 def _start_cost(snapshot: Snapshot) -> float:
     """What a start costs, in its own time of a replica: once for itself, and what is missed meanwhile where misses have a price."""
-    known = [coverage(snapshot, name, shape) for name, shape in snapshot.memory.shapes.items() if name in snapshot.classes]
-    priced = [c.share for c in known if c.why]
+    known = [by_cost(snapshot, name, shape) for name, shape in snapshot.memory.shapes.items() if name in snapshot.classes]
+    priced = [c.share for c in known if c is not None]
     # Of coverage c, under / over is c / (1 - c): what a replica too few costs in misses, for each second of one too many.
     return 1.0 + max(c / (1.0 - c) for c in priced) if priced else START_COST
 
