@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.planning.builders import NOW, a_class, a_pod, a_snapshot, a_spec, actions, demand, learned, on_karpenter, running, said, verdict
@@ -31,8 +32,8 @@ def idle(
 ) -> Snapshot:
     """A pool of one ready replica that nobody has asked for so long; it has a window of five minutes."""
     memory = Memory(
-        target=1, placed=1, observed_since=NOW - 9999, start_times_s=(start_s,), started_pods=("llama-h100-on-demand-0",),
-        rest=Rest(idle_since=NOW - for_s, pauses_s=pauses_s),
+        target=1, placed=1, observed_since=NOW - 9999, looking_since=NOW - 9999, looked_at=NOW - 15, start_times_s=(start_s,),
+        started_pods=("llama-h100-on-demand-0",), rest=Rest(idle_since=NOW - for_s, pauses_s=pauses_s),
     )  # fmt: skip
     given = {"spec": a_spec(scaling=ZERO), **running(1), "demand": demand(reporting=1), "gateways": gateways, "memory": memory, **fields}
     return a_snapshot(**given)
@@ -146,6 +147,35 @@ def test_a_pool_that_is_asked_stays_awake_and_remembers_the_pause() -> None:
 
 def test_a_pause_too_short_to_sleep_through_is_not_remembered() -> None:
     assert plan(idle(200, demand=demand(rps=0.1, reporting=1))).memory.rest == Rest()
+
+
+@pytest.mark.parametrize("away_s", [60.0, 5000.0])
+def test_a_pause_in_which_nobody_looked_for_a_while_teaches_nothing(away_s: float) -> None:
+    """The operator was away, or the clock was set forward: who asked meanwhile, or how long it was, is not known."""
+    for asked in ({"demand": demand(rps=0.1, reporting=1)}, {"gateways": ONE_HELD}):
+        snapshot = idle(5600, **asked)
+        memory = snapshot.memory.model_copy(update={"looked_at": NOW - away_s})
+        assert plan(snapshot.model_copy(update={"memory": memory})).memory.rest == Rest(), "the pause is over and forgotten"
+
+
+def remembered(asked_at_s: tuple[int, ...], away: range) -> tuple[float, ...]:
+    """Pauses that a pool remembers that is looked at every 15 s for a quarter of an hour and more, `away` looks excepted."""
+    snapshot = idle(0)
+    memory = snapshot.memory.model_copy(update={"rest": Rest()})
+    for look in range(90):
+        now = NOW + 15 * look
+        seen = demand(rps=0.1 if 15 * look in asked_at_s else 0.0, reporting=1, age_s=NOW - now)
+        if look not in away:
+            memory = plan(snapshot.model_copy(update={"now": now, "memory": memory, "demand": seen, "gateways": AtGateways()})).memory
+    assert memory.rest is not None
+    return memory.rest.pauses_s
+
+
+def test_a_pause_whose_beginning_nobody_saw_teaches_nothing_and_the_next_one_does() -> None:
+    asked_at_s = (0, 600, 1200)
+    assert remembered(asked_at_s, away=range(0)) == (585.0, 585.0)
+    assert remembered(asked_at_s, away=range(1, 10)) == (585.0,), "it began while nobody looked"
+    assert remembered(asked_at_s, away=range(10, 20)) == (585.0,), "it went on while nobody looked"
 
 
 def test_held_requests_keep_it_awake() -> None:

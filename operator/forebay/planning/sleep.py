@@ -198,7 +198,7 @@ def _rested(snapshot: Snapshot) -> Rest:
 
 
 def _idled(snapshot: Snapshot, before: Rest) -> Rest:
-    """Since when nobody asks. A pause is remembered once it is over, if it was long enough to have been slept through."""
+    """Since when nobody asks, and the pauses that are known, with one that is over now."""
     quiet, now = _quiet(snapshot), snapshot.now
     since = before.idle_since
     if quiet is None:
@@ -206,8 +206,19 @@ def _idled(snapshot: Snapshot, before: Rest) -> Rest:
         return before if not _alive(snapshot) else before.model_copy(update={"idle_since": None})
     if quiet:
         return before if since is not None else before.model_copy(update={"idle_since": now})
-    over = () if since is None or now - since < window_s(snapshot) else (round(now - since, 1),)
-    return Rest(idle_since=None, pauses_s=(*before.pauses_s, *over)[-MAX_PAUSES:])
+    return Rest(idle_since=None, pauses_s=(*before.pauses_s, *_pause(snapshot, since))[-MAX_PAUSES:])
+
+
+def _pause(snapshot: Snapshot, since: float | None) -> tuple[float, ...]:
+    """Seconds that nobody has asked for since then, where that is long enough to have been slept through.
+
+    Nothing where nobody looked for a while, or the clock was set, when it began or since: what was between is not known.
+    """
+    watched_since = snapshot.memory.looking_since
+    if since is None or watched_since is None or watched_since >= since:
+        return ()
+    lasted_s = snapshot.now - since
+    return (round(lasted_s, 1),) if lasted_s >= window_s(snapshot) else ()
 
 
 def _quiet(snapshot: Snapshot) -> bool | None:
