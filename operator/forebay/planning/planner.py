@@ -154,7 +154,8 @@ def _choose(snapshot: Snapshot) -> Chosen:
 def _current(snapshot: Snapshot) -> int:
     """Replicas that were decided last; where that is not remembered, what is deployed. Of a pool that may sleep, none is a decision too."""
     memory = snapshot.memory
-    return memory.target if memory.target or memory.rest is not None else sum(d.replicas for d in snapshot.deployments)
+    known = memory.target or (memory.rest is not None and snapshot.spec.scaling.min_replicas == 0)
+    return memory.target if known else sum(d.replicas for d in snapshot.deployments)
 
 
 def _unheld(snapshot: Snapshot) -> Snapshot:
