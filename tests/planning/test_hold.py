@@ -117,6 +117,19 @@ def test_misses_that_are_dear_hold_for_longer() -> None:
     assert window(0.01) == 300 < window(2) < window(20) <= 100 * 100 + 1
 
 
+@pytest.mark.parametrize("fixed", [0.5, 0.9, 0.99])
+def test_a_coverage_that_is_fixed_is_for_forecasts_and_takes_nothing_from_what_misses_cost(fixed: float) -> None:
+    dear = a_class(objectives={"missUsdPer1k": 2, "timeToFirstToken": {"quantile": 0.95, "target": "1s"}})
+    known = settled(4, starts={"h100-on-demand": {"ready": (100.0,) * 20}}, start_times_s=(100.0,))
+    known = known.model_copy(update={"shapes": {"interactive": Shape(input_tokens=200, output_tokens=100)}})
+
+    def window(**forecast: float) -> float:
+        spec = a_spec(scaling={"minReplicas": 1, "maxReplicas": 20, "forecast": forecast})
+        return window_s(a_snapshot(classes={"interactive": dear}, memory=known, spec=spec))
+
+    assert window(coverage=fixed) == window() > 300
+
+
 def test_one_dip_does_not_shrink_and_one_peak_holds_for_a_window() -> None:
     memory, seen = settled(4), []
     for step in range(30):

@@ -31,8 +31,8 @@ def idle(
 ) -> Snapshot:
     """A pool of one ready replica that nobody has asked for so long; it has a window of five minutes."""
     memory = Memory(
-        target=1, placed=1, observed_since=NOW - 9999, start_times_s=(start_s,), started_pods=("llama-h100-on-demand-0",),
-        rest=Rest(idle_since=NOW - for_s, pauses_s=pauses_s),
+        target=1, placed=1, observed_since=NOW - 9999, looking_since=NOW - 9999, looked_at=NOW - 15, start_times_s=(start_s,),
+        started_pods=("llama-h100-on-demand-0",), rest=Rest(idle_since=NOW - for_s, pauses_s=pauses_s),
     )  # fmt: skip
     given = {"spec": a_spec(scaling=ZERO), **running(1), "demand": demand(reporting=1), "gateways": gateways, "memory": memory, **fields}
     return a_snapshot(**given)
@@ -189,8 +189,9 @@ def never_ready(for_s: float, gateways: AtGateways = SILENT, looking_s: float = 
 def test_replicas_that_never_become_ready_are_not_paid_for_without_end() -> None:
     assert never_ready(3500).replicas == 2
     given_up = never_ready(3700)
-    assert given_up.replicas == 0 and "none of its replicas was ready within 1h and nobody asks: the pool sleeps" in told(given_up)
-    assert any(n.reason == "ScaledDown" and "Look at their events and logs" in n.message for n in given_up.notes)
+    why = "none of its replicas was ready within 1h and nobody asks (look at their events and logs): the pool sleeps, 2 → 0 replicas"
+    assert given_up.replicas == 0 and why in given_up.why
+    assert any(n.reason == "ScaledDown" and why in n.message for n in given_up.notes)
 
 
 def test_replicas_that_never_become_ready_stay_while_somebody_may_want_them() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.planning.builders import a_snapshot, a_spec, demand, desired, learned, on_karpenter, running, settled
+from tests.planning.builders import a_profile, a_snapshot, a_spec, demand, desired, learned, on_karpenter, running, settled
 
 from forebay.planning.decision import Plan
 from forebay.planning.planner import plan
+from forebay.planning.variants import preferred_profile, profile_key
 
 WAVES = [10.0 + 4 * (minute % 5) for minute in range(70)]
 
@@ -28,6 +29,42 @@ def test_a_number_is_kept_beside_what_is_needed() -> None:
 def test_what_min_replicas_holds_beyond_the_need_is_ready_already() -> None:
     assert desired(planned(2, rps=0.1, at_least=3)) == (3, 0)
     assert desired(planned(2, rps=0.1, at_least=2)) == (3, 0)
+
+
+def of_two_kinds(standby: int, rps: float, at_least: int, **usd: float) -> Plan:
+    """The same pool, that may have replicas of an accelerator half as fast as well; what they cost decides which it has."""
+    slow = a_profile("a100", iteration={"base": "40ms", "perToken": "0.1ms", "perKvToken": "0.4us"})
+    listed = [{"name": name, "gpusPerNode": 1, "usdPerHour": {"onDemand": price}} for name, price in usd.items()]
+    return planned(standby, rps, at_least, profiles=[a_profile(), slow], capacity={"accelerators": listed})
+
+
+@pytest.mark.parametrize("usd", [{"h100": 10, "a100": 3}, {"h100": 10, "a100": 30}], ids=["the slow are cheaper", "the fast are"])
+def test_what_min_replicas_holds_beyond_the_need_counts_for_several_accelerators_too(usd: dict[str, float]) -> None:
+    for at_least, replicas in ((3, 3), (2, 3), (1, 3), (5, 5)):
+        found = of_two_kinds(2, 0.1, at_least, **usd)
+        assert (found.replicas, found.status.desired.warm_standby) == (replicas, 2)
+
+
+def test_of_several_accelerators_what_the_load_needs_is_no_standby() -> None:
+    """What minReplicas holds beyond the need is three, and a fourth is beyond minReplicas."""
+    usd = {"h100": 10, "a100": 3}
+    need = of_two_kinds(0, 12, 1, **usd).replicas
+    assert need > 2
+    assert of_two_kinds(3, 12, need + 3, **usd).replicas == need + 3
+    assert of_two_kinds(4, 12, need + 3, **usd).replicas == need + 4
+
+
+def test_what_saturated_replicas_show_to_be_needed_is_no_standby() -> None:
+    """By its profile the pool needs less than minReplicas, by what its replicas finish as much."""
+
+    def found(standby: int, at_least: int) -> Plan:
+        scaling = {"minReplicas": at_least, "maxReplicas": 40, "warmStandby": standby}
+        memory = settled(1, throughput_shares={profile_key(preferred_profile(a_spec())[0]): 0.1})
+        return plan(a_snapshot(spec=a_spec(scaling=scaling), demand=demand(12), memory=memory, **running(1)))
+
+    need = found(0, 1).replicas
+    assert need > planned(0).replicas
+    assert (found(0, need).replicas, found(2, need).replicas, found(2, need + 1).replicas) == (need, need + 2, need + 2)
 
 
 def test_never_beyond_max_replicas() -> None:

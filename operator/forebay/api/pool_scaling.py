@@ -136,7 +136,7 @@ class Scaling(K8sModel):
         Standby,
         Field(
             description="Replicas that are kept ready beyond what the load needs. Auto is what demand may rise by while a replica starts,"
-            " beyond the forecast's own bound."
+            " beyond the forecast's own bound. With minReplicas 0 they are kept while the pool is awake, and sleep with it."
         ),
     ] = 0
     forecast: Forecasting = Forecasting()

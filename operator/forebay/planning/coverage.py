@@ -33,11 +33,16 @@ def coverage(snapshot: Snapshot, name: str, shape: Shape) -> Coverage:
     fixed = snapshot.spec.scaling.forecast.coverage
     if fixed is not None:
         return Coverage(fixed)
+    return by_cost(snapshot, name, shape) or Coverage(UNPRICED)
+
+
+def by_cost(snapshot: Snapshot, name: str, shape: Shape) -> Coverage | None:
+    """What misses and replicas cost come to, whatever the user fixed; None where either has no price."""
     objectives = snapshot.classes[name].objectives
     miss_usd = None if objectives is None or objectives.miss_usd_per_1k is None else objectives.miss_usd_per_1k / 1000.0
     replica = None if miss_usd is None else next_replica(snapshot)
     if miss_usd is None or replica is None or replica.profile is None or replica.usd_per_node_hour is None:
-        return Coverage(UNPRICED)
+        return None
     over = replica.usd_per_node_hour / max(1, replicas_per_node(snapshot.spec, replica))
     engine = engine_profile(snapshot.spec, replica.profile)
     each_rps = MOST_UTILISED * service_rate(engine, work_of(Load(0.0, shape.input_tokens, shape.output_tokens), engine))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from forebay.api.meta import format_duration
 from forebay.api.pool_scaling import AUTO, share_of
-from forebay.planning.coverage import coverage
+from forebay.planning.coverage import by_cost
 from forebay.planning.memory import Memory, Recommendation, earlier
 from forebay.planning.snapshot import Snapshot
 from forebay.planning.starts import lead_of
@@ -43,8 +43,8 @@ def window_s(snapshot: Snapshot) -> float:
 
 def _start_cost(snapshot: Snapshot) -> float:
     """What a start costs, in its own time of a replica: once for itself, and what is missed meanwhile where misses have a price."""
-    known = [coverage(snapshot, name, shape) for name, shape in snapshot.memory.shapes.items() if name in snapshot.classes]
-    priced = [c.share for c in known if c.why]
+    known = [by_cost(snapshot, name, shape) for name, shape in snapshot.memory.shapes.items() if name in snapshot.classes]
+    priced = [c.share for c in known if c is not None]
     # Of coverage c, under / over is c / (1 - c): what a replica too few costs in misses, for each second of one too many.
     return 1.0 + max(c / (1.0 - c) for c in priced) if priced else START_COST
 
@@ -81,20 +81,19 @@ def hold(snapshot: Snapshot, wanted: int, current: int, lasting: int | None = No
     surges = _recommended(memory.surges, now, wanted, min(window, lead_s))
     load, most = (max(r.replicas for r in of) for of in (recommendations, (*recommendations, *surges)))
     full = now - since >= window
-    step, least = _step(snapshot, current)
+    step, least = step_down(snapshot, current)
     down = max(min(current, most), least) if full else current
     replicas = _bounded(snapshot, wanted if wanted >= current else down)
     if wanted < replicas:
-        slowly = f"{replicas} held: {snapshot.spec.scaling.scale_down.max_per_step} is given back within {format_duration(STEP_S)}"
         waits = f"{replicas} held: fewer ({wanted}) must be enough for {format_duration(window)} before any is given back"
         drains = f"{replicas} held: a queue asked for them less than a start ({format_duration(lead_s)}) ago"
-        notes = (waits if not full or load >= replicas else drains if most >= replicas else slowly,)
+        notes = (waits if not full or load >= replicas else drains if most >= replicas else slowly(snapshot, replicas),)
     begun = step if replicas < current and not snapshot.spec.scaling.paused else memory.step
     update = {"observed_since": since, "recommendations": recommendations, "surges": surges, "step": begun}
     return Held(replicas, memory.model_copy(update=update), notes)
 
 
-def _step(snapshot: Snapshot, current: int) -> tuple[Recommendation, int]:
+def step_down(snapshot: Snapshot, current: int) -> tuple[Recommendation, int]:
     """The step under way, or one that begins now, as after any rise; and the fewest replicas that it may leave."""
     begun, setting = snapshot.memory.step, snapshot.spec.scaling.scale_down.max_per_step
     if begun is None or not 0 <= snapshot.now - begun.at < STEP_S or current > begun.replicas:
@@ -102,6 +101,11 @@ def _step(snapshot: Snapshot, current: int) -> tuple[Recommendation, int]:
     share = share_of(setting)
     most = int(setting) if share is None else max(1, int(share * begun.replicas + 1e-9))
     return begun, min(current, begun.replicas - most)
+
+
+def slowly(snapshot: Snapshot, replicas: int) -> str:
+    """Why so many are held that are to be given back."""
+    return f"{replicas} held: {snapshot.spec.scaling.scale_down.max_per_step} is given back within {format_duration(STEP_S)}"
 
 
 def _served(snapshot: Snapshot) -> bool:

@@ -17,6 +17,7 @@ from forebay.planning.hold import window_s
 from forebay.planning.keeping import kept
 from forebay.planning.mix import Counts, Fleet
 from forebay.planning.prices import PriceList
+from forebay.planning.search import fewest
 from forebay.planning.snapshot import Snapshot
 from forebay.planning.starts import lead_time_s
 from forebay.planning.variants import Choice, choice_name, wanted_variants
@@ -35,6 +36,23 @@ class Mixed:
     better_since: float | None = None
     moves: bool = False
     capped: bool = False
+
+
+def needed(fleet: Fleet, counts: Counts, floor: int) -> int:
+    """Replicas of a mix that the load asks for; the others are there for the floor's sake. Those that hold most are counted on first."""
+    total = sum(counts)
+    if total > floor:
+        return total
+    strongest = sorted(range(len(counts)), key=lambda place: (-fleet.kinds[place].most_rps, place))
+
+    def first(replicas: int) -> Counts:
+        taken, left = [0] * len(counts), replicas
+        for place in strongest:
+            taken[place] = min(counts[place], left)
+            left -= taken[place]
+        return tuple(taken)
+
+    return fewest(lambda n: fleet.lack(first(n)), 1, total, 1)
 
 
 @dataclass(frozen=True, slots=True)

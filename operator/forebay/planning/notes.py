@@ -24,7 +24,8 @@ def notes(facts: Facts, verdicts: Collection[Verdict]) -> tuple[Note, ...]:
         found.append(_warning(told[Type.RESOLVED_REFS]))
     if after != before and not snapshot.spec.scaling.paused:
         direction = "Up" if after > before else "Down"
-        reasons = facts.sized.why if snapshot.fresh and before and after else facts.held.why
+        by_load = snapshot.fresh and before and after and facts.held.replicas >= facts.sized.replicas
+        reasons = facts.sized.why if by_load else facts.held.why
         why = next((w for w in reasons if "replicas" in w), reasons[0] if reasons else "")
         found.append(Note(reason=f"{prefix}{direction}", message=f"{before} → {after} replicas: {why}"))
     for reason, names in _interrupted(snapshot).items():

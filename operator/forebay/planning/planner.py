@@ -130,7 +130,7 @@ def _why(snapshot: Snapshot, chosen: Chosen) -> tuple[str, ...]:
 
 
 def _choose(snapshot: Snapshot) -> Chosen:
-    current = snapshot.memory.target or sum(d.replicas for d in snapshot.deployments)
+    current = _current(snapshot)
     known = loads(snapshot, snapshot.memory.history, snapshot.memory.shapes)
     sized = size(snapshot, known if snapshot.fresh else unloaded(known))
     shares = observed_share(snapshot, known, sized.profile)
@@ -140,7 +140,7 @@ def _choose(snapshot: Snapshot) -> Chosen:
         if sized.moves and snapshot.fresh
         else hold(snapshot, sized.replicas, current, _lasting(snapshot, known, sized, shares))
     )
-    held = rest(snapshot, held, current, known)
+    held = rest(snapshot, held, current, known, sized.standby)
     lots = settled(snapshot, sized, held.replicas)
     variants = tuple(variant for lot in lots for variant in lot.variants)
     beside, late = _beside(snapshot, lots)
@@ -149,6 +149,13 @@ def _choose(snapshot: Snapshot) -> Chosen:
     targets = {workload.deployment_name(snapshot.pool.name, v): (v, placed.of(v)) for v in variants}
     mix, router = {lot.name: lot.replicas for lot in lots if lot.name}, routed(snapshot, known, sized.profile)
     return Chosen(sized, held, placed, known, shares, router, targets, lots, mix, templates, (*late, *supply_why(snapshot)))
+
+
+def _current(snapshot: Snapshot) -> int:
+    """Replicas that were decided last; where that is not remembered, what is deployed. Of a pool that may sleep, none is a decision too."""
+    memory = snapshot.memory
+    known = memory.target or (memory.rest is not None and snapshot.spec.scaling.min_replicas == 0)
+    return memory.target if known else sum(d.replicas for d in snapshot.deployments)
 
 
 def _unheld(snapshot: Snapshot) -> Snapshot:

@@ -111,7 +111,7 @@ def floored(snapshot: Snapshot, loads: list[ClassLoad], sized: Sized, shares: di
     each_rps = share * _promised_rps(snapshot, loads, sized.profile)
     least = min(ceil(asked / (MOST_UTILISED * each_rps) - 1e-9), snapshot.spec.scaling.max_replicas)
     if least <= sized.replicas:
-        return sized
+        return replace(sized, needed=max(sized.needed, least))
     why = f"saturated replicas finished {share:.0%} of what the profile says, {each_rps:.3g} requests/s each: {least} replicas by that"
     return replace(sized, mix=((sized.profile, least),), replicas=least, needed=least, why=(*sized.why, why))
 

@@ -21,7 +21,7 @@ from forebay.api.meta import format_duration
 from forebay.planning.coverage import next_replica
 from forebay.planning.decision import Verdict
 from forebay.planning.demand import ClassLoad
-from forebay.planning.hold import Held, window_s
+from forebay.planning.hold import Held, slowly, step_down, window_s
 from forebay.planning.limits import replicas_per_node
 from forebay.planning.measured import AtGateways, ClassDemand, Demand
 from forebay.planning.memory import Memory, Rest
@@ -94,44 +94,58 @@ def _all_heard(doors: AtGateways) -> bool:
     return doors.asked > 0 and doors.answered >= doors.asked
 
 
-def rest(snapshot: Snapshot, held: Held, current: int, loads: Sequence[ClassLoad]) -> Held:
-    """The held count, or none where the pool sleeps. `current` replicas were decided last; the snapshot is one `with_gateways`."""
+def rest(snapshot: Snapshot, held: Held, current: int, loads: Sequence[ClassLoad], standby: int = 0) -> Held:
+    """The held count, or none where the pool sleeps. `current` replicas were decided last; the snapshot is one `with_gateways`.
+
+    So many of the held are `standby`: they are kept for whoever may come while the pool is awake, and do not keep it awake.
+    """
     if snapshot.spec.scaling.min_replicas > 0:
         return Held(held.replicas, held.memory.model_copy(update={"rest": None}), held.why)
-    memory = held.memory.model_copy(update={"rest": _rested(snapshot)})
+    held = Held(held.replicas, held.memory.model_copy(update={"rest": _rested(snapshot)}), held.why)
     if not snapshot.classes:
-        return Held(held.replicas, memory, held.why)
-    replicas, why = _awake(snapshot, memory, held, current, loads) if current else _asleep(snapshot, held, loads)
-    return Held(replicas, memory, (*held.why, *([why] if why else [])))
+        return held
+    replicas, why = _awake(snapshot, held, current, loads, standby) if current else _asleep(snapshot, held, loads)
+    if current and not replicas:
+        return _falls_asleep(snapshot, held, current, why)
+    return Held(replicas, held.memory, (*held.why, *([why] if why else [])))
+
+
+def _falls_asleep(snapshot: Snapshot, held: Held, current: int, why: str) -> Held:
+    """None, or as many as may not be given back yet."""
+    step, left = step_down(snapshot, current)
+    if left == current:
+        return Held(left, held.memory, (*held.why, why, slowly(snapshot, left)))
+    memory = held.memory if snapshot.spec.scaling.paused else held.memory.model_copy(update={"step": step})
+    return Held(left, memory, (*held.why, f"{why}, {current} → {left} replicas", *([slowly(snapshot, left)] if left else [])))
 
 
 def _asleep(snapshot: Snapshot, held: Held, loads: Sequence[ClassLoad]) -> tuple[int, str]:
     doors = snapshot.gateways or AtGateways()
-    if why := _asked(doors) or _expected(loads, start_cost_s(snapshot)):
+    if why := _asked(doors) or _in_use(snapshot) or _expected(loads, start_cost_s(snapshot)):
         replicas = max(1, held.replicas)
         return replicas, f"{why}: the pool wakes, 0 → {replicas} replicas"
     return 0, asleep(doors)
 
 
-def _awake(snapshot: Snapshot, memory: Memory, held: Held, current: int, loads: Sequence[ClassLoad]) -> tuple[int, str]:
+def _awake(snapshot: Snapshot, held: Held, current: int, loads: Sequence[ClassLoad], standby: int) -> tuple[int, str]:
     """At least one replica, until it has been idle for long enough and gateways are there to wake the pool again."""
-    replicas, doors = max(1, held.replicas), snapshot.gateways or AtGateways()
+    replicas, doors, memory = max(1, held.replicas), snapshot.gateways or AtGateways(), held.memory
     if not _ready(snapshot):
         if why := _hopeless(snapshot, memory, loads):
             return 0, why
         started = max(replicas, min(current, snapshot.spec.scaling.max_replicas))
         return started, f"none of {started} replicas was ready yet: nothing is given back before"
-    if replicas > 1:
+    if replicas > 1 + standby or _asked(doors) or memory.rest is None or memory.rest.idle_since is None:
         return replicas, ""
-    if _asked(doors) or memory.rest is None or memory.rest.idle_since is None:
-        return 1, ""
+    stay = "the last replica stays" if replicas == 1 else f"the last {replicas} replicas stay"
     if not _all_heard(doors):
-        return 1, f"{_silence(doors)}: nobody could wake the pool, so its last replica stays"
+        return replicas, f"{_silence(doors)}: nobody could wake the pool, so {stay}"
     cost_s = start_cost_s(snapshot)
     if why := _expected(loads, cost_s):
-        return 1, f"{why}: the last replica stays"
+        return replicas, f"{why}: {stay}"
     idle_s = snapshot.now - max(memory.rest.idle_since, memory.observed_since or 0.0)
-    return _tired(idle_s, window_s(snapshot), cost_s, memory.rest.pauses_s)
+    tired, why = _tired(idle_s, window_s(snapshot), cost_s, memory.rest.pauses_s)
+    return 0 if tired else replicas, why
 
 
 def _hopeless(snapshot: Snapshot, memory: Memory, loads: Sequence[ClassLoad]) -> str:
@@ -143,7 +157,7 @@ def _hopeless(snapshot: Snapshot, memory: Memory, loads: Sequence[ClassLoad]) ->
     if snapshot.now - max(since, memory.looking_since or snapshot.now) < most_s:
         return ""
     return (
-        f"none of its replicas was ready within {format_duration(most_s)} and nobody asks: the pool sleeps. Look at their events and logs"
+        f"none of its replicas was ready within {format_duration(most_s)} and nobody asks (look at their events and logs): the pool sleeps"
     )
 
 
@@ -157,16 +171,17 @@ def start_cost_s(snapshot: Snapshot) -> float:
     return start_s + max(misses) / 1000.0 / usd_per_s
 
 
-def _tired(idle_s: float, window: float, cost_s: float, pauses_s: Sequence[float]) -> tuple[int, str]:
-    """The last replica, or none once being idle has cost enough. All in seconds."""
+def _tired(idle_s: float, window: float, cost_s: float, pauses_s: Sequence[float]) -> tuple[bool, str]:
+    """Whether being idle has cost enough, and why. All in seconds."""
     least_s = max(window, cost_s)
     idle = f"nobody has asked for {idle_s:.0f} s"
     paid = f"an idle replica is kept for {least_s:.0f} s (the window {window:.0f} s, a start costs {cost_s:.0f} s of a replica)"
     if idle_s < least_s:
-        return 1, f"{idle}: {paid}"
+        return False, f"{idle}: {paid}"
     if idle_s < max(window, MOST_STARTS * cost_s) and not _pays(idle_s, cost_s, pauses_s):
-        return 1, f"{idle}: half of the earlier pauses that lasted as long ended within another {cost_s:.0f} s, so a start would cost more"
-    return 0, f"{idle}, and {paid}: the pool sleeps, 1 → 0 replicas"
+        lost = f"half of the earlier pauses that lasted as long ended within another {cost_s:.0f} s, so a start would cost more"
+        return False, f"{idle}: {lost}"
+    return True, f"{idle}, and {paid}: the pool sleeps"
 
 
 def _pays(idle_s: float, cost_s: float, pauses_s: Sequence[float]) -> bool:
@@ -181,6 +196,11 @@ def _asked(doors: AtGateways) -> str:
     if count:
         return f"gateways hold {count} {'request' if count == 1 else 'requests'}"
     return "requests are answered by another pool of their rule in its turn" if doors.passed_over else ""
+
+
+def _in_use(snapshot: Snapshot) -> str:
+    """That somebody asks replicas which are there still, or nothing: they may be on their way out, or mode Recommend touches none."""
+    return "its replicas are asked" if _ready(snapshot) and _quiet(snapshot) is False else ""
 
 
 def _expected(loads: Sequence[ClassLoad], cost_s: float) -> str:
@@ -198,7 +218,7 @@ def _rested(snapshot: Snapshot) -> Rest:
 
 
 def _idled(snapshot: Snapshot, before: Rest) -> Rest:
-    """Since when nobody asks. A pause is remembered once it is over, if it was long enough to have been slept through."""
+    """Since when nobody asks, and the pauses that are known, with one that is over now."""
     quiet, now = _quiet(snapshot), snapshot.now
     since = before.idle_since
     if quiet is None:
@@ -206,8 +226,19 @@ def _idled(snapshot: Snapshot, before: Rest) -> Rest:
         return before if not _alive(snapshot) else before.model_copy(update={"idle_since": None})
     if quiet:
         return before if since is not None else before.model_copy(update={"idle_since": now})
-    over = () if since is None or now - since < window_s(snapshot) else (round(now - since, 1),)
-    return Rest(idle_since=None, pauses_s=(*before.pauses_s, *over)[-MAX_PAUSES:])
+    return Rest(idle_since=None, pauses_s=(*before.pauses_s, *_pause(snapshot, since))[-MAX_PAUSES:])
+
+
+def _pause(snapshot: Snapshot, since: float | None) -> tuple[float, ...]:
+    """Seconds that nobody has asked for since then, where that is long enough to have been slept through.
+
+    Nothing where nobody looked for a while, or the clock was set, when it began or since: what was between is not known.
+    """
+    watched_since = snapshot.memory.looking_since
+    if since is None or watched_since is None or watched_since >= since:
+        return ()
+    lasted_s = snapshot.now - since
+    return (round(lasted_s, 1),) if lasted_s >= window_s(snapshot) else ()
 
 
 def _quiet(snapshot: Snapshot) -> bool | None:

@@ -18,7 +18,7 @@ from forebay.planning.advice import MOST, Way, fewest_alone, raise_target, too_f
 from forebay.planning.decision import Verdict
 from forebay.planning.demand import ClassLoad
 from forebay.planning.mix import Fleet, Kind, kind
-from forebay.planning.mixing import Mixed, Mixing
+from forebay.planning.mixing import Mixed, Mixing, needed
 from forebay.planning.prices import PriceList
 from forebay.planning.profiles import speed
 from forebay.planning.queueing import Metric, Promise
@@ -37,8 +37,8 @@ class Sized:
     """The replicas that the load asks for, within the pool's own bounds; without a profile there is a count and no mix.
 
     `there` is what was decided before, as far as it can be had. `better_since` is when another mix began to be cheaper, where one is;
-    `moves` says that the pool moves to it now. `needed` is what the load asks for, whatever minReplicas is where there is one kind, and
-    `standby` what is to be ready beyond that.
+    `moves` says that the pool moves to it now. `needed` is what the load asks for, whatever minReplicas is, and `standby` what is to be
+    ready beyond that.
     """
 
     mix: Mix
@@ -166,8 +166,9 @@ def _mixed(
     mix = tuple((c, n) for c, n in zip(choices, found.counts, strict=True) if n)
     kept = tuple((c, n) for c, n in zip(choices, there, strict=True) if n)
     why = (*(x.why for x in loads), *found.why, *(said for choice, _ in mix for said in _tuned(snapshot, choice)))
-    total = sum(found.counts)
-    return Sized(mix, total, _mix_verdict(snapshot, loads, mix, found, fleet), why, kept, found.better_since, found.moves, total)
+    asked = needed(fleet, found.counts, snapshot.spec.scaling.min_replicas)
+    verdict = _mix_verdict(snapshot, loads, mix, found, fleet)
+    return Sized(mix, sum(found.counts), verdict, why, kept, found.better_since, found.moves, asked)
 
 
 def _is_unavailable(snapshot: Snapshot, choice: Choice, unavailable: Collection[str]) -> bool:
