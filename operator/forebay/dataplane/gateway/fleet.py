@@ -84,12 +84,17 @@ class Replicas:
         self.endpoints = tuple(known.get(address) or Endpoint(*address) for address in sorted(set(addresses)))
         self.synced = True
 
+    @property
+    def reachable(self) -> bool:
+        """Whether a replica is left that was not found dead; it may be one that drains."""
+        return any(endpoint.healthy for endpoint in self.endpoints)
+
     def usable(self, tried: Collection[Endpoint]) -> bool:
         """Whether a healthy replica is left that takes new requests."""
         return any(endpoint.usable and endpoint not in tried for endpoint in self.endpoints)
 
     def pick(self, tried: Collection[Endpoint]) -> Endpoint | None:
-        """The least loaded replica that was not tried yet; one that looks unwell only where there is no other."""
+        """The least loaded replica that was not tried yet; one that looks unwell only where there is no other, and a dead one last."""
         count = len(self.endpoints)
         if not count:
             return None
@@ -107,7 +112,7 @@ class Replicas:
 
     def _any(self, tried: Collection[Endpoint]) -> Endpoint | None:
         left = [endpoint for endpoint in self.endpoints if endpoint not in tried]
-        return min(left, key=lambda endpoint: (not endpoint.usable, endpoint.cost), default=None)
+        return min(left, key=lambda endpoint: (not endpoint.usable, not endpoint.healthy, endpoint.cost), default=None)
 
 
 _NONE = Replicas()

@@ -121,6 +121,10 @@ class Holding:
         """Whether the pool has a replica that takes requests."""
         return self._fleet.of(pool).usable(())
 
+    def reachable(self, pool: Pool) -> bool:
+        """Whether a replica of the pool may answer, and be it that it takes no more."""
+        return self._fleet.of(pool).reachable
+
     def waits(self, pool: Pool) -> bool:
         """Whether requests for this pool wait already."""
         line = self._lines.get(pool.key)
