@@ -15,6 +15,7 @@ from contextlib import suppress
 
 from forebay import __version__
 from forebay.runtime.errors import ForebayError, UsageError
+from forebay.runtime.output import complain, nobody_reads
 
 COMMANDS: dict[str, str] = {
     "operator": "run the operator against a Kubernetes cluster",
@@ -81,29 +82,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser.parse_args(arguments)
         code = int(args.run(args))
         # Here, and not when the interpreter ends: what cannot be written is an error of this command.
-        sys.stdout.flush()
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            nobody_reads(sys.stdout)
         return code
     except UsageError as error:
-        print(f"forebay: {error}", file=sys.stderr)
+        complain(f"forebay: {error}")
         return EXIT_USAGE
     except ForebayError as error:
-        print(f"forebay: {error}", file=sys.stderr)
+        complain(f"forebay: {error}")
         return 1
     except ModuleNotFoundError as error:
         if (error.name or "forebay").startswith("forebay"):
             raise
         extra = EXTRAS.get(str(chosen), "resources")
-        print(f"forebay: `forebay {chosen}` needs {error.name}, which is not installed: pip install 'forebay[{extra}]'", file=sys.stderr)
+        complain(f"forebay: `forebay {chosen}` needs {error.name}, which is not installed: pip install 'forebay[{extra}]'")
         return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
+        nobody_reads(sys.stdout)
         return 0
     except OSError as error:
         if error.filename is None and error.errno not in _UNWRITABLE:
             raise
-        print(f"forebay: {error.filename or 'the output cannot be written'}: {error.strerror}", file=sys.stderr)
+        complain(f"forebay: {error.filename or 'the output cannot be written'}: {error.strerror}")
         if error.filename is None:
             # What is still to be written would fail again at the end, with a traceback.
             with suppress(OSError):

@@ -12,6 +12,7 @@ from typing import Any
 
 from forebay.adapters.blobs import BLOBS, Reader, hashed
 from forebay.runtime.errors import ForebayError, UsageError
+from forebay.runtime.output import say
 
 MOST_NAMED = 10
 NO_DECISION = "there is no decision in it; `forebay operator` and `forebay up --decisions FILE` write them"
@@ -32,14 +33,14 @@ def run(args: argparse.Namespace) -> int:
         replayed += 1
         differing += bool(changes)
         if args.json:
-            print(json.dumps({"time": record["time"], "pool": record["pool"], "id": record["id"], "differences": changes}))
+            say(json.dumps({"time": record["time"], "pool": record["pool"], "id": record["id"], "differences": changes}))
         elif changes:
-            print(f"{record['time']} {record['pool']} {record['id']}: {len(changes)} differences")
-            print("\n".join(f"  {change}" for change in changes))
+            say(f"{record['time']} {record['pool']} {record['id']}: {len(changes)} differences")
+            say("\n".join(f"  {change}" for change in changes))
     if not replayed:
         raise UsageError(_nothing(args.file, args.pool, sorted(others)))
     if not args.json:
-        print(f"{replayed} decisions planned again, {differing} differ")
+        say(f"{replayed} decisions planned again, {differing} differ")
     return 2 if differing else 0
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from forebay.cli.simulated import Progress, lines
 from forebay.cli.values import duration, number, some_time, whole, writable
 from forebay.runtime.errors import ForebayError, UsageError
+from forebay.runtime.output import say
 
 TIME_UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
@@ -129,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _tell(args: argparse.Namespace, document: dict[str, Any], took_s: float) -> None:
     """Prints first: what was simulated is not lost where the report cannot be written after all."""
-    print(json.dumps(document) if args.json else "\n".join(lines(document, took_s)))
+    say(json.dumps(document) if args.json else "\n".join(lines(document, took_s)))
     if args.report:
         _write(args.report, document)
 
