@@ -91,9 +91,12 @@ def matcher(text: str) -> tuple[str, str]:
     return name, value
 
 
+_LIMITS = "a list of {name, namespaces, gpus, usdPerHour} in YAML"
+
+
 def add_shared_limits(parser: argparse.ArgumentParser) -> None:
     """The option of whoever runs an operator's loop."""
-    what = "limits that several pools keep together: a list of {name, namespaces, gpus, usdPerHour} in YAML"
+    what = f"limits that several pools keep together: {_LIMITS}"
     parser.add_argument("--shared-limits", type=Path, metavar="FILE", help=what)
 
 
@@ -107,7 +110,9 @@ def shared_limits(path: Path | None) -> tuple[SharedLimit, ...]:
     from forebay.api.shared_limits import read_shared_limits
 
     try:
-        return read_shared_limits(path.read_text(), str(path)) if path else ()
+        return read_shared_limits(path.read_text(encoding="utf-8"), str(path)) if path else ()
+    except UnicodeDecodeError:
+        raise UsageError(f"--shared-limits {path}: not UTF-8 text: {_LIMITS} is expected") from None
     except OSError as error:
         raise ForebayError(f"--shared-limits {path}: {error.strerror}") from error
     except ValueError as error:
