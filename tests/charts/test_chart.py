@@ -199,6 +199,16 @@ def test_wrong_values_are_refused(wrong: str, message: str) -> None:
         template("--set", wrong)
 
 
+def test_shared_limits_of_one_name_are_refused_before_the_operator_does() -> None:
+    """It was installed, and its operator ended with 64 over and over."""
+    limits = [
+        ("--set", f"operator.sharedLimits[{i}].name={name}", "--set", f"operator.sharedLimits[{i}].gpus=8") for i, name in enumerate("aba")
+    ]
+    assert template(*limits[0], *limits[1])
+    with pytest.raises(Refused, match=r"operator\.sharedLimits: two limits are named a: give each a name of its own"):
+        template(*(argument for limit in limits for argument in limit))
+
+
 def test_every_value_is_explained() -> None:
     lines = (CHART / "values.yaml").read_text().splitlines()
 

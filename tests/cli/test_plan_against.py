@@ -118,15 +118,31 @@ def test_a_shared_limit_counts_pools_that_the_folder_leaves_out(records: Path, t
     assert main(["plan", "-f", str(tmp_path / "pr"), "--against", str(both), "--shared-limits", str(limits)]) == 0
 
 
-@pytest.mark.parametrize(("text", "told"), [(None, "No such file"), ("- {name: a}", "gives no bound"), ("- [", "limits.yaml:")])
+def test_a_shared_limit_that_binds_no_pool_is_told_and_no_error(records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A namespace that was misspelt; or a pool that comes later."""
+    (limits := tmp_path / "limits.yaml").write_text("- {name: team, namespaces: [defautl, ml], gpus: 0}\n- {name: all, gpus: 1000}\n")
+    assert main(["plan", "-f", a_folder(tmp_path), "--against", str(records), "--shared-limits", str(limits)]) == 0
+    told = f"forebay: --shared-limits {limits}: limit team binds no pool: its namespaces are defautl, ml, there are pools in default\n"
+    assert capsys.readouterr().err == told
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "No such file"),
+        ("- {name: a}", "gives no bound"),
+        ("- [", "limits.yaml:"),
+        ("\udcff", "limits.yaml: not UTF-8 text: a list of {name,"),
+    ],
+)
 def test_shared_limits_that_cannot_be_read_are_said_in_one_line(
     records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, told: str
 ) -> None:
     limits = tmp_path / "limits.yaml"
     if text is not None:
-        limits.write_text(text)
+        limits.write_bytes(text.encode(errors="surrogateescape"))
     code = main(["plan", "-f", a_folder(tmp_path), "--against", str(records), "--shared-limits", str(limits)])
-    assert code == (64 if text else 1)
+    assert code == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "--shared-limits" in line and told in line
 
@@ -264,7 +280,7 @@ def test_a_live_api_is_a_state_too(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_a_state_that_cannot_be_read_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, told: str) -> None:
     path = tmp_path / "state.jsonl"
     path.write_text(text)
-    assert main(["plan", "-f", str(QUICKSTART), "--against", str(path)]) == 64
+    assert main(["plan", "-f", str(QUICKSTART), "--against", str(path)]) == 1
     assert told in capsys.readouterr().err
 
 

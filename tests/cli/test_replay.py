@@ -84,7 +84,7 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 def test_an_empty_file_has_no_decisions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "empty.jsonl"
     path.write_text("\n\n")
-    assert main(["replay", str(path)]) == 64
+    assert main(["replay", str(path)]) == 1
     captured = capsys.readouterr()
     assert f"{path}: there is no decision in it" in captured.err and not captured.out
 
@@ -118,7 +118,7 @@ def test_a_record_without_its_blobs_says_what_is_missing(tmp_path: Path, capsys:
     path = tmp_path / "cut.jsonl"
     FileDecisions(path).write(a_record(with_a_long_memory()))
     path.write_text(path.read_text().splitlines()[1] + "\n")
-    assert main(["replay", str(path)]) == 64
+    assert main(["replay", str(path)]) == 1
     said = capsys.readouterr().err
     assert f"forebay: {path}:1: " in said and "the blob sha256:" in said and "from the start of the record's hour" in said
     with path.open("a") as log:
@@ -132,9 +132,9 @@ WITHOUT_SPEC = {key: value for key, value in a_record()["snapshot"].items() if k
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", ":3: Expecting"),
+        ("{", ":3: not JSON: Expecting property name enclosed in double quotes at character "),
         ("[" * 100_000, ":3: maximum recursion depth exceeded"),
-        ("[]", ":3: not a decision record: it needs time, pool, id, snapshot and plan"),
+        ("[]", ":3: not a decision record, which has time, pool, id, snapshot and plan; a file of decision records is expected"),
         ('{"time": 1}', ":3: not a decision record"),
         (json.dumps(a_record(snapshot=None) | {"snapshot": WITHOUT_SPEC}), ":3: snapshot.spec: Field required"),
         (json.dumps(a_record() | {"snapshot": []}), ":3: snapshot: "),
@@ -145,7 +145,7 @@ def test_a_line_that_is_no_decision_is_named(tmp_path: Path, capsys: pytest.Capt
     """With its number in the file, blank lines counted."""
     path = tmp_path / "bad.jsonl"
     path.write_text(f"{json.dumps(a_record())}\n\n{line}\n")
-    assert main(["replay", str(path)]) == 64
+    assert main(["replay", str(path)]) == 1
     assert f"forebay: {path}{message}" in capsys.readouterr().err
 
 
@@ -155,7 +155,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["replay", str(tmp_path)]) == 1
     binary = tmp_path / "binary"
     binary.write_bytes(b"\xff\xfe\x00")
-    assert main(["replay", str(binary)]) == 64
+    assert main(["replay", str(binary)]) == 1
     assert "not text" in capsys.readouterr().err
 
 

@@ -96,7 +96,7 @@ def test_the_report_is_one_page_that_names_what_happened(tmp_path: Path, capsys:
     ("args", "code", "told"),
     [
         (["--workload", "none.csv"], 1, "none.csv: No such file or directory"),
-        (["--workload", "{work}", "--class", "nobody"], 1, "is of class 'nobody', and the pool serves interactive"),
+        (["--workload", "{work}", "--class", "nobody"], 64, "--class nobody: the pool serves interactive"),
         (["--workload", "{work}", "--rps", "3"], 64, "--rps rescales a workload of rates"),
         (["--workload", "{work}", "--lengths", "{work}"], 64, "--lengths belongs to a workload of rates"),
         (["--workload", "{work}", "--spot-zones", "2"], 64, "--spot-zones says which nodes go together: say --spot-mean-life too"),

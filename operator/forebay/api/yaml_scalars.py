@@ -84,7 +84,7 @@ def normal(value: Any) -> Any:
     if isinstance(value, int):
         return value if -(2**63) <= value < 2**63 else float(value)
     if not math.isfinite(value):
-        raise ScalarError(f"{value} is not a number that JSON can hold; put quotes around it if text was meant")
+        raise ScalarError(f"{value} is not a number that JSON can hold; write one, or put quotes around it if text was meant")
     if value.is_integer() and abs(value) < 1e21 and -(2**63) <= (whole := int(Decimal(repr(value)))) < 2**63:
         return whole
     return value

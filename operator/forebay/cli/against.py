@@ -20,7 +20,7 @@ from forebay.cli.source import open_cluster, pools_of
 from forebay.planning.measured import ClassDemand, Demand
 from forebay.planning.memory import Memory
 from forebay.planning.snapshot import PoolIdentity, Settings, Snapshot
-from forebay.runtime.errors import UsageError
+from forebay.runtime.errors import ForebayError
 
 CLUSTER = "cluster"
 
@@ -50,9 +50,9 @@ def _of_file(path: Path) -> State:
             classes |= found[record["pool"]].classes
         except ValidationError as error:
             where = ".".join(("snapshot", *map(str, error.errors()[0]["loc"])))
-            raise UsageError(f"{path}:{number}: {where}: {error.errors()[0]['msg']}") from error
+            raise ForebayError(f"{path}:{number}: {where}: {error.errors()[0]['msg']}") from error
     if not found:
-        raise UsageError(f"{path}: {NO_DECISION}")
+        raise ForebayError(f"{path}: {NO_DECISION}")
     return State(found, classes)
 
 

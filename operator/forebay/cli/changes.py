@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import argparse
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import InferencePoolSpec
+from forebay.api.shared_limits import SharedLimit
 from forebay.cli.against import fresh_snapshot, state
+from forebay.cli.replay import MOST_NAMED
 from forebay.cli.values import shared_limits
 from forebay.local.folder import read_part
 from forebay.planning.preview import Preview, preview, with_shares
 from forebay.planning.snapshot import Snapshot
+from forebay.planning.supply import named
 from forebay.runtime.columns import columns
 from forebay.runtime.errors import ForebayError, UsageError
+from forebay.runtime.output import complain
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +102,22 @@ def changes(args: argparse.Namespace) -> list[Change]:
     prunable = {name for name in left_out if known[name].pool.namespace in held}
     changed = {name: new for name in left_out if (new := _with_classes(known[name], classes)).classes != known[name].classes}
     limits = shared_limits(args.shared_limits)
+    for note in idle(limits, {**known, **after}.values()):
+        complain(f"forebay: --shared-limits {args.shared_limits}: {note}")
     before, shared = with_shares(limits, known), with_shares(limits, {**known, **after, **changed})
     shown = _shown([*after, *(n for n in left_out if n in prunable or n in changed)], args.namespace)
     return [
         _change(n, before.get(n), shared[n] if n in after or n in changed else None, left_out=n not in after, prunable=n in prunable)
         for n in shown
     ]
+
+
+def idle(limits: Iterable[SharedLimit], pools: Iterable[Snapshot]) -> list[str]:
+    """What is said of limits that no pool shares. That is no error: a pool may come later; but it may be a namespace that was misspelt."""
+    held = sorted({pool.pool.namespace for pool in pools})
+    there = f"there are pools in {named(held, MOST_NAMED)}" if held else "there are no pools"
+    found = (limit for limit in limits if limit.namespaces and not any(map(limit.binds, held)))
+    return [f"limit {limit.name} binds no pool: its namespaces are {named(list(limit.namespaces), MOST_NAMED)}, {there}" for limit in found]
 
 
 def _with_classes(snapshot: Snapshot, classes: dict[str, BatchClassSpec]) -> Snapshot:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from forebay.runtime.errors import ForebayError
+from forebay.runtime.output import complain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,8 +24,8 @@ def run(args: argparse.Namespace) -> int:
         else:
             path.write_text(text)
     if stale:
-        raise ForebayError(f"{', '.join(stale)} differ from the code: run `make docs`")
-    return 0
+        complain(f"forebay: {', '.join(stale)} differ from the code: run `make docs`")
+    return 2 if stale else 0
 
 
 def pages() -> dict[str, str]:

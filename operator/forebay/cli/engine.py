@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from forebay.cli.values import PORT, duration, whole
-from forebay.runtime.errors import ForebayError
 from forebay.runtime.logs import configure
 
 
@@ -62,11 +60,7 @@ def _one_of(*values: str) -> Callable[[str], str]:
 
 def run(args: argparse.Namespace) -> int:
     configure()
-    try:
-        return _run_sim(args) if args.engine == "sim" else _run_embeddings(args)
-    except ForebayError as error:
-        print(f"forebay: {error}", file=sys.stderr)
-        return 1
+    return _run_sim(args) if args.engine == "sim" else _run_embeddings(args)
 
 
 def _run_sim(args: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from contextlib import suppress
 
 from forebay import __version__
 from forebay.runtime.errors import ForebayError, UsageError
+from forebay.runtime.output import complain, nobody_reads
 
 COMMANDS: dict[str, str] = {
     "operator": "run the operator against a Kubernetes cluster",
@@ -46,6 +47,15 @@ EXTRAS = {
 
 EXIT_USAGE = 64
 
+NO = {
+    "plan": "an objective, a budget or a reference would break",
+    "simulate": "an objective was missed",
+    "replay": "a decision is another one now",
+    "profile": "the engine serves others or is not near, and was not loaded",
+    "docs": "with --check, a page differs from the code",
+}
+"""What exit code 2 says of each command that has it. Everything else is alike in all."""
+
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """What an output that takes no more answers. An error of another kind without a file is a bug, and its traceback is wanted."""
 
@@ -55,13 +65,22 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}\n{self.format_usage().strip()}")
 
 
+def exit_codes(no: str | None) -> str:
+    """What a command ends with; `no` is what 2 says, None where there is no 2."""
+    two = f" 2: {no}." if no else ""
+    failed = "1: it could not be done, as where a file is missing or wrong, or something does not answer."
+    return f"Exit codes: 0: done. {failed}{two} 64: the command was called wrongly."
+
+
 def _parser(chosen: str | None) -> _Parser:
     """Of all subcommands, with the arguments of the one that is chosen."""
-    parser = _Parser(prog="forebay", description="Size, place, route and batch AI inference from measured demand.")
+    said = "Size, place, route and batch AI inference from measured demand."
+    parser = _Parser(prog="forebay", description=said, epilog=exit_codes('the answer is "no"; `forebay COMMAND --help` says to what'))
     parser.add_argument("--version", action="version", version=f"forebay {__version__}")
     subcommands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     for name, summary in COMMANDS.items():
-        subparser = subcommands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        described = summary[0].upper() + summary[1:] + "."
+        subparser = subcommands.add_parser(name, help=summary, description=described, epilog=exit_codes(NO.get(name)))
         if name == chosen:
             module = importlib.import_module(f"forebay.cli.{name}")
             module.add_arguments(subparser)
@@ -72,7 +91,7 @@ def _parser(chosen: str | None) -> _Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one subcommand.
 
-    Exit codes: 0 done, 1 failed, as where a file is missing, 2 the answer is "no", 64 wrong usage.
+    Exit codes: 0 done, 1 failed, as where a file is missing or wrong, 2 the answer is "no", 64 wrong usage.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     chosen = next((word for word in arguments if not word.startswith("-")), None)
@@ -81,29 +100,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser.parse_args(arguments)
         code = int(args.run(args))
         # Here, and not when the interpreter ends: what cannot be written is an error of this command.
-        sys.stdout.flush()
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            nobody_reads(sys.stdout)
         return code
     except UsageError as error:
-        print(f"forebay: {error}", file=sys.stderr)
+        complain(f"forebay: {error}")
         return EXIT_USAGE
     except ForebayError as error:
-        print(f"forebay: {error}", file=sys.stderr)
+        complain(f"forebay: {error}")
         return 1
     except ModuleNotFoundError as error:
         if (error.name or "forebay").startswith("forebay"):
             raise
         extra = EXTRAS.get(str(chosen), "resources")
-        print(f"forebay: `forebay {chosen}` needs {error.name}, which is not installed: pip install 'forebay[{extra}]'", file=sys.stderr)
+        complain(f"forebay: `forebay {chosen}` needs {error.name}, which is not installed: pip install 'forebay[{extra}]'")
         return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
+        nobody_reads(sys.stdout)
         return 0
     except OSError as error:
         if error.filename is None and error.errno not in _UNWRITABLE:
             raise
-        print(f"forebay: {error.filename or 'the output cannot be written'}: {error.strerror}", file=sys.stderr)
+        complain(f"forebay: {error.filename or 'the output cannot be written'}: {error.strerror}")
         if error.filename is None:
             # What is still to be written would fail again at the end, with a traceback.
             with suppress(OSError):

@@ -15,6 +15,7 @@ from typing import Any
 from forebay.cli.source import add_source, pool_name, read_pools
 from forebay.runtime.columns import columns
 from forebay.runtime.errors import UsageError
+from forebay.runtime.output import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         _refuse_source(args, "-f plans a folder without a cluster", ("-n", args.namespace))
     rows = _from_folder(args.file) if args.file else [row(p) for p in read_pools(args)]
     if args.json:
-        print(json.dumps(rows))
+        say(json.dumps(rows))
     else:
         _print(rows)
     return 2 if any(r["problems"] for r in rows) else 0
@@ -62,9 +63,9 @@ def _run_against(args: argparse.Namespace) -> int:
         _refuse_source(args, f"--against {args.against} is a file")
     found = changes(args)
     if args.json:
-        print(json.dumps([change.document() for change in found]))
+        say(json.dumps([change.document() for change in found]))
     else:
-        print("\n".join(table(found, shutil.get_terminal_size((100, 24)).columns)))
+        say("\n".join(table(found, shutil.get_terminal_size((100, 24)).columns)))
     return 2 if any(change.breaks for change in found) else 0
 
 
@@ -137,8 +138,7 @@ def _from_folder(folder: Path) -> list[dict[str, Any]]:
 
 def _print(rows: list[dict[str, Any]]) -> None:
     width = shutil.get_terminal_size((100, 24)).columns
-    for line in lines(rows, width):
-        print(line)
+    say("\n".join(lines(rows, width)))
 
 
 def lines(rows: list[dict[str, Any]], width: int) -> list[str]:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from forebay.cli.profiled import report
 from forebay.cli.values import engine_url, number, objective, whole, writable
 from forebay.runtime.errors import ForebayError, UsageError
+from forebay.runtime.output import complain
 
 if TYPE_CHECKING:
     from forebay.dataplane.http.client import Client
@@ -76,7 +77,7 @@ async def _run(args: argparse.Namespace) -> int:
         endpoint = _endpoint(args)
         reason = "" if args.overload else await objection(client, endpoint)
         if reason:
-            print(f"forebay: {args.url} is not loaded: {reason}; say --overload to do it all the same", file=sys.stderr)
+            complain(f"forebay: {args.url} is not loaded: {reason}; say --overload to do it all the same")
             return EXIT_REFUSED
         endpoint = endpoint if args.model else await _asked(client, endpoint)
         levels, sums, failure = await _measure(args, client, endpoint)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.runtime.columns import columns
 from forebay.runtime.errors import ForebayError
+from forebay.runtime.output import say
 
 if TYPE_CHECKING:
     from forebay.profiling.capacity import Capacity
@@ -31,7 +32,7 @@ def report(endpoint: Endpoint, levels: list[Level], sums: list[float], args: arg
     try:
         found = measured(levels, sums, endpoint.task)
     except ForebayError:
-        print(json.dumps({**seen, "iteration": None, "holds": []}) if args.json else "\n".join(curve(endpoint, levels, sums[0])))
+        say(json.dumps({**seen, "iteration": None, "holds": []}) if args.json else "\n".join(curve(endpoint, levels, sums[0])))
         raise
     held = capacity(found, endpoint.task, endpoint.input_tokens, endpoint.output_tokens, args.objective)
     text, failure = entry(found, args.accelerator, args.gpus), None
@@ -41,11 +42,11 @@ def report(endpoint: Endpoint, levels: list[Level], sums: list[float], args: arg
         except OSError as error:
             failure = ForebayError(f"--out {args.out}: {error.strerror}")
     if args.json:
-        print(json.dumps({**seen, "iteration": times(found), "holds": [_holds(one) for one in held]}))
+        say(json.dumps({**seen, "iteration": times(found), "holds": [_holds(one) for one in held]}))
     else:
         where = f"written to {args.out}" if args.out and not failure else "for the pool, under spec.profiles:"
         told = [*curve(endpoint, levels, sums[0]), "", *_time_lines(found), "", *(one.said for one in held), "", where]
-        print("\n".join([*told, "", text]), end="")
+        say("\n".join([*told, "", text.removesuffix("\n")]))
     if failure:
         raise failure
 

@@ -12,9 +12,12 @@ from typing import Any
 
 from forebay.adapters.blobs import BLOBS, Reader, hashed
 from forebay.runtime.errors import ForebayError, UsageError
+from forebay.runtime.output import say
 
 MOST_NAMED = 10
 NO_DECISION = "there is no decision in it; `forebay operator` and `forebay up --decisions FILE` write them"
+_EXPECTED = "a file of decision records is expected, one JSON object a line, as `forebay operator` and `forebay up` write them"
+_NO_RECORD = f"not a decision record, which has time, pool, id, snapshot and plan; {_EXPECTED}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0 when every decision is the same, 2 when one differs. Raises UsageError where there is none."""
+    """Exit code 0 when every decision is the same, 2 when one differs. Raises ForebayError where there is none."""
     replayed = differing = 0
     others: set[str] = set()
     for number, record in read_records(args.file, args.pool, others):
@@ -32,24 +35,24 @@ def run(args: argparse.Namespace) -> int:
         replayed += 1
         differing += bool(changes)
         if args.json:
-            print(json.dumps({"time": record["time"], "pool": record["pool"], "id": record["id"], "differences": changes}))
+            say(json.dumps({"time": record["time"], "pool": record["pool"], "id": record["id"], "differences": changes}))
         elif changes:
-            print(f"{record['time']} {record['pool']} {record['id']}: {len(changes)} differences")
-            print("\n".join(f"  {change}" for change in changes))
+            say(f"{record['time']} {record['pool']} {record['id']}: {len(changes)} differences")
+            say("\n".join(f"  {change}" for change in changes))
     if not replayed:
-        raise UsageError(_nothing(args.file, args.pool, sorted(others)))
+        raise _nothing(args.file, args.pool, sorted(others))
     if not args.json:
-        print(f"{replayed} decisions planned again, {differing} differ")
+        say(f"{replayed} decisions planned again, {differing} differ")
     return 2 if differing else 0
 
 
-def _nothing(path: Path, pool: str | None, others: list[str]) -> str:
+def _nothing(path: Path, pool: str | None, others: list[str]) -> ForebayError:
     """Why no decision was planned again."""
     if not others:
-        return f"{path}: {NO_DECISION}"
+        return ForebayError(f"{path}: {NO_DECISION}")
     from forebay.planning.supply import named
 
-    return f"--pool {pool}: {path} has no decision of it, only of {named(others, MOST_NAMED)}"
+    return UsageError(f"--pool {pool}: {path} has no decision of it, only of {named(others, MOST_NAMED)}")
 
 
 def replay(record: dict[str, Any]) -> list[str]:
@@ -79,15 +82,14 @@ def _replayed(path: Path, number: int, record: dict[str, Any]) -> list[str]:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(("snapshot", *map(str, first["loc"])))
-        raise UsageError(f"{path}:{number}: {where}: {first['msg']}") from error
+        raise ForebayError(f"{path}:{number}: {where}: {first['msg']}") from error
 
 
 def read_records(path: Path, pool: str | None = None, others: set[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Decision records, of one pool or of all, whole, and the lines they stand on. `others` is told the pools that are passed over.
 
     Raises:
-        ForebayError: the file cannot be read.
-        UsageError: a line is no decision record, or lacks a part that was to be before it.
+        ForebayError: the file cannot be read, a line is no decision record, or lacks a part that was to be before it.
     """
     reader = Reader()
     for number, line in _lines(path):
@@ -96,13 +98,13 @@ def read_records(path: Path, pool: str | None = None, others: set[str] | None = 
             if isinstance(found.get(BLOBS), dict):
                 reader.keep(found[BLOBS])
             elif {"time", "pool", "id", "snapshot", "plan"} - found.keys():
-                raise ValueError("not a decision record: it needs time, pool, id, snapshot and plan")
+                raise ValueError(_NO_RECORD)
             elif pool in (None, found["pool"]):
                 yield number, reader.whole(found)
             elif others is not None:
                 others.add(str(found["pool"]))
         except (ValueError, LookupError, RecursionError) as error:
-            raise UsageError(f"{path}:{number}: {error}") from error
+            raise ForebayError(f"{path}:{number}: {error}") from error
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -113,11 +115,14 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     except OSError as error:
         raise ForebayError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not text: {error}") from error
+        raise ForebayError(f"{path}: not text: {error}; {_EXPECTED}") from error
 
 
 def _parsed(line: str) -> dict[str, Any]:
-    found = json.loads(line)
+    try:
+        found = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error.msg} at character {error.pos + 1}; {_EXPECTED}") from error
     if not isinstance(found, dict):
-        raise ValueError("not a decision record: it needs time, pool, id, snapshot and plan")
+        raise ValueError(_NO_RECORD)
     return found

@@ -14,6 +14,7 @@ from typing import Any
 from forebay.cli.simulated import Progress, lines
 from forebay.cli.values import duration, number, some_time, whole, writable
 from forebay.runtime.errors import ForebayError, UsageError
+from forebay.runtime.output import say
 
 TIME_UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
@@ -97,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     pools = [obj for obj in folder.objects.values() if obj["kind"] == "InferencePool"]
     pool = _chosen(pools, args.pool)
     meta = pool["metadata"]
-    default = args.batch_class or next(iter(pool["spec"].get("classes") or ["default"]))
+    default = _default_class(args, pool["spec"].get("classes") or ["default"])
     slower, decisions = _step_times(args, pool), in_file(args.decisions) if args.decisions else None
 
     def asked(seed: int) -> Asked:
@@ -129,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _tell(args: argparse.Namespace, document: dict[str, Any], took_s: float) -> None:
     """Prints first: what was simulated is not lost where the report cannot be written after all."""
-    print(json.dumps(document) if args.json else "\n".join(lines(document, took_s)))
+    say(json.dumps(document) if args.json else "\n".join(lines(document, took_s)))
     if args.report:
         _write(args.report, document)
 
@@ -179,6 +180,13 @@ def _chosen(pools: list[dict[str, Any]], name: str | None) -> dict[str, Any]:
     if name is None:
         raise UsageError(f"there are {len(pools)} pools, say which with --pool: {', '.join(names)}")
     raise UsageError(f"there is {'no' if not found else 'more than one'} pool {name!r}: there are {', '.join(names)}")
+
+
+def _default_class(args: argparse.Namespace, served: list[str]) -> str:
+    """The class of requests that name none."""
+    if args.batch_class is not None and args.batch_class not in served:
+        raise UsageError(f"--class {args.batch_class}: the pool serves {', '.join(sorted(served))}")
+    return args.batch_class or served[0]
 
 
 def _workload(args: argparse.Namespace, default_class: str, seed: int) -> tuple[Iterator[Any], Callable[[float], float]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from forebay.api.durations import parse_duration
-from forebay.runtime.errors import ForebayError, UsageError
+from forebay.runtime.errors import ForebayError
 
 if TYPE_CHECKING:
     from forebay.api.shared_limits import SharedLimit
@@ -91,9 +91,12 @@ def matcher(text: str) -> tuple[str, str]:
     return name, value
 
 
+_LIMITS = "a list of {name, namespaces, gpus, usdPerHour} in YAML"
+
+
 def add_shared_limits(parser: argparse.ArgumentParser) -> None:
     """The option of whoever runs an operator's loop."""
-    what = "limits that several pools keep together: a list of {name, namespaces, gpus, usdPerHour} in YAML"
+    what = f"limits that several pools keep together: {_LIMITS}"
     parser.add_argument("--shared-limits", type=Path, metavar="FILE", help=what)
 
 
@@ -101,17 +104,18 @@ def shared_limits(path: Path | None) -> tuple[SharedLimit, ...]:
     """The limits of --shared-limits; none without a file.
 
     Raises:
-        ForebayError: it cannot be read.
-        UsageError: something in it is wrong.
+        ForebayError: it cannot be read, or something in it is wrong.
     """
     from forebay.api.shared_limits import read_shared_limits
 
     try:
-        return read_shared_limits(path.read_text(), str(path)) if path else ()
+        return read_shared_limits(path.read_text(encoding="utf-8"), str(path)) if path else ()
+    except UnicodeDecodeError:
+        raise ForebayError(f"--shared-limits {path}: not UTF-8 text: {_LIMITS} is expected") from None
     except OSError as error:
         raise ForebayError(f"--shared-limits {path}: {error.strerror}") from error
     except ValueError as error:
-        raise UsageError(f"--shared-limits {error}") from error
+        raise ForebayError(f"--shared-limits {error}") from error
 
 
 def objective(text: str) -> tuple[str, float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,21 @@ def read_folder(path: Path) -> Folder:
     """
     folder = read_part(path)
     if not any(kind == INFERENCE_POOLS for kind, _, _ in folder.objects):
-        raise FolderError(f"{path}: there is no InferencePool")
+        raise FolderError(f"{path}: there is no InferencePool{_but(folder)}")
     return folder
+
+
+def _but(folder: Folder) -> str:
+    """What is there instead of a pool."""
+    kinds = Counter(kind.name for kind, _, _ in folder.objects)
+    there = [f"{count} {name}" for name, count in sorted(kinds.items())]
+    there += [f"{len(folder.skipped)} of kinds that are left to a cluster"] if folder.skipped else []
+    needed = f"{API_VERSION} InferencePool"
+    return (
+        f", only {', '.join(there)}: add an object of {needed}"
+        if there
+        else f", nor any other object: name a folder that has {needed} in it"
+    )
 
 
 def read_part(path: Path) -> Folder:

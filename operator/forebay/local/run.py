@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import os
 import signal
 import socket
 import sys
@@ -28,6 +27,7 @@ from forebay.local.news import follow_folder, tell_conditions, tell_crashes, tel
 from forebay.local.up import Local, Options, one_machine, write_kubeconfig
 from forebay.local.waiting import beside
 from forebay.runtime.errors import ForebayError
+from forebay.runtime.output import complain, say
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def run_folder(settings: Settings) -> int:
             decisions = _decisions(settings, state)
             return run_until_stopped(lambda stop: _run(settings, folder, state, decisions, stop))
     except (FolderError, ForebayError) as error:
-        print(f"forebay: {error}", file=sys.stderr)
+        complain(f"forebay: {error}")
         return 1
 
 
@@ -106,7 +106,7 @@ def _announced(run_file: Path, api: str) -> Iterator[None]:
         write_kubeconfig(run_file, api)
         written = run_file.read_bytes()
     except OSError as error:
-        _say(f"commands with --local will not find this: {run_file}: {error.strerror}")
+        say(f"commands with --local will not find this: {run_file}: {error.strerror}")
         yield
         return
     try:
@@ -146,15 +146,15 @@ async def _run(settings: Settings, folder: Folder, state: Path, decisions: FileD
     try:
         async with one_machine(folder, options) as local:
             _greet(settings, folder, state, local)
-            conditions = (tell_conditions(local.cluster, kind, _say) for kind in (BATCH_CLASSES, INFERENCE_POOLS, ROUTING_POLICIES))
-            news = tell_events(local.cluster, _say), tell_crashes(local.cluster, _say), tell_gateways(local, _say), *conditions
+            conditions = (tell_conditions(local.cluster, kind, say) for kind in (BATCH_CLASSES, INFERENCE_POOLS, ROUTING_POLICIES))
+            news = tell_events(local.cluster, say), tell_crashes(local.cluster, say), tell_gateways(local, say), *conditions
             with _announced(settings.run_file, local.api):
-                async with beside(*news, follow_folder(settings.folder, folder, local, _say)):
+                async with beside(*news, follow_folder(settings.folder, folder, local, say)):
                     if settings.demo:
-                        code = await show(local, folder, kept, settings.summary, stop, _say)
+                        code = await show(local, folder, kept, settings.summary, stop, say)
                     else:
                         await stop.wait()
-            _say("ending all processes; Ctrl-C again ends them at once")
+            say("ending all processes; Ctrl-C again ends them at once")
     except* (ClusterError, ForebayError) as errors:
         raise ForebayError("; ".join(str(error) for error in _leaves(errors))) from errors
     return code
@@ -172,18 +172,10 @@ def _greet(settings: Settings, folder: Folder, state: Path, local: Local) -> Non
     kubeconfig = state / "kubeconfig"
     write_kubeconfig(kubeconfig, local.api)
     for note in folder.skipped:
-        _say(f"skipped {note}")
+        say(f"skipped {note}")
     counts = Counter(kind.name for kind, _, _ in folder.objects)
-    _say(f"{settings.folder}: {', '.join(f'{count} {name}' for name, count in sorted(counts.items()))}")
+    say(f"{settings.folder}: {', '.join(f'{count} {name}' for name, count in sorted(counts.items()))}")
     for slot in folder.machine.slots if folder.machine else ():
-        _say(f"slots {slot.name}: up to {slot.count} {slot.capacity_type} nodes with {slot.gpus} GPUs in {slot.zone}")
-    _say(f"Kubernetes API, read only: {local.api}   (kubectl --kubeconfig {kubeconfig} get pods)")
-    _say(f"logs: {state}/pods/*/*.log   decisions: {settings.decisions or state / 'decisions.jsonl'}")
-
-
-def _say(line: str) -> None:
-    try:
-        print(line, flush=True)
-    except BrokenPipeError:
-        # Nobody reads any more. What runs goes on, and whatever is said from here on goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        say(f"slots {slot.name}: up to {slot.count} {slot.capacity_type} nodes with {slot.gpus} GPUs in {slot.zone}")
+    say(f"Kubernetes API, read only: {local.api}   (kubectl --kubeconfig {kubeconfig} get pods)")
+    say(f"logs: {state}/pods/*/*.log   decisions: {settings.decisions or state / 'decisions.jsonl'}")

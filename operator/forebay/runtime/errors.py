@@ -2,8 +2,8 @@
 
 
 class ForebayError(Exception):
-    """Something that a message explains; commands print it and exit 1."""
+    """It cannot be done, and a message says why: a file is missing or wrong, something does not answer. Commands print it and exit 1."""
 
 
 class UsageError(ForebayError):
-    """The command was called wrongly; exit 64."""
+    """The command was called wrongly: an option or an argument, alone or beside others, or for what it is asked about. Exit 64."""

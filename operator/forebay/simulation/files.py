@@ -25,6 +25,7 @@ _HEAD = 65_536
 
 _GZIP, _BOM = b"\x1f\x8b", b"\xef\xbb\xbf"
 _STDIN = Path("-")
+_EXPECTED = "expected is text of one row to a line, gzipped or not"
 
 _once: dict[tuple[int, int], tuple[bytes, io.BufferedReader] | None] = {}
 """What can be read only once, by device and inode: its beginning and the rest, from when it is looked at; None when it was read."""
@@ -87,7 +88,7 @@ def beginning(path: Path) -> str:
     with _named(path):
         plain, whole = _unpacked(_looked_at(path))
         if whole and not plain.strip():
-            raise WorkloadError(f"{name_of(path)} is empty")
+            raise WorkloadError(f"{name_of(path)} is empty: {_EXPECTED}")
         if b"\0" in plain:
             raise _not_text(path)
         return plain.removeprefix(_BOM).decode("utf-8", "replace")
@@ -124,7 +125,7 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def _not_text(path: Path) -> WorkloadError:
-    return WorkloadError(f"{name_of(path)} is not text: a workload is CSV or JSON lines, gzipped or not")
+    return WorkloadError(f"{name_of(path)} is not text: {_EXPECTED}")
 
 
 def _real(path: Path) -> tuple[Path, tuple[int, int]]:

@@ -60,7 +60,7 @@ class Stream:
     def close(self) -> None:
         self._reply.close()
         if self._endpoint is not None:
-            self._endpoint.since -= 1
+            self._endpoint.ended()
             self._endpoint = None
 
 
@@ -102,7 +102,7 @@ async def attempt(client: Client, call: Call, pool: Pool, endpoint: Endpoint) ->
     finally:
         endpoint.unbegun_bytes -= prompt_bytes
         if stream is None:
-            endpoint.since -= 1
+            endpoint.ended()
     return answer, _retry_for(answer, endpoint)
 
 

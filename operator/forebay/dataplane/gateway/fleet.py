@@ -6,7 +6,8 @@ does not all land on the replica that was idle at the first.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from os import urandom
 
 from forebay.dataplane.gateway.config import Pool
@@ -19,15 +20,21 @@ _PROMPT_BYTES = 4096
 """Prompts are compared in steps of about a thousand tokens: what an engine computes in the time of a few steps that decode."""
 
 
+def _nobody_listens() -> None:
+    pass
+
+
 class Endpoint:
     """One sidecar. `since` is what this gateway has sent less what has ended, since the last report.
 
-    `unbegun_bytes` are of bodies whose streams have not begun: prompts that wait or are being computed there.
+    `unbegun_bytes` are of bodies whose streams have not begun: prompts that wait or are being computed there. `freed` is called when it
+    may take more than before.
     """
 
-    __slots__ = ("draining", "healthy", "host", "limit", "missed", "name", "port", "reported", "since", "unbegun_bytes")
+    __slots__ = ("draining", "freed", "healthy", "host", "limit", "missed", "name", "port", "reported", "since", "unbegun_bytes")
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, freed: Callable[[], None] = _nobody_listens) -> None:
+        self.freed = freed
         self.host, self.port = host, port
         self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.reported = 0
@@ -60,6 +67,12 @@ class Endpoint:
         self.reported, self.limit, self.draining = queued + in_flight, max(1, limit), draining
         self.since = 0
         self.healthy, self.missed = True, 0
+        self.freed()
+
+    def ended(self) -> None:
+        """One that this gateway sent here is over."""
+        self.since -= 1
+        self.freed()
 
     def silent(self) -> None:
         """A poll was not answered. One may be a slow moment of the replica or of ours; two in a row are not."""
@@ -68,11 +81,12 @@ class Endpoint:
 
 
 class Replicas:
-    """One pool's endpoints. What is known of an endpoint outlives updates of the list."""
+    """One pool's endpoints. What is known of an endpoint outlives updates of the list. `freed` is called when they may take more."""
 
-    __slots__ = ("_turn", "endpoints", "synced")
+    __slots__ = ("_freed", "_turn", "endpoints", "synced")
 
-    def __init__(self) -> None:
+    def __init__(self, freed: Callable[[], None] = _nobody_listens) -> None:
+        self._freed = freed
         self.endpoints: tuple[Endpoint, ...] = ()
         self.synced = False
         # Gateways that start together must not all begin with the same replica.
@@ -81,15 +95,21 @@ class Replicas:
     def update(self, addresses: Iterable[tuple[str, int]]) -> None:
         """Replaces the list."""
         known = {(endpoint.host, endpoint.port): endpoint for endpoint in self.endpoints}
-        self.endpoints = tuple(known.get(address) or Endpoint(*address) for address in sorted(set(addresses)))
+        self.endpoints = tuple(known.get(address) or Endpoint(*address, self._freed) for address in sorted(set(addresses)))
         self.synced = True
+        self._freed()
+
+    @property
+    def reachable(self) -> bool:
+        """Whether a replica is left that was not found dead; it may be one that drains."""
+        return any(endpoint.healthy for endpoint in self.endpoints)
 
     def usable(self, tried: Collection[Endpoint]) -> bool:
         """Whether a healthy replica is left that takes new requests."""
         return any(endpoint.usable and endpoint not in tried for endpoint in self.endpoints)
 
     def pick(self, tried: Collection[Endpoint]) -> Endpoint | None:
-        """The least loaded replica that was not tried yet; one that looks unwell only where there is no other."""
+        """The least loaded replica that was not tried yet; one that looks unwell only where there is no other, and a dead one last."""
         count = len(self.endpoints)
         if not count:
             return None
@@ -107,21 +127,25 @@ class Replicas:
 
     def _any(self, tried: Collection[Endpoint]) -> Endpoint | None:
         left = [endpoint for endpoint in self.endpoints if endpoint not in tried]
-        return min(left, key=lambda endpoint: (not endpoint.usable, endpoint.cost), default=None)
+        return min(left, key=lambda endpoint: (not endpoint.usable, not endpoint.healthy, endpoint.cost), default=None)
 
 
 _NONE = Replicas()
 
 
 class Fleet:
-    """Every pool's replicas, by the pool's key."""
+    """Every pool's replicas, by the pool's key. `freed` is told the pool whose replicas may take more than before."""
 
     def __init__(self) -> None:
         self.pools: dict[str, Replicas] = {}
+        self.freed: Callable[[str], None] = lambda key: None
 
     def keep(self, pools: Collection[str]) -> None:
         """Exactly these pools are known from now on."""
-        self.pools = {key: self.pools.get(key) or Replicas() for key in pools}
+        self.pools = {key: self.pools.get(key) or Replicas(partial(self._tell, key)) for key in pools}
+
+    def _tell(self, key: str) -> None:
+        self.freed(key)
 
     def of(self, pool: Pool) -> Replicas:
         """The pool's replicas; none where the pool has left the configuration meanwhile."""

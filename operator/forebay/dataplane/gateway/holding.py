@@ -19,7 +19,7 @@ from forebay.dataplane.gateway.config import BatchClass, Hold, Pool
 from forebay.dataplane.gateway.fleet import Fleet, Replicas
 
 LOOK_S = 0.05
-"""Time between two looks for room, while anything is held."""
+"""Shortest time between two looks for room: a fleet of a thousand replicas tells of itself a thousand times a second."""
 
 OVERDUE_S = 5
 """Told to clients whose replica takes longer than usual: how much longer is not known."""
@@ -108,8 +108,10 @@ class Holding:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._lines: dict[str, Line] = {}
-        self._some = asyncio.Event()
+        self._waiting = 0
+        self._news = asyncio.Event()
         self._closed = False
+        fleet.freed = self.freed
 
     def keep(self, pools: Mapping[str, Pool]) -> None:
         """Exactly these pools are known from now on; whoever waits for another is turned away."""
@@ -120,6 +122,10 @@ class Holding:
     def usable(self, pool: Pool) -> bool:
         """Whether the pool has a replica that takes requests."""
         return self._fleet.of(pool).usable(())
+
+    def reachable(self, pool: Pool) -> bool:
+        """Whether a replica of the pool may answer, and be it that it takes no more."""
+        return self._fleet.of(pool).reachable
 
     def waits(self, pool: Pool) -> bool:
         """Whether requests for this pool wait already."""
@@ -146,8 +152,9 @@ class Holding:
         place = Place(batch_class, tenant, pools - {pool.key}, loop.create_future())
         line.woken_at = line.woken_at if line.woken_at is not None else loop.time()
         line.join(place)
+        self._waiting += 1
         self._count(pool.key, line)
-        self._some.set()
+        self._news.set()
         try:
             async with asyncio.timeout_at(until):
                 result = await place.told
@@ -160,6 +167,8 @@ class Holding:
 
     def _left(self, key: str, line: Line, place: Place, now: float) -> None:
         line.leave(place)
+        self._waiting -= 1
+        self._news.set()
         if place.released:
             # It goes on to a replica now, whose load counts it from here on, or has gone away at that very moment.
             line.released -= 1
@@ -184,16 +193,24 @@ class Holding:
                 pools[key] = {"held": held, "passedOver": passed_over}
         return {"pools": pools}
 
+    def freed(self, key: str) -> None:
+        """The pool's replicas may take more than before, or its first one has come."""
+        line, replicas = self._lines.get(key), self._fleet.pools.get(key)
+        if line is not None and replicas is not None and replicas.usable(()):
+            # Also where all have gone away: the next time of waking may begin.
+            line.woken_at = None
+        if self._waiting:
+            self._news.set()
+
     async def run(self) -> None:
-        """Releases who waits as there is room, until cancelled."""
+        """Releases who waits as there is room, until cancelled. It looks when there is news, and sleeps where nobody waits."""
         while True:
-            await self._some.wait()
-            self._some.clear()
-            # Also where all have gone away: that a replica came after all is when the next time of waking may begin.
-            while any(line.waits or line.woken_at is not None for line in self._lines.values()):
-                for key in self._lines:
+            await self._news.wait()
+            self._news.clear()
+            for key, line in self._lines.items():
+                if line.waits:
                     self.release(key)
-                await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(LOOK_S)
 
     def release(self, key: str) -> None:
         """Lets so many go on as the pool's replicas have room for."""

@@ -1,4 +1,8 @@
-"""The waiting of one request for a pool's first replica, and what its client is told where that does not come in time."""
+"""The waiting of one request for a pool's first replica, and what its client is told where that does not come in time.
+
+It waits before the pool whose turn it is or, where that one holds nothing, before the first of its rule that does: a pool whose listed
+replicas cannot be reached is as good as one that has none.
+"""
 
 from __future__ import annotations
 
@@ -23,30 +27,35 @@ _WHY = {
 class Stay:
     """One request's place before a pool that may sleep. `seconds` is how long it has waited in all."""
 
-    __slots__ = ("_call", "_holding", "_until", "seconds")
+    __slots__ = ("_call", "_holding", "_until", "pool", "seconds")
 
     def __init__(self, holding: Holding, call: Call) -> None:
         self._holding, self._call = holding, call
         self._until = 0.0
         self.seconds = 0.0
+        pools = [pool for pool, _ in call.route.spread.pools]
+        self.pool = next((pool for pool in (call.pool, *pools) if pool is not None and pool.hold is not None), None)
 
     @property
     def possible(self) -> bool:
-        """Whether the pool holds requests at all."""
-        return self._call.pool is not None and self._call.pool.hold is not None
+        """Whether a pool of the rule holds requests at all."""
+        return self.pool is not None
 
     async def turn(self) -> Answer | None:
         """Waits where no replica is there, or others have waited before; the answer to give where it is turned away instead."""
-        pool = self._call.pool
-        if pool is None or pool.hold is None or (self._holding.usable(pool) and not self._holding.waits(pool)):
+        pool, holding = self.pool, self._holding
+        if pool is None:
             return None
-        return await self._wait(pool, pool.hold)
+        if pool is self._call.pool:
+            goes_on = holding.usable(pool) and not holding.waits(pool)
+        else:
+            goes_on = any(holding.reachable(other) for other, _ in self._call.route.spread.pools)
+        return None if goes_on else await self.another()
 
     async def another(self) -> Answer | None:
         """Waits for another replica than those that were asked: they had nothing to do with the request yet."""
-        pool = self._call.pool
-        assert pool is not None and pool.hold is not None
-        return await self._wait(pool, pool.hold)
+        assert self.pool is not None and self.pool.hold is not None
+        return await self._wait(self.pool, self.pool.hold)
 
     async def _wait(self, pool: Pool, hold: Hold) -> Answer | None:
         now, route = asyncio.get_running_loop().time(), self._call.route

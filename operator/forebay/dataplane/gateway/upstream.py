@@ -3,7 +3,8 @@
 Nothing is given to the client before the first byte of a stream, or the whole of any other answer, is here: until then another replica
 can still answer. Retries are bounded twice, by the class (attempts) and by the policy (budget). A replica that turns a request away
 because it is going has cost nobody anything: asking the next one is no retry. When a pool shrinks by several at once, a request may meet
-more of them than its class has attempts. Where it was the last one of a pool that goes to sleep, the request waits for the next.
+more of them than its class has attempts. Where it was the last one of a pool that goes to sleep, the request waits for the next; so it
+does where none of those that are listed could be reached, and a pool of the rule is woken by requests.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ class Upstream:
     def turn(self, route: Route) -> Pool | None:
         """The pool whose turn it is among those with a usable replica.
 
-        Without any, the first that has at least a replica, or else that is woken by requests, or the first. One that sleeps is woken too
-        where others answer in its turn.
+        Without any, the first with a replica that drains, or else that is woken by requests, or that has at least a dead replica, or the
+        first. One that sleeps is woken too where others answer in its turn.
         """
         pool, pools = route.spread.pick(self._usable), [pool for pool, _ in route.spread.pools]
         if pool is not None and len(pools) > 1:
@@ -59,8 +60,9 @@ class Upstream:
                     self._holding.pass_over(other)
         if pool is not None or not pools:
             return pool
-        woken = next((pool for pool in pools if pool.hold is not None), pools[0])
-        return next((pool for pool in pools if self._fleet.of(pool).endpoints), woken)
+        listed = next((pool for pool in pools if self._fleet.of(pool).endpoints), pools[0])
+        woken = next((pool for pool in pools if pool.hold is not None), listed)
+        return next((pool for pool in pools if self._fleet.of(pool).reachable), woken)
 
     def _usable(self, pool: Pool) -> bool:
         return self._fleet.of(pool).usable(())
@@ -76,7 +78,7 @@ class Upstream:
         return answer
 
     async def _ask(self, call: Call, budget: RetryBudget, stay: Stay) -> Answer:
-        chosen = self._choose(call, ())
+        chosen = self._choose(call, (), stay)
         if chosen is None:
             return _nobody(call)
         codes = [reasons.HELD] if stay.seconds else []
@@ -92,18 +94,21 @@ class Upstream:
             if not failure:
                 break
             attempts += not answer.turned_away
-            chosen = self._choose(call, tried) if attempts < call.route.batch_class.max_attempts else None
-            if chosen is None and stay.possible and failure in _UNTOUCHED and attempts < call.route.batch_class.max_attempts:
+            again = attempts < call.route.batch_class.max_attempts
+            chosen = self._choose(call, tried, stay) if again else None
+            waits = again and chosen is None and stay.possible and failure in _UNTOUCHED
+            # Before it waits: nobody should wait for a try that is then refused.
+            if (chosen is not None or waits) and not answer.turned_away and not budget.withdraw():
+                codes.append(reasons.RETRY_BUDGET_SPENT)
+                break
+            if waits:
                 if (refused := await stay.another()) is not None:
-                    refused.reasons = codes + refused.reasons
+                    refused.attempts, refused.reasons = asked, codes + refused.reasons
                     return refused
                 codes.append(reasons.HELD)
-                tried, chosen = [], self._choose(call, ())
+                tried, chosen = [], self._choose(call, (), stay)
             if chosen is None:
                 codes.append(reasons.ATTEMPTS_SPENT)
-                break
-            if not answer.turned_away and not budget.withdraw():
-                codes.append(reasons.RETRY_BUDGET_SPENT)
                 break
             codes.append(failure)
             metrics.RETRIES.labels(failure).inc()
@@ -111,14 +116,17 @@ class Upstream:
         answer.reasons = codes + answer.reasons
         return answer
 
-    def _choose(self, call: Call, tried: Collection[Endpoint]) -> tuple[Pool, Endpoint] | None:
-        """A replica that was not tried: of the pool whose turn it is, of another of the rule, and only then one that looks unwell."""
+    def _choose(self, call: Call, tried: Collection[Endpoint], stay: Stay) -> tuple[Pool, Endpoint] | None:
+        """A replica that was not tried: of the pool whose turn it is, of another of the rule, and only then one that looks unwell.
+
+        One that is taken for dead is not tried by who can wait instead.
+        """
         pool = call.pool
         if pool is None or not self._fleet.of(pool).usable(tried):
             pool = call.route.spread.pick(lambda other: self._fleet.of(other).usable(tried))
         for candidate in (pool,) if pool is not None else [other for other, _ in call.route.spread.pools]:
             endpoint = self._fleet.of(candidate).pick(tried)
-            if endpoint is not None:
+            if endpoint is not None and (endpoint.healthy or not stay.possible):
                 return candidate, endpoint
         return None
 
