@@ -21,7 +21,7 @@ from forebay.api.meta import format_duration
 from forebay.planning.coverage import next_replica
 from forebay.planning.decision import Verdict
 from forebay.planning.demand import ClassLoad
-from forebay.planning.hold import Held, window_s
+from forebay.planning.hold import Held, unpriced_window_s
 from forebay.planning.limits import replicas_per_node
 from forebay.planning.measured import AtGateways, ClassDemand, Demand
 from forebay.planning.memory import Memory, Rest
@@ -131,7 +131,7 @@ def _awake(snapshot: Snapshot, memory: Memory, held: Held, current: int, loads: 
     if why := _expected(loads, cost_s):
         return 1, f"{why}: the last replica stays"
     idle_s = snapshot.now - max(memory.rest.idle_since, memory.observed_since or 0.0)
-    return _tired(idle_s, window_s(snapshot), cost_s, memory.rest.pauses_s)
+    return _tired(idle_s, unpriced_window_s(snapshot), cost_s, memory.rest.pauses_s)
 
 
 def _hopeless(snapshot: Snapshot, memory: Memory, loads: Sequence[ClassLoad]) -> str:
@@ -206,7 +206,7 @@ def _idled(snapshot: Snapshot, before: Rest) -> Rest:
         return before if not _alive(snapshot) else before.model_copy(update={"idle_since": None})
     if quiet:
         return before if since is not None else before.model_copy(update={"idle_since": now})
-    over = () if since is None or now - since < window_s(snapshot) else (round(now - since, 1),)
+    over = () if since is None or now - since < unpriced_window_s(snapshot) else (round(now - since, 1),)
     return Rest(idle_since=None, pauses_s=(*before.pauses_s, *over)[-MAX_PAUSES:])
 
 
