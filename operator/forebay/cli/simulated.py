@@ -51,6 +51,7 @@ def lines(document: dict[str, Any], took_s: float) -> list[str]:
     befell = ", ".join(f"{events[what]:,} {what}" for what in ("interrupted", "lost", "stuck") if events[what])
     head = [
         f"{document['pool']}: {span(document['seconds'])} of {document['workload']} in {took_s:.1f} s",
+        *(f"assumed   {said}" for said in document["assumed"]),
         f"requests  {requests['answered']:,} answered, {requests['refused']:,} refused, {requests['lost']:,} lost"
         + (f", {requests['retried']:,} tried again" if requests["retried"] else ""),
         f"replicas  {replicas['mean']:.2f} on average, {replicas['most']} at most, {sum(replicas['hours'].values()):.2f} hours in all"

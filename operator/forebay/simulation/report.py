@@ -101,6 +101,7 @@ def _figures(document: Document) -> str:
     befell = f"{events['interrupted']} interrupted, {events['lost']} lost with their nodes, {events['stuck']} starts stuck"
     rows = [
         ("Simulated", f"{_hours(document):.2f} hours, replicas start in {document['startSeconds']:g} s, seed {document['seed']}"),
+        *(("Assumed", escape(said)) for said in document.get("assumed", [])),
         ("Requests", f"{counts}, {requests['retried']:,} tried again"),
         ("Replicas", f"{replicas['mean']:.2f} on average, {replicas['most']} at most"),
         ("Replica hours", ", ".join(f"{escape(name)} {hours:.2f}" for name, hours in replicas["hours"].items())),
