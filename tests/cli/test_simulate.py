@@ -180,7 +180,7 @@ def test_other_laws_stand_beside_it(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert found["comparison"][-1]["replicas"]["mean"] == pytest.approx(3.0)
     simulate("--workload", a_workload(tmp_path, count=300), "--compare", "forebay, static:2")
     told = capsys.readouterr().out
-    assert "peers are re-implementations" in told and "static:2" in told
+    assert "peers are re-implementations, as shipped, on sim-gpu-on-demand replicas" in told and "static:2" in told
 
 
 @pytest.mark.parametrize("laws", ["fortune", "static", "static:0", "hpa,", "clairvoyant"])

@@ -135,5 +135,6 @@ def _comparison(document: dict[str, Any]) -> list[str]:
         counts = (f"{row['replicas']['mean']:.2f}", f"{row['replicas']['hours']:.2f}")
         gone = (f"{row['requests']['refused']:,}", f"{row['requests']['lost']:,}")
         rows.append((row["law"], *counts, cost, *gone, *within))
-    told = "peers are re-implementations, as shipped, on on-demand replicas, within the pool's bounds and limits; static:N begins with N"
+    kind = document["comparison"][0]["kind"]
+    told = f"peers are re-implementations, as shipped, on {kind} replicas, within the pool's bounds and limits; static:N begins with N"
     return ["", told + ("; of the first seed" if document["spread"] else ""), *columns(rows)]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from math import sqrt
 
 from forebay.api.inference_pool import Task
+from forebay.api.meta import format_duration
 from forebay.planning.burstiness import LEAST_S, at_rate, in_steps, stepped
 from forebay.planning.coverage import coverage
 from forebay.planning.measured import ClassDemand, Demand
@@ -24,6 +25,7 @@ from forebay.planning.starts import lead_of
 
 TREND_WINDOW_S = 180.0
 MAX_TREND = 2.0
+DAY_S = 86_400.0
 MIN_POINTS = 4
 MIN_DRAIN_S = 10.0
 SHAPE_REQUESTS = 500.0
@@ -149,11 +151,17 @@ def trend_per_s(points: tuple[DemandPoint, ...]) -> float:
     return sum((p.at - mean_t) * (p.requests_per_s - mean_r) for p in points) / spread if spread > 0 else 0.0
 
 
+def _day(expected: Outlook) -> str:
+    """The day that was observed, or as much of it as there was."""
+    known_s = expected.input_tokens.history_s
+    return "day" if known_s >= DAY_S else format_duration(60.0 * round(known_s / 60.0))
+
+
 def _ahead(now: float, points: tuple[DemandPoint, ...], lead_s: float, expected: Outlook | None) -> tuple[float, str]:
     """The rate when a replica that is asked for now could answer, and what says so: a forecast that is trusted, else a short trend."""
     if expected is None or not expected.trusted:
         return min(max(now, now + trend_per_s(points) * lead_s), MAX_TREND * now), f"trend over {lead_s:.0f} s"
-    held = "" if expected.observed_coverage is None else f", held {expected.observed_coverage:.1%} of the last day"
+    held = "" if expected.observed_coverage is None else f", held {expected.observed_coverage:.1%} of the last {_day(expected)}"
     bound = f"at most {expected.requests_per_s:.3g} in {expected.horizon_s:.0f} s with coverage {expected.coverage.share:g}{held}"
     bound += f" ({expected.coverage.why})" if expected.coverage.why else ""
     return max(now, expected.requests_per_s), f"forecast {expected.p50_requests_per_s:.3g}, {bound}"

@@ -156,7 +156,8 @@ def _comparison(document: Document) -> str:
         counts = (f"{row['replicas']['mean']:.2f}", f"{row['replicas']['hours']:.2f}", _dollars(row["usd"]))
         gone = (f"{requests['refused']:,}", f"{requests['lost']:,}")
         rows.append((escape(row["law"]), *counts, *gone, *(f"{100 * o['attainment']:.2f} %" for o in row["objectives"])))
-    told = "as shipped, on on-demand replicas alone, within the pool's bounds and limits; static:N begins with its N replicas"
+    kind = escape(document["comparison"][0]["kind"])
+    told = f"as shipped, on {kind} replicas alone, within the pool's bounds and limits; static:N begins with its N replicas"
     note = f"<p>Peers are re-implementations, {told}.</p>"
     return _table("Beside other laws", head, rows) + note
 
