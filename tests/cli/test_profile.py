@@ -15,13 +15,14 @@ from forebay.api.durations import parse_duration
 from forebay.api.inference_pool import Profile as DeclaredProfile
 from forebay.api.inference_pool import Task
 from forebay.cli.main import main
+from forebay.cli.profiled import curve
 from forebay.dataplane.http.errors import JSON
 from forebay.dataplane.http.message import Handler, Request, Response
 from forebay.engines.sim.stepping import Profile
 from forebay.planning.fit import Fit
 from forebay.profiling.capacity import capacity
 from forebay.profiling.curve import Measured, concurrencies, knee
-from forebay.profiling.load import Level
+from forebay.profiling.load import Endpoint, Level
 
 
 def test_the_profile_of_an_engine_is_found_and_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -218,6 +219,15 @@ def test_the_knee_is_where_twice_as_many_stop_paying() -> None:
     refused = a_curve(100, 190, 300)
     refused[2].refused = 1
     assert knee(refused, Task.CHAT) == (2, True)
+
+
+@pytest.mark.parametrize(("most", "said"), [(4, True), (8, False)])
+def test_a_curve_that_ended_early_is_not_said_to_go_on(most: int, said: bool) -> None:
+    """The engine failed at eight: to ask for more at once finds no knee."""
+    endpoint = Endpoint("127.0.0.1", 8000, "", "m", Task.CHAT)
+    told = curve(endpoint, a_curve(1.4, 2, 4), 100, most)
+    assert any("raise --max-concurrency" in line for line in told) == said
+    assert told[3].split()[:2] == ["1", "1.0"]
 
 
 def test_concurrencies_end_with_the_most() -> None:

@@ -6,8 +6,10 @@ import json
 import xml.etree.ElementTree as ET
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from forebay.api.durations import parse_duration
 from forebay.cli.main import main
@@ -43,6 +45,32 @@ def test_a_workload_that_is_too_much_misses_it_and_the_exit_code_says_so(tmp_pat
     assert simulate("--workload", a_workload(tmp_path, every_s=0.02, count=6000, output_tokens=200)) == 2
     told = capsys.readouterr().out
     assert "missed" in told and "refused, 0 lost" in told and " 0 refused" not in told
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ({"mode": "Recommend"}, "mode is Recommend: simulated as with mode Enforce"),
+        ({"scaling": {"paused": True}}, "scaling.paused is set"),
+    ],
+)
+def test_a_pool_whose_plans_are_not_carried_out_is_tried_as_if_they_were(
+    setting: dict[str, Any], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It had no replica, refused everything, and nothing said why."""
+    folder = tmp_path / "pools"
+    folder.mkdir()
+    for file in ("classes.yaml", "pools.yaml"):
+        documents = list(yaml.safe_load_all((Path(QUICKSTART) / file).read_text()))
+        for obj in documents:
+            if obj["metadata"]["name"] == "chat":
+                obj["spec"] = {**obj["spec"], **setting}
+        (folder / file).write_text(yaml.safe_dump_all(documents))
+    page = tmp_path / "report.html"
+    args = ["simulate", "-f", str(folder), "--pool", "chat", "--workload", a_workload(tmp_path, count=600), "--report", str(page)]
+    assert main(args) == 0
+    assert told in capsys.readouterr().out and told in page.read_text()
+    assert json.loads(page.with_suffix(".json").read_text())["requests"]["answered"] == 600
 
 
 @pytest.mark.parametrize("factor", ["3", "0.33"])
@@ -152,7 +180,7 @@ def test_other_laws_stand_beside_it(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert found["comparison"][-1]["replicas"]["mean"] == pytest.approx(3.0)
     simulate("--workload", a_workload(tmp_path, count=300), "--compare", "forebay, static:2")
     told = capsys.readouterr().out
-    assert "peers are re-implementations" in told and "static:2" in told
+    assert "peers are re-implementations, as shipped, on sim-gpu-on-demand replicas" in told and "static:2" in told
 
 
 @pytest.mark.parametrize("laws", ["fortune", "static", "static:0", "hpa,", "clairvoyant"])

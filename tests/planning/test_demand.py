@@ -132,6 +132,43 @@ def test_lengths_that_changed_are_taken_as_they_are_measured() -> None:
     assert unequal(input_tokens=201).input_tokens == 201, "where all were alike, everything is"
 
 
+def a_look(shape: Shape, *lengths: int) -> Shape:
+    """What is known after a window of 45 s in which answers of these lengths were finished."""
+    measured = ClassDemand(
+        requests_per_s=len(lengths) / 45,
+        completed_per_s=len(lengths) / 45,
+        input_tokens_per_s=len(lengths) * 200 / 45,
+        output_tokens_per_s=sum(lengths) / 45,
+        input_tokens_squared_per_s=len(lengths) * 200**2 / 45,
+        output_tokens_squared_per_s=sum(x**2 for x in lengths) / 45,
+    )
+    look = Demand(measured_at=NOW, window_s=45, source="test", replicas_reporting=1, classes={"interactive": measured})
+    return remembered(Memory(shapes={"interactive": shape}), look, ["interactive"])[1]["interactive"]
+
+
+def test_one_long_answer_in_a_quiet_window_moves_lengths_little() -> None:
+    """Of what a saturated or rarely asked pool finished in a window it may be the only one: the pool was sized for that answer alone."""
+    known = Shape(input_tokens=200, output_tokens=100, output_cv2=1.0, seen=500)
+    for _ in range(3):
+        known = a_look(known, 900)
+    assert 100 < known.output_tokens < 125
+
+
+def test_windows_of_one_answer_show_how_unequal_answers_are() -> None:
+    known = Shape(input_tokens=200, output_tokens=100, seen=1)
+    for length in (20, 180) * 100:
+        known = a_look(known, length)
+    assert known.output_tokens == pytest.approx(100, rel=0.05)
+    assert known.output_cv2 == pytest.approx(0.64, rel=0.1)
+
+
+def test_lengths_that_changed_are_followed_though_few_are_answered() -> None:
+    known = Shape(input_tokens=200, output_tokens=100, output_cv2=0.2, seen=500)
+    for _ in range(20):
+        known = a_look(known, 350, 400, 450)
+    assert known.output_tokens > 200, "where a window counted for its three of five hundred it were 134"
+
+
 def test_squares_that_are_missing_or_absurd_do_no_harm() -> None:
     good = demand(rps=2).classes["interactive"]
     for squares, spread in ((0.0, 0.0), (1e30, 25.0)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -128,6 +129,15 @@ def test_a_coverage_that_is_fixed_is_for_forecasts_and_takes_nothing_from_what_m
         return window_s(a_snapshot(classes={"interactive": dear}, memory=known, spec=spec))
 
     assert window(coverage=fixed) == window() > 300
+
+
+def test_a_window_by_price_is_said_in_whole_seconds_and_where_it_comes_from() -> None:
+    dear = a_class(objectives={"missUsdPer1k": 20, "timeToFirstToken": {"quantile": 0.95, "target": "1s"}})
+    shapes = {"interactive": Shape(input_tokens=200, output_tokens=100)}
+    known = settled(4, starts={"h100-on-demand": {"ready": (99.7,) * 20}}, start_times_s=(99.7,), shapes=shapes)
+    decision = plan(idle(known, classes={"interactive": dear}))
+    found = next(w for w in decision.why if "held: fewer" in w)
+    assert re.search(r"enough for \d+h\d+m\d+s \([\d.]+ starts of 100 s, by missUsdPer1k and the price of a replica\) before", found)
 
 
 def test_one_dip_does_not_shrink_and_one_peak_holds_for_a_window() -> None:

@@ -47,6 +47,7 @@ def test_a_rise_is_sized_ahead_of_by_the_forecast_once_it_is_learned() -> None:
     assert found.input_tokens_per_second.upper == pytest.approx(2 * found.output_tokens_per_second.upper, rel=0.02)
     why = " ".join(decision.why)
     assert "forecast" in why and "with coverage 0.9" in why
+    assert "of the last 1h" in why, "there was no day yet"
 
 
 def test_reactive_learns_and_shows_but_does_not_size() -> None:

@@ -194,3 +194,11 @@ def test_shares_taken_one_after_the_other_never_exceed_the_limit(pools: list[tup
         takes = min(share.gpus, len(asks[name].steps) - 1)
         asks[name] = asks[name].model_copy(update={"taken_gpus": takes, "holding": takes})
         assert sum(ask.taken_gpus or 0 for ask in asks.values()) <= gpus
+
+
+def test_a_pool_alone_under_a_limit_is_not_told_of_others() -> None:
+    limit = SharedLimit(name="team", usd_per_hour=5)
+    why = share_of(limit, "ml/a", {"ml/a": an_ask(9, 9, 9)}, (), NOTHING).share.why
+    assert "2 of 3 replicas" in why and why.endswith("what is left is too little for the next")
+    why = share_of(limit, "ml/a", {"ml/a": an_ask(9, 9, 9), "ml/b": an_ask(0, floor=1)}, (), NOTHING).share.why
+    assert why.endswith("what is left goes to the floors of other pools")

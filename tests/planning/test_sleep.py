@@ -10,7 +10,7 @@ from tests.planning.builders import NOW, a_class, a_pod, a_snapshot, a_spec, act
 
 from forebay.planning.decision import Plan
 from forebay.planning.measured import AtGateways
-from forebay.planning.memory import Memory, Rest
+from forebay.planning.memory import Memory, Rest, Shape
 from forebay.planning.planner import plan
 from forebay.planning.sleep import hold
 from forebay.planning.snapshot import Snapshot
@@ -120,6 +120,15 @@ def test_a_request_that_misses_by_waiting_is_part_of_what_a_start_costs() -> Non
     assert plan(idle(362, start_s=100, classes=priced)).replicas == 0
     unpriced = a_spec(scaling=ZERO, capacity={"accelerators": [{"name": "h100", "gpusPerNode": 8}]})
     assert plan(idle(300, start_s=100, classes=priced, spec=unpriced)).replicas == 0
+
+
+def test_a_price_of_misses_counts_once_and_not_as_if_the_replica_were_full() -> None:
+    """`scaleDown: Auto` holds for as long as a whole replica's misses are dear: a pool that nobody asks for hours never slept."""
+    priced = {"interactive": a_class(objectives={"timeToFirstToken": {"target": "1s"}, "missUsdPer1k": 500})}
+    snapshot = idle(362, start_s=100, classes=priced)
+    known = {"shapes": {"interactive": Shape(input_tokens=200, output_tokens=100)}}
+    snapshot = snapshot.model_copy(update={"memory": snapshot.memory.model_copy(update=known)})
+    assert plan(snapshot).replicas == 0
 
 
 def test_pauses_that_end_soon_are_not_worth_sleeping_through() -> None:

@@ -28,11 +28,11 @@ def report(endpoint: Endpoint, levels: list[Level], sums: list[float], args: arg
     from forebay.profiling.capacity import capacity
     from forebay.profiling.curve import entry, measured
 
-    seen = document(endpoint, levels, sums[0])
+    seen, shown = document(endpoint, levels, sums[0]), curve(endpoint, levels, sums[0], args.max_concurrency)
     try:
         found = measured(levels, sums, endpoint.task)
     except ForebayError:
-        say(json.dumps({**seen, "iteration": None, "holds": []}) if args.json else "\n".join(curve(endpoint, levels, sums[0])))
+        say(json.dumps({**seen, "iteration": None, "holds": []}) if args.json else "\n".join(shown))
         raise
     held = capacity(found, endpoint.task, endpoint.input_tokens, endpoint.output_tokens, args.objective)
     text, failure = entry(found, args.accelerator, args.gpus), None
@@ -45,7 +45,7 @@ def report(endpoint: Endpoint, levels: list[Level], sums: list[float], args: arg
         say(json.dumps({**seen, "iteration": times(found), "holds": [_holds(one) for one in held]}))
     else:
         where = f"written to {args.out}" if args.out and not failure else "for the pool, under spec.profiles:"
-        told = [*curve(endpoint, levels, sums[0]), "", *_time_lines(found), "", *(one.said for one in held), "", where]
+        told = [*shown, "", *_time_lines(found), "", *(one.said for one in held), "", where]
         say("\n".join([*told, "", text.removesuffix("\n")]))
     if failure:
         raise failure
@@ -99,8 +99,13 @@ def _time_lines(found: Measured) -> list[str]:
     ]
 
 
-def curve(endpoint: Endpoint, levels: list[Level], observations: float) -> list[str]:
-    """The curve and its knee, for a terminal."""
+def _rate(tokens_per_s: float) -> str:
+    """Two digits at least."""
+    return f"{tokens_per_s:,.0f}" if tokens_per_s >= 10.0 else f"{tokens_per_s:.1f}"
+
+
+def curve(endpoint: Endpoint, levels: list[Level], observations: float, most_at_once: int) -> list[str]:
+    """The curve and its knee, for a terminal. One that ended before `most_at_once` was reached is not said to go on paying."""
     from forebay.profiling.curve import knee
 
     at, saturated = knee(levels, endpoint.task)
@@ -110,9 +115,11 @@ def curve(endpoint: Endpoint, levels: list[Level], observations: float) -> list[
         row, share = _row(level, endpoint), level.throughput(endpoint.task) / most if most > 0 else 0.0
         mark = " knee" if level.concurrency == at and saturated else " turned away" if level.refused else ""
         seconds = (f"{row[name]:.3g}s" if row[name] is not None else "" for name in ("p95FirstSeconds", "p95PerTokenSeconds"))
-        table.append((str(level.concurrency), f"{level.throughput(endpoint.task):,.0f}", *seconds, "█" * round(_BAR * share) + mark))
+        table.append((str(level.concurrency), _rate(level.throughput(endpoint.task)), *seconds, "█" * round(_BAR * share) + mark))
     # The bar stands at the left of its column, all else are figures.
     bars = [row[-1] for row in table]
     rows = [f"{line}  {bar}".rstrip() for line, bar in zip(columns([row[:-1] for row in table], left=0), bars, strict=True)]
-    end = [] if saturated else ["more at once still paid: raise --max-concurrency to find the knee"]
+    end = (
+        [] if saturated or levels[-1].concurrency < most_at_once else ["more at once still paid: raise --max-concurrency to find the knee"]
+    )
     return [f"{endpoint.model}: {observations:.0f} observations", "", *rows, *end]

@@ -94,16 +94,17 @@ def run(args: argparse.Namespace) -> int:
     _laws(args)
     if args.report:
         _can_write(args.report)
-    folder = read_folder(args.file)
-    pools = [obj for obj in folder.objects.values() if obj["kind"] == "InferencePool"]
-    pool = _chosen(pools, args.pool)
+    objects = list(read_folder(args.file).objects.values())
+    written = _chosen([obj for obj in objects if obj["kind"] == "InferencePool"], args.pool)
+    pool, assumed = carried_out(written)
+    objects[objects.index(written)] = pool
     meta = pool["metadata"]
     default = _default_class(args, pool["spec"].get("classes") or ["default"])
     slower, decisions = _step_times(args, pool), in_file(args.decisions) if args.decisions else None
 
     def asked(seed: int) -> Asked:
         return Asked(
-            objects=tuple(folder.objects.values()),
+            objects=tuple(objects),
             namespace=meta["namespace"],
             pool=meta["name"],
             start_s=args.start,
@@ -123,9 +124,22 @@ def run(args: argparse.Namespace) -> int:
     began = time.monotonic()
     document = over_seeds(once, range(args.seed, args.seed + args.seeds))
     document["workload"] = name_of(args.workload)
+    document["assumed"] = assumed
     document["comparison"] = _compared(args, asked(args.seed), default, document)
     _tell(args, document, time.monotonic() - began)
     return 2 if any(not row["met"] for row in document["objectives"]) else 0
+
+
+def carried_out(pool: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The pool with its plans carried out, and what was assumed for that: one that touches nothing would have no replica at all here."""
+    spec, assumed = dict(pool["spec"]), []
+    if spec.get("mode") == "Recommend":
+        spec["mode"] = "Enforce"
+        assumed.append("mode is Recommend: simulated as with mode Enforce")
+    if spec.get("scaling", {}).get("paused"):
+        spec["scaling"] = {**spec["scaling"], "paused": False}
+        assumed.append("scaling.paused is set: simulated as without it")
+    return {**pool, "spec": spec}, assumed
 
 
 def _tell(args: argparse.Namespace, document: dict[str, Any], took_s: float) -> None:

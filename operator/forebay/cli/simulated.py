@@ -51,6 +51,7 @@ def lines(document: dict[str, Any], took_s: float) -> list[str]:
     befell = ", ".join(f"{events[what]:,} {what}" for what in ("interrupted", "lost", "stuck") if events[what])
     head = [
         f"{document['pool']}: {span(document['seconds'])} of {document['workload']} in {took_s:.1f} s",
+        *(f"assumed   {said}" for said in document["assumed"]),
         f"requests  {requests['answered']:,} answered, {requests['refused']:,} refused, {requests['lost']:,} lost"
         + (f", {requests['retried']:,} tried again" if requests["retried"] else ""),
         f"replicas  {replicas['mean']:.2f} on average, {replicas['most']} at most, {sum(replicas['hours'].values()):.2f} hours in all"
@@ -134,5 +135,6 @@ def _comparison(document: dict[str, Any]) -> list[str]:
         counts = (f"{row['replicas']['mean']:.2f}", f"{row['replicas']['hours']:.2f}")
         gone = (f"{row['requests']['refused']:,}", f"{row['requests']['lost']:,}")
         rows.append((row["law"], *counts, cost, *gone, *within))
-    told = "peers are re-implementations, as shipped, on on-demand replicas, within the pool's bounds and limits; static:N begins with N"
+    kind = document["comparison"][0]["kind"]
+    told = f"peers are re-implementations, as shipped, on {kind} replicas, within the pool's bounds and limits; static:N begins with N"
     return ["", told + ("; of the first seed" if document["spread"] else ""), *columns(rows)]

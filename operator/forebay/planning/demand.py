@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from math import sqrt
 
 from forebay.api.inference_pool import Task
+from forebay.api.meta import format_duration
 from forebay.planning.burstiness import LEAST_S, at_rate, in_steps, stepped
 from forebay.planning.coverage import coverage
 from forebay.planning.measured import ClassDemand, Demand
@@ -24,12 +25,17 @@ from forebay.planning.starts import lead_of
 
 TREND_WINDOW_S = 180.0
 MAX_TREND = 2.0
+DAY_S = 86_400.0
 MIN_POINTS = 4
 MIN_DRAIN_S = 10.0
 SHAPE_REQUESTS = 500.0
 """What is known of requests' lengths is an average over about so many. Windows overlap: a request counts for each that it is in."""
 CHANCE = 3.0
 """So many standard errors a mean may be off by chance."""
+NOISE = 1e-3
+"""Rates are rounded: a length that is another by less than this share is the same."""
+ENOUGH = 20.0
+"""Requests that say by themselves what lengths have become. Of fewer, one long answer would be all that is known."""
 MAX_CV2 = 25.0
 """Lengths more unequal than this are an error of measurement, or one request that no sizing can plan for."""
 FIRST_SHAPE = Shape(input_tokens=256, output_tokens=128)
@@ -74,31 +80,57 @@ def remembered(memory: Memory, demand: Demand, classes: Collection[str]) -> tupl
 def _shape(measured: ClassDemand, count: float, before: Shape | None) -> Shape:
     """Averages over the last hundreds of requests; a mean that is another by more than chance explains is taken as it was measured.
 
-    Where no token was counted the length is what it was: there is no prompt and no answer without any.
+    Where so few were answered that one of them may have made it, what was known counts for half as much, time and again: one long answer
+    moves little, and lengths that have changed are followed within some looks. Spreads are about the mean that is known, for a window with
+    one answer has none of its own. Where no token was counted the length is what it was: there is no
+    prompt and no answer without any.
     """
     n, known = measured.completed_per_s, before or Shape(input_tokens=0.0, output_tokens=0.0)
-    weight = count / (known.seen + count)
+    inputs, outputs = measured.input_tokens_per_s / n, measured.output_tokens_per_s / n
+    changed_in = _changed(inputs, known.input_tokens, _unequal(known.input_cv2, known.seen, count), count)
+    changed_out = _changed(outputs, known.output_tokens, _unequal(known.output_cv2, known.seen, count), count)
+    changed, news = changed_in or changed_out, count >= ENOUGH
+    seen = known.seen if news or not changed else max(min(known.seen, ENOUGH), 0.5 * known.seen)
+    weight = count / (seen + count)
 
-    def mean(now: float, mean: float, cv2: float) -> float:
+    def mean(now: float, mean: float, changed: bool) -> float:
         if not now:
             return mean
-        by_chance = CHANCE * mean * sqrt(cv2 / count)
-        return round(mean + weight * (now - mean) if abs(now - mean) <= by_chance else now, 3)
+        now = min(now, MAX_LENGTH)
+        return round(now if not mean or (changed and news) else mean + weight * (now - mean), 3)
 
-    def spread(mean: float, square: float, cv2: float) -> float:
-        if not mean:
+    def spread(now: float, mean: float, square: float, cv2: float) -> float:
+        about = now if now > MAX_LENGTH else mean
+        if not about or not square:
             return cv2
-        now = max(0.0, square / mean**2 - 1.0)
-        return round(cv2 + weight * (min(now, MAX_CV2) - cv2), 4)
+        return round(max(0.0, cv2 + weight * (min(square / about**2 - 1.0, MAX_CV2) - cv2)), 4)
 
-    inputs, outputs = measured.input_tokens_per_s / n, measured.output_tokens_per_s / n
+    input_tokens, output_tokens = mean(inputs, known.input_tokens, changed_in), mean(outputs, known.output_tokens, changed_out)
     return Shape(
-        input_tokens=mean(min(inputs, MAX_LENGTH), known.input_tokens, known.input_cv2),
-        output_tokens=mean(min(outputs, MAX_LENGTH), known.output_tokens, known.output_cv2),
-        input_cv2=spread(inputs, measured.input_tokens_squared_per_s / n, known.input_cv2),
-        output_cv2=spread(outputs, measured.output_tokens_squared_per_s / n, known.output_cv2),
-        seen=round(min(known.seen + count, SHAPE_REQUESTS), 3),
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        input_cv2=spread(inputs, input_tokens, measured.input_tokens_squared_per_s / n, known.input_cv2),
+        output_cv2=spread(outputs, output_tokens, measured.output_tokens_squared_per_s / n, known.output_cv2),
+        seen=round(min(seen + count, SHAPE_REQUESTS), 3),
     )
+
+
+def _unequal(cv2: float, seen: float, count: float) -> float:
+    """The spread that lengths may have. Few are held against what is known with some doubt: a spread of 1, as if seen on a few requests."""
+    return cv2 if count >= ENOUGH else (cv2 * seen + ENOUGH) / (seen + ENOUGH)
+
+
+def _changed(now: float, mean: float, cv2: float, count: float) -> bool:
+    """Whether a mean of so many lengths is another than the one known, by more than chance explains.
+
+    Lengths are skewed: means of few are longer by chance than they are shorter. The bound is the gamma distribution's, by Wilson and
+    Hilferty's approximation (1931), where that allows more than the normal one.
+    """
+    if not now or not mean:
+        return False
+    error = sqrt(cv2 / max(1.0, count))
+    most = 1.0 + max(CHANCE * error, (1.0 - error**2 / 9.0 + CHANCE * error / 3.0) ** 3 - 1.0)
+    return not 1.0 - CHANCE * error - NOISE <= now / mean <= most + NOISE
 
 
 def _history(points: tuple[DemandPoint, ...], newest: DemandPoint) -> tuple[DemandPoint, ...]:
@@ -119,11 +151,17 @@ def trend_per_s(points: tuple[DemandPoint, ...]) -> float:
     return sum((p.at - mean_t) * (p.requests_per_s - mean_r) for p in points) / spread if spread > 0 else 0.0
 
 
+def _day(expected: Outlook) -> str:
+    """The day that was observed, or as much of it as there was."""
+    known_s = expected.input_tokens.history_s
+    return "day" if known_s >= DAY_S else format_duration(60.0 * round(known_s / 60.0))
+
+
 def _ahead(now: float, points: tuple[DemandPoint, ...], lead_s: float, expected: Outlook | None) -> tuple[float, str]:
     """The rate when a replica that is asked for now could answer, and what says so: a forecast that is trusted, else a short trend."""
     if expected is None or not expected.trusted:
         return min(max(now, now + trend_per_s(points) * lead_s), MAX_TREND * now), f"trend over {lead_s:.0f} s"
-    held = "" if expected.observed_coverage is None else f", held {expected.observed_coverage:.1%} of the last day"
+    held = "" if expected.observed_coverage is None else f", held {expected.observed_coverage:.1%} of the last {_day(expected)}"
     bound = f"at most {expected.requests_per_s:.3g} in {expected.horizon_s:.0f} s with coverage {expected.coverage.share:g}{held}"
     bound += f" ({expected.coverage.why})" if expected.coverage.why else ""
     return max(now, expected.requests_per_s), f"forecast {expected.p50_requests_per_s:.3g}, {bound}"

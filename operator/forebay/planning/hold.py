@@ -37,8 +37,25 @@ class Held:
 
 def window_s(snapshot: Snapshot) -> float:
     """How long less must have been enough."""
+    return window(snapshot)[0]
+
+
+def window(snapshot: Snapshot) -> tuple[float, str]:
+    """How long less must have been enough, and what says so where prices do."""
+    plain_s = unpriced_window_s(snapshot)
+    if snapshot.spec.scaling.scale_down.stabilization != AUTO or not snapshot.memory.start_times_s:
+        return plain_s, ""
+    starts, lead_s = _start_cost(snapshot), lead_of(snapshot)
+    priced_s = float(round(starts * lead_s))
+    if priced_s <= plain_s:
+        return plain_s, ""
+    return priced_s, f" ({starts:.3g} starts of {lead_s:.0f} s, by missUsdPer1k and the price of a replica)"
+
+
+def unpriced_window_s(snapshot: Snapshot) -> float:
+    """The window whatever misses cost: what is set, or five minutes, and never less than the learned start time."""
     wished, lead_s = snapshot.spec.scaling.scale_down.stabilization, lead_of(snapshot) if snapshot.memory.start_times_s else 0.0
-    return max(AUTO_FLOOR_S, _start_cost(snapshot) * lead_s) if wished == AUTO else max(wished, lead_s)
+    return max(AUTO_FLOOR_S if wished == AUTO else wished, lead_s)
 
 
 def _start_cost(snapshot: Snapshot) -> float:
@@ -75,22 +92,27 @@ def hold(snapshot: Snapshot, wanted: int, current: int, lasting: int | None = No
     measured, ready = snapshot.demand.replicas_reporting if snapshot.demand else 0, sum(p.ready and not p.deleting for p in snapshot.pods)
     if measured < ready and wanted < current:
         wanted, lasting, notes = current, None, (f"{measured} of {ready} replicas were measured: nothing is given back",)
-    window, lead_s = window_s(snapshot), lead_of(snapshot)
+    (span_s, by), lead_s = window(snapshot), lead_of(snapshot)
     since = memory.observed_since if memory.observed_since is not None else now
-    recommendations = _recommended(memory.recommendations, now, wanted if lasting is None else min(wanted, lasting), window)
-    surges = _recommended(memory.surges, now, wanted, min(window, lead_s))
+    recommendations = _recommended(memory.recommendations, now, wanted if lasting is None else min(wanted, lasting), span_s)
+    surges = _recommended(memory.surges, now, wanted, min(span_s, lead_s))
     load, most = (max(r.replicas for r in of) for of in (recommendations, (*recommendations, *surges)))
-    full = now - since >= window
+    full = now - since >= span_s
     step, least = step_down(snapshot, current)
     down = max(min(current, most), least) if full else current
     replicas = _bounded(snapshot, wanted if wanted >= current else down)
     if wanted < replicas:
-        waits = f"{replicas} held: fewer ({wanted}) must be enough for {format_duration(window)} before any is given back"
-        drains = f"{replicas} held: a queue asked for them less than a start ({format_duration(lead_s)}) ago"
+        waits = f"{replicas} held: fewer ({wanted}) must be enough for {_whole(span_s)}{by} before any is given back"
+        drains = f"{replicas} held: a queue asked for them less than a start ({_whole(lead_s)}) ago"
         notes = (waits if not full or load >= replicas else drains if most >= replicas else slowly(snapshot, replicas),)
     begun = step if replicas < current and not snapshot.spec.scaling.paused else memory.step
     update = {"observed_since": since, "recommendations": recommendations, "surges": surges, "step": begun}
     return Held(replicas, memory.model_copy(update=update), notes)
+
+
+def _whole(seconds: float) -> str:
+    """As people say it."""
+    return format_duration(float(round(seconds)))
 
 
 def step_down(snapshot: Snapshot, current: int) -> tuple[Recommendation, int]:

@@ -256,7 +256,7 @@ def _why(limit: SharedLimit, pool: str, ask: Ask, division: Division) -> str:
     worth = f"more would gain ${part.next_gain:.3g} of answers in time per {unit}"
     if division.stays:
         worth += f", not {MARGIN:.0%} more than others would lose"
-    beside = "what is left goes to the floors of other pools"
+    beside = "what is left goes to the floors of other pools" if len(division.parts) > 1 else "what is left is too little for the next"
     if others:
         least, name = min(others)
         beside = f"{name}'s last gain ${least:.3g}"

@@ -21,7 +21,7 @@ from forebay.api.meta import format_duration
 from forebay.planning.coverage import next_replica
 from forebay.planning.decision import Verdict
 from forebay.planning.demand import ClassLoad
-from forebay.planning.hold import Held, slowly, step_down, window_s
+from forebay.planning.hold import Held, slowly, step_down, unpriced_window_s
 from forebay.planning.limits import replicas_per_node
 from forebay.planning.measured import AtGateways, ClassDemand, Demand
 from forebay.planning.memory import Memory, Rest
@@ -144,7 +144,7 @@ def _awake(snapshot: Snapshot, held: Held, current: int, loads: Sequence[ClassLo
     if why := _expected(loads, cost_s):
         return replicas, f"{why}: {stay}"
     idle_s = snapshot.now - max(memory.rest.idle_since, memory.observed_since or 0.0)
-    tired, why = _tired(idle_s, window_s(snapshot), cost_s, memory.rest.pauses_s)
+    tired, why = _tired(idle_s, unpriced_window_s(snapshot), cost_s, memory.rest.pauses_s)
     return 0 if tired else replicas, why
 
 
@@ -238,7 +238,7 @@ def _pause(snapshot: Snapshot, since: float | None) -> tuple[float, ...]:
     if since is None or watched_since is None or watched_since >= since:
         return ()
     lasted_s = snapshot.now - since
-    return (round(lasted_s, 1),) if lasted_s >= window_s(snapshot) else ()
+    return (round(lasted_s, 1),) if lasted_s >= unpriced_window_s(snapshot) else ()
 
 
 def _quiet(snapshot: Snapshot) -> bool | None:

@@ -54,6 +54,7 @@ def compared(
         dollars = usd_of(operator, variant.name, outcome.counts_s.get("", {}))
         return {
             "law": name,
+            "kind": variant.name,
             "requests": requests_of(outcome),
             "objectives": [row for known, spec in sorted(operator.classes().items()) for row in objectives(known, spec, outcome)],
             "replicas": {"mean": round(outcome.replicas_mean, 4), "hours": round(outcome.replica_s / 3600.0, 4)},

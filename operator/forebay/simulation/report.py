@@ -101,6 +101,7 @@ def _figures(document: Document) -> str:
     befell = f"{events['interrupted']} interrupted, {events['lost']} lost with their nodes, {events['stuck']} starts stuck"
     rows = [
         ("Simulated", f"{_hours(document):.2f} hours, replicas start in {document['startSeconds']:g} s, seed {document['seed']}"),
+        *(("Assumed", escape(said)) for said in document.get("assumed", [])),
         ("Requests", f"{counts}, {requests['retried']:,} tried again"),
         ("Replicas", f"{replicas['mean']:.2f} on average, {replicas['most']} at most"),
         ("Replica hours", ", ".join(f"{escape(name)} {hours:.2f}" for name, hours in replicas["hours"].items())),
@@ -155,7 +156,8 @@ def _comparison(document: Document) -> str:
         counts = (f"{row['replicas']['mean']:.2f}", f"{row['replicas']['hours']:.2f}", _dollars(row["usd"]))
         gone = (f"{requests['refused']:,}", f"{requests['lost']:,}")
         rows.append((escape(row["law"]), *counts, *gone, *(f"{100 * o['attainment']:.2f} %" for o in row["objectives"])))
-    told = "as shipped, on on-demand replicas alone, within the pool's bounds and limits; static:N begins with its N replicas"
+    kind = escape(document["comparison"][0]["kind"])
+    told = f"as shipped, on {kind} replicas alone, within the pool's bounds and limits; static:N begins with its N replicas"
     note = f"<p>Peers are re-implementations, {told}.</p>"
     return _table("Beside other laws", head, rows) + note
 

@@ -141,7 +141,7 @@ def watched(workload: Iterable[Request], operator: SimulatedOperator, progress: 
         if request.batch_class not in served:
             raise ForebayError(
                 f"request {number + 1} of the workload is of class {request.batch_class!r}, and the pool serves"
-                f" {', '.join(sorted(served)) or 'none'}: correct it, or say --class"
+                f" {', '.join(sorted(served)) or 'none'}: correct it, or add the class to the pool; --class is for requests that name none"
             )
         request.gives_up_at = request.arrived + max_wait_s.get(request.batch_class, inf)
         if number % TELL_EVERY == 0 or request.arrived - told_s >= TELL_EVERY_S:
