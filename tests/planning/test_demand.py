@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.planning.builders import NOW, a_class, a_snapshot, a_spec, demand, points, running, said, settled, verdict
 
-from forebay.planning.demand import MAX_FIRST_INPUT, MAX_LENGTH, ClassLoad, loads, remembered, trend_per_s
+from forebay.planning.demand import MAX_FIRST_INPUT, ClassLoad, loads, remembered, trend_per_s
+from forebay.planning.lengths import MAX_LENGTH
 from forebay.planning.measured import ClassDemand, Demand
 from forebay.planning.memory import DemandPoint, Memory, Shape
 from forebay.planning.planner import plan

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from math import sqrt
 
 from forebay.api.inference_pool import Task
 from forebay.api.meta import format_duration
 from forebay.planning.burstiness import LEAST_S, at_rate, in_steps, stepped
 from forebay.planning.coverage import coverage
+from forebay.planning.lengths import learned
 from forebay.planning.measured import ClassDemand, Demand
 from forebay.planning.memory import Clumping, DemandPoint, Memory, Shape
 from forebay.planning.outlook import Outlook, early_s, outlook
@@ -28,21 +28,9 @@ MAX_TREND = 2.0
 DAY_S = 86_400.0
 MIN_POINTS = 4
 MIN_DRAIN_S = 10.0
-SHAPE_REQUESTS = 500.0
-"""What is known of requests' lengths is an average over about so many. Windows overlap: a request counts for each that it is in."""
-CHANCE = 3.0
-"""So many standard errors a mean may be off by chance."""
-NOISE = 1e-3
-"""Rates are rounded: a length that is another by less than this share is the same."""
-ENOUGH = 20.0
-"""Requests that say by themselves what lengths have become. Of fewer, one long answer would be all that is known."""
-MAX_CV2 = 25.0
-"""Lengths more unequal than this are an error of measurement, or one request that no sizing can plan for."""
 FIRST_SHAPE = Shape(input_tokens=256, output_tokens=128)
 """What requests are taken to be like before one was answered, where nothing more is known of their prompts."""
 MAX_FIRST_INPUT = 100_000.0
-MAX_LENGTH = 10_000_000.0
-"""No model takes or writes more tokens per request: a longer mean is an error of measurement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,64 +61,8 @@ def remembered(memory: Memory, demand: Demand, classes: Collection[str]) -> tupl
             history.get(name, ()), DemandPoint(at=demand.measured_at, requests_per_s=round(measured.requests_per_s, 6))
         )
         if measured.completed_per_s > 0:
-            shapes[name] = _shape(measured, measured.completed_per_s * demand.window_s, shapes.get(name))
+            shapes[name] = learned(measured, measured.completed_per_s * demand.window_s, shapes.get(name))
     return history, shapes
-
-
-def _shape(measured: ClassDemand, count: float, before: Shape | None) -> Shape:
-    """Averages over the last hundreds of requests; a mean that is another by more than chance explains is taken as it was measured.
-
-    Where so few were answered that one of them may have made it, what was known counts for half as much, time and again: one long answer
-    moves little, and lengths that have changed are followed within some looks. Spreads are about the mean that is known, for a window with
-    one answer has none of its own. Where no token was counted the length is what it was: there is no
-    prompt and no answer without any.
-    """
-    n, known = measured.completed_per_s, before or Shape(input_tokens=0.0, output_tokens=0.0)
-    inputs, outputs = measured.input_tokens_per_s / n, measured.output_tokens_per_s / n
-    changed_in = _changed(inputs, known.input_tokens, _unequal(known.input_cv2, known.seen, count), count)
-    changed_out = _changed(outputs, known.output_tokens, _unequal(known.output_cv2, known.seen, count), count)
-    changed, news = changed_in or changed_out, count >= ENOUGH
-    seen = known.seen if news or not changed else max(min(known.seen, ENOUGH), 0.5 * known.seen)
-    weight = count / (seen + count)
-
-    def mean(now: float, mean: float, changed: bool) -> float:
-        if not now:
-            return mean
-        now = min(now, MAX_LENGTH)
-        return round(now if not mean or (changed and news) else mean + weight * (now - mean), 3)
-
-    def spread(now: float, mean: float, square: float, cv2: float) -> float:
-        about = now if now > MAX_LENGTH else mean
-        if not about or not square:
-            return cv2
-        return round(max(0.0, cv2 + weight * (min(square / about**2 - 1.0, MAX_CV2) - cv2)), 4)
-
-    input_tokens, output_tokens = mean(inputs, known.input_tokens, changed_in), mean(outputs, known.output_tokens, changed_out)
-    return Shape(
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        input_cv2=spread(inputs, input_tokens, measured.input_tokens_squared_per_s / n, known.input_cv2),
-        output_cv2=spread(outputs, output_tokens, measured.output_tokens_squared_per_s / n, known.output_cv2),
-        seen=round(min(seen + count, SHAPE_REQUESTS), 3),
-    )
-
-
-def _unequal(cv2: float, seen: float, count: float) -> float:
-    """The spread that lengths may have. Few are held against what is known with some doubt: a spread of 1, as if seen on a few requests."""
-    return cv2 if count >= ENOUGH else (cv2 * seen + ENOUGH) / (seen + ENOUGH)
-
-
-def _changed(now: float, mean: float, cv2: float, count: float) -> bool:
-    """Whether a mean of so many lengths is another than the one known, by more than chance explains.
-
-    Lengths are skewed: means of few are longer by chance than they are shorter. The bound is the gamma distribution's, by Wilson and
-    Hilferty's approximation (1931), where that allows more than the normal one.
-    """
-    if not now or not mean:
-        return False
-    error = sqrt(cv2 / max(1.0, count))
-    most = 1.0 + max(CHANCE * error, (1.0 - error**2 / 9.0 + CHANCE * error / 3.0) ** 3 - 1.0)
-    return not 1.0 - CHANCE * error - NOISE <= now / mean <= most + NOISE
 
 
 def _history(points: tuple[DemandPoint, ...], newest: DemandPoint) -> tuple[DemandPoint, ...]:
