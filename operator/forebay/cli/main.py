@@ -99,11 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = parser.parse_args(arguments)
         code = int(args.run(args))
-        # Here, and not when the interpreter ends: what cannot be written is an error of this command.
-        try:
-            sys.stdout.flush()
-        except BrokenPipeError:
-            nobody_reads(sys.stdout)
+        _flush()
         return code
     except UsageError as error:
         complain(f"forebay: {error}")
@@ -127,7 +123,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         complain(f"forebay: {error.filename or 'the output cannot be written'}: {error.strerror}")
         if error.filename is None:
-            # What is still to be written would fail again at the end, with a traceback.
-            with suppress(OSError):
-                sys.stdout.close()
+            _give_up_output()
         return 1
+
+
+def _flush() -> None:
+    """Here, and not when the interpreter ends: what cannot be written is an error of this command."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nobody_reads(sys.stdout)
+
+
+def _give_up_output() -> None:
+    """What is still to be written would fail again at the end, with a traceback."""
+    with suppress(OSError):
+        sys.stdout.close()

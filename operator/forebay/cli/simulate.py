@@ -6,15 +6,19 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import takewhile
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forebay.cli.simulated import Progress, lines
 from forebay.cli.values import duration, number, some_time, whole, writable
 from forebay.runtime.errors import ForebayError, UsageError
 from forebay.runtime.output import say
+
+if TYPE_CHECKING:
+    from forebay.simulation.study import Asked
 
 TIME_UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
@@ -85,11 +89,10 @@ def step_times(text: str) -> tuple[str, float]:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 2 when an objective was missed."""
-    from forebay.adapters.decisions import in_file
     from forebay.local.folder import read_folder
     from forebay.simulation.files import name_of
     from forebay.simulation.seeds import over_seeds
-    from forebay.simulation.study import Asked, study
+    from forebay.simulation.study import study
 
     _laws(args)
     if args.report:
@@ -98,36 +101,41 @@ def run(args: argparse.Namespace) -> int:
     written = _chosen([obj for obj in objects if obj["kind"] == "InferencePool"], args.pool)
     pool, assumed = carried_out(written)
     objects[objects.index(written)] = pool
-    meta = pool["metadata"]
     default = _default_class(args, pool["spec"].get("classes") or ["default"])
-    slower, decisions = _step_times(args, pool), in_file(args.decisions) if args.decisions else None
-
-    def asked(seed: int) -> Asked:
-        return Asked(
-            objects=tuple(objects),
-            namespace=meta["namespace"],
-            pool=meta["name"],
-            start_s=args.start,
-            start_spread=args.start_spread,
-            interval_s=args.interval,
-            seed=seed,
-            fortune=_fortune(args, seed),
-            slower=slower,
-            decisions=decisions if seed == args.seed else None,
-        )
+    first = _asked(args, objects, pool)
 
     def once(seed: int) -> dict[str, Any]:
         workload, share = _workload(args, default, seed)
+        asked = first if seed == args.seed else replace(first, seed=seed, fortune=_fortune(args, seed), decisions=None)
         with Progress(f"seed {seed}: " if args.seeds > 1 else "", share) as tell:
-            return study(asked(seed), workload, tell)
+            return study(asked, workload, tell)
 
     began = time.monotonic()
     document = over_seeds(once, range(args.seed, args.seed + args.seeds))
     document["workload"] = name_of(args.workload)
     document["assumed"] = assumed
-    document["comparison"] = _compared(args, asked(args.seed), default, document)
+    document["comparison"] = _compared(args, first, default, document)
     _tell(args, document, time.monotonic() - began)
     return 2 if any(not row["met"] for row in document["objectives"]) else 0
+
+
+def _asked(args: argparse.Namespace, objects: list[dict[str, Any]], pool: dict[str, Any]) -> Asked:
+    """What the first seed simulates."""
+    from forebay.adapters.decisions import in_file
+    from forebay.simulation.study import Asked
+
+    return Asked(
+        objects=tuple(objects),
+        namespace=pool["metadata"]["namespace"],
+        pool=pool["metadata"]["name"],
+        start_s=args.start,
+        start_spread=args.start_spread,
+        interval_s=args.interval,
+        seed=args.seed,
+        fortune=_fortune(args, args.seed),
+        slower=_step_times(args, pool),
+        decisions=in_file(args.decisions) if args.decisions else None,
+    )
 
 
 def carried_out(pool: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -149,7 +157,7 @@ def _tell(args: argparse.Namespace, document: dict[str, Any], took_s: float) -> 
         _write(args.report, document)
 
 
-def _compared(args: argparse.Namespace, asked: Any, default: str, document: dict[str, Any]) -> list[dict[str, Any]]:
+def _compared(args: argparse.Namespace, asked: Asked, default: str, document: dict[str, Any]) -> list[dict[str, Any]]:
     from forebay.simulation.compare import compared
 
     means, rows = document["meanTokens"], []

@@ -180,8 +180,12 @@ def in_company(states: list[Occupancy], classes: Sequence[Demanded]) -> list[Occ
     return [replace(state, window_s=window_s) for state, window_s in zip(states, windows_s, strict=True)]
 
 
-def _pool(classes: tuple[Demanded, ...], engine: EngineProfile, efficiency: float) -> _Pool:
-    """Raises Infeasible where an idle replica misses a promise."""
+def kind_of(classes: tuple[Demanded, ...], engine: EngineProfile, efficiency: float = 1.0) -> _Pool:
+    """The classes on one kind of replica: their work, and what each promise is sized for. For pools of several kinds (mix.py) too.
+
+    Raises:
+        Infeasible: one replica alone, idle, misses a promise already.
+    """
     works = tuple(work_of(c.load, engine) for c in classes)
     work = mixed([(c.load.requests_per_s, w) for c, w in zip(classes, works, strict=True)])
     pool = _Pool(classes, works, work, engine, efficiency)
@@ -249,15 +253,6 @@ def _largest_rate(pool: _Pool, replicas: int, low: float, high: float) -> float:
     return low
 
 
-def kind_of(classes: tuple[Demanded, ...], engine: EngineProfile, efficiency: float = 1.0) -> _Pool:
-    """The classes on one kind of replica: their work, and what each promise is sized for. For pools of several kinds (mix.py).
-
-    Raises:
-        Infeasible: one replica alone, idle, misses a promise already.
-    """
-    return _pool(classes, engine, efficiency)
-
-
 def replicas_for(
     classes: tuple[Demanded, ...], engine: EngineProfile, *, efficiency: float = 1.0, max_replicas: int, start: int = 0
 ) -> Sizing:
@@ -271,7 +266,7 @@ def replicas_for(
     """
     if not classes:
         return Sizing(1, FLOOR, 0.0, 0.0)
-    pool = _pool(classes, engine, efficiency)
+    pool = kind_of(classes, engine, efficiency)
     rate = pool.rate
     failure = cache(lambda replicas: pool.failure(replicas, rate))
     replicas = fewest(failure, max(1, ceil(rate / pool.most_rps)), max_replicas, start)
@@ -290,13 +285,13 @@ def expected(classes: tuple[Demanded, ...], engine: EngineProfile, replicas: int
     Raises:
         Infeasible: one replica alone, idle, misses a promise already.
     """
-    return _pool(classes, engine, efficiency).expected(replicas)
+    return kind_of(classes, engine, efficiency).expected(replicas)
 
 
 def capacity_rps(load_shape: Load, engine: EngineProfile, promises: tuple[Promise, ...]) -> float:
     """The largest rate, requests/s, at which one replica alone holds all promises for requests of this shape; 0 where it never does."""
     try:
-        pool = _pool((Demanded(load_shape, promises),), engine, 1.0)
+        pool = kind_of((Demanded(load_shape, promises),), engine, 1.0)
     except Infeasible:
         return 0.0
     return _largest_rate(pool, 1, 0.0, pool.most_rps)
