@@ -59,7 +59,7 @@ def test_class_that_no_pool_serves(forebay: Forebay) -> None:
     forebay.apply(resources.batch_class(batch_class))
     assert "name it in a pool's spec.classes" in forebay.says("ResolvedRefs", "NoPoolServes", batch_class, CLASSES)
     forebay.apply(resources.pool_without_nodes(forebay.namespace, classes=[batch_class]))
-    assert forebay.says("ResolvedRefs", "Resolved", batch_class, CLASSES) == "1 pools serve this class"
+    assert forebay.says("ResolvedRefs", "Resolved", batch_class, CLASSES) == "1 pool serves this class"
     forebay.kubectl("delete", "fpool", "chat")
     forebay.says("ResolvedRefs", "NoPoolServes", batch_class, CLASSES)
 
