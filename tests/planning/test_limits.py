@@ -135,7 +135,7 @@ def test_nodes_that_still_exist_leave_no_room_in_the_limits() -> None:
 # variants that are no longer wanted, beside limits
 
 
-def moving(old: int, new: int, limits: dict[str, Any], ready: int | None = None) -> Snapshot:
+def moving(old: int, new: int, limits: dict[str, Any]) -> Snapshot:
     """A pool of two replicas, a node each, that moves from h100 to a100."""
     spec = a_spec(
         scaling={"minReplicas": 2, "maxReplicas": 4}, profiles=[a_profile("a100", gpus=8), a_profile("h100", gpus=8)],

@@ -211,7 +211,8 @@ def _within(room: _Room, replicas: int, old: int, asked: Bill) -> tuple[int, Spl
         return count, result, _budget("True", Reason.SHARED_LIMIT, message)
     if count < replicas:
         message = f"{replicas} replicas are wanted; limits ({limits}) allow {count}."
-        message += f" Raise nodes.limits to {limits_for(asked, limits)}, or accept missed objectives"
+        enough = limits_for(asked, limits)
+        message += f" Raise nodes.limits{f' to {enough}' if enough else ''}, or accept missed objectives"
     elif result != room.split(count):
         message = f"limits ({limits}) leave no room beside replicas that are about to go: they are replaced once they are gone"
     else:
