@@ -19,14 +19,15 @@ from typing import Any
 
 from bench.ramp import OBJECTIVE, PROFILE, load_engine
 from bench.support.comparison import cheapest
+from bench.support.ramp_laws import RAMP
 from bench.support.table import digits
 from bench.support.trace_laws import BOUND, SHARES, bound, engine_for, given, mean_of, setup_for, trace_laws
 from bench.support.trace_load import Trace
-from bench.support.trace_tokens import Lengths, read_lengths
 from forebay.api.durations import parse_duration
 from forebay.runtime.errors import ForebayError, UsageError
 from forebay.simulation.law import Law
 from forebay.simulation.laws.static import Static
+from forebay.simulation.lengths import alike, read_lengths
 from forebay.simulation.outcome import Outcome
 from forebay.simulation.request import Request
 from forebay.simulation.run import Run
@@ -86,7 +87,7 @@ class Part:
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     rates, leads = _rates(args), _leads(args.lead)
-    trace = Trace(rates, Lengths(0.0, ()) if args.tokens is None else read_lengths(Path(args.tokens)), SEED)
+    trace = Trace(rates, alike(int(RAMP.inputs), int(RAMP.outputs)) if args.tokens is None else read_lengths(Path(args.tokens)), SEED)
     wanted = _wanted(args.only, trace)
     requests = sum(1 for _ in trace.between(0.0, trace.span_s))
     print(f"trace: {trace.span_s / DAY_S:.1f} days, {requests:,} requests at a mean of {args.mean_rps:g} rps, seed {SEED}", file=sys.stderr)

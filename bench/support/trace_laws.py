@@ -33,9 +33,9 @@ def engine_for(mean: Mean) -> Engine:
 
 def mean_of(trace: Trace) -> Mean:
     """A mean request of the trace."""
-    if not trace.lengths.windows:
-        return RAMP
     inputs, outputs = trace.lengths.mean
+    if (inputs, outputs) == (RAMP.inputs, RAMP.outputs):
+        return RAMP
     return Mean(inputs, outputs, full_with(load_engine(PROFILE).profile, inputs, outputs, OBJECTIVE))
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from bench.support.comparison import Arrival
-from bench.support.trace_tokens import Lengths
 from forebay.simulation.arrivals import renewal
+from forebay.simulation.lengths import Lengths
 from forebay.simulation.workload import Rates
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from bench.__main__ import main
-from bench.support.trace_tokens import Lengths, read_lengths
 
 RATES = "ts_s,total_rate_rps,active_clients,rate_weighted_cv\n" + "".join(f"{600 * i},{5 + i % 3},4,1.2\n" for i in range(8))
 
@@ -34,25 +33,10 @@ def test_rows_of_one_hour(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         (["--arrivals", "none.csv"], 1, "none.csv is not there"),
         (["--arrivals", "{rates}", "--lead", "soon"], 64, "--lead soon"),
         (["--arrivals", "{rates}", "--only", "fortune"], 64, "--only fortune: there are forebay"),
-        (["--arrivals", "{rates}", "--tokens", "{rates}"], 1, "needs client, ts_s, field, mean, p50"),
+        (["--arrivals", "{rates}", "--tokens", "{rates}"], 1, "Needed are input_tokens, output_tokens, or Vidur's or ServeGen's columns"),
     ],
 )
 def test_what_cannot_be_used_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], args: list[str], code: int, told: str) -> None:
     rates = a_file(tmp_path, RATES)
     assert main(["trace", *(a.replace("{rates}", rates) for a in args)]) == code
     assert told in capsys.readouterr().err
-
-
-def test_lengths_follow_their_trace(tmp_path: Path) -> None:
-    rows = "client,ts_s,field,mean,p50,p90,p99\n" + "".join(
-        f"{client},{at},{field},{mean},{median},0,0\n"
-        for client in (0, 1)
-        for at in (0, 21600)
-        for field, mean, median in (("input_tokens", 500, 300), ("output_tokens", 150, 100))
-    )
-    lengths = read_lengths(Path(a_file(tmp_path, rows, "tokens.csv")))
-    drawn = list(lengths.drawn(iter([float(i) for i in range(20_000)]), seed=3))
-    assert drawn == list(lengths.drawn(iter([float(i) for i in range(20_000)]), seed=3))
-    assert sum(i for _, i, _ in drawn) / len(drawn) == pytest.approx(500, rel=0.05)
-    assert sorted(o for _, _, o in drawn)[10_000] == pytest.approx(100, rel=0.05)
-    assert list(Lengths(0.0, ()).drawn(iter([1.0]), 1)) == [(1.0, 4000, 1000)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import itertools
 import tracemalloc
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from forebay.simulation.arrivals import renewal, stages
 from forebay.simulation.files import WorkloadError
-from forebay.simulation.lengths import read_lengths
+from forebay.simulation.lengths import alike, read_lengths
 from forebay.simulation.workload import has_rates, read_rates
 
 
@@ -102,9 +101,48 @@ def test_arrivals_follow_their_rate(cv: float) -> None:
 def test_lengths_are_drawn_row_by_row(tmp_path: Path, header: str) -> None:
     extra = "" if header.startswith("input") else ",9,1.5"
     path = a_file(tmp_path, header + "\n" + "".join(f"{n},{10 * n}{extra}\n" for n in (1, 2, 3)))
-    drawn = list(itertools.islice(read_lengths(path).drawn(seed=3), 600))
-    assert set(drawn) == {(1, 10), (2, 20), (3, 30)} and all(150 < drawn.count(pair) < 250 for pair in set(drawn))
-    assert drawn == list(itertools.islice(read_lengths(path).drawn(seed=3), 600))
+    times = [float(n) for n in range(600)]
+    drawn = list(read_lengths(path).drawn(times, seed=3))
+    assert [at for at, *_ in drawn] == times and drawn == list(read_lengths(path).drawn(times, seed=3))
+    pairs = [(inputs, outputs) for _, inputs, outputs in drawn]
+    assert set(pairs) == {(1, 10), (2, 20), (3, 30)} and all(150 < pairs.count(pair) < 250 for pair in set(pairs))
+    assert read_lengths(path).mean == (2.0, 20.0) and list(alike(4, 1).drawn([7.0], 1)) == [(7.0, 4, 1)]
+
+
+def windows(**means: float) -> str:
+    """Two clients in two windows, as ServeGen has them."""
+    return "client,ts_s,field,mean,p50,p90,p99\n" + "".join(
+        f"{client},{at},{field},{mean * times},{mean * times * 0.6},0,0\n"
+        for at, times in ((0, 1), (21600, 2))
+        for client in (0, 1)
+        for field, mean in means.items()
+    )
+
+
+def test_lengths_by_window_are_those_of_their_time(tmp_path: Path) -> None:
+    lengths = read_lengths(a_file(tmp_path, windows(input_tokens=500, output_tokens=150, reason_ratio=0.5)))
+    times = [2.16 * n for n in range(20_000)]
+    drawn = list(lengths.drawn(times, seed=3))
+    assert drawn == list(lengths.drawn(times, seed=3)) and [at for at, *_ in drawn] == times
+    first, second = drawn[:10_000], drawn[10_000:]
+    for window, mean in ((first, 500), (second, 1000)):
+        assert sum(inputs for _, inputs, _ in window) / len(window) == pytest.approx(mean, rel=0.06)
+    assert sorted(outputs for *_, outputs in first)[5_000] == pytest.approx(90, rel=0.06)
+    assert lengths.mean == pytest.approx((750.0, 225.0))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (windows(input_tokens=500), "rows with the field input_tokens and output_tokens are needed for two times at least, there are 0"),
+        ("ts_s,field,mean,p50\n0,input_tokens,-1,2\n", "line 2: mean is '-1': not a number from 0"),
+        ("ts_s,field,mean,p50\n0,input_tokens,1,nan\n", "line 2: p50 is 'nan': not a number from 0"),
+        ("ts_s,field,mean,p50\n0,input_tokens\n", "line 2: 2 cells where the header has 4"),
+    ],
+)
+def test_windows_that_cannot_be_used_are_named(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(WorkloadError, match=told):
+        read_lengths(a_file(tmp_path, text))
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rates.add_argument("--rps", type=number(0.001, 1e6), metavar="R", help="rescale them to this mean, requests/s")
     rates.add_argument("--input-tokens", type=whole(1, 1_000_000), default=512, metavar="N", help="tokens of every request (default: 512)")
     rates.add_argument("--output-tokens", type=whole(1, 1_000_000), default=128, metavar="N", help="tokens of every answer (default: 128)")
-    rates.add_argument("--lengths", type=Path, metavar="FILE", help="CSV of input_tokens and output_tokens, or Vidur's, to draw both from")
+    rates.add_argument(
+        "--lengths",
+        type=Path,
+        metavar="FILE",
+        help="CSV of input_tokens and output_tokens to draw from, or Vidur's or ServeGen's",
+    )
     _add_misfortune(parser)
     parser.add_argument(
         "--compare", metavar="LAW,LAW", help="other laws of scaling beside it, as shipped: hpa, kpa, llmd, wva, dynamo, sageserve, static:N"

@@ -1,65 +1,89 @@
-"""Lengths of requests: all alike, or drawn from a file that has nothing else, such as Vidur's (num_prefill_tokens, num_decode_tokens)."""
+"""Lengths of requests: all alike, or from a file that has nothing else, such as Vidur's (num_prefill_tokens, num_decode_tokens), from whose
+rows they are drawn, or ServeGen's of distributions over time (length_windows.py).
+"""
 
 from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
+from typing import Protocol
 
 from forebay.simulation.files import WorkloadError, csv_rows, name_of, opened
+from forebay.simulation.length_windows import has_windows, read_windows
 from forebay.simulation.trace_columns import LENGTHS, NO_TOKENS, columns_of, tokens_of
 
 MOST_KEPT = 200_000
 """Of a longer file so many rows are kept, each with the same chance."""
 
 
+class Lengths(Protocol):
+    """Tokens of prompts and answers."""
+
+    @property
+    def mean(self) -> tuple[float, float]:
+        """Input and output tokens of a mean request."""
+
+    def drawn(self, times: Iterable[float], seed: int) -> Iterator[tuple[float, int, int]]:
+        """Times with the lengths of the requests that arrive then."""
+
+
 @dataclass(frozen=True, slots=True)
-class Lengths:
+class Listed:
     """Tokens of prompts and answers, row by row."""
 
-    inputs: array[int]
-    outputs: array[int]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
 
-    def drawn(self, seed: int) -> Iterator[tuple[int, int]]:
-        """One request after the other, without end."""
+    @property
+    def mean(self) -> tuple[float, float]:
+        return fmean(self.inputs), fmean(self.outputs)
+
+    def drawn(self, times: Iterable[float], seed: int) -> Iterator[tuple[float, int, int]]:
         chance, count = random.Random(f"lengths {seed}"), len(self.inputs)
-        while True:
+        for at in times:
             row = chance.randrange(count)
-            yield self.inputs[row], self.outputs[row]
+            yield at, self.inputs[row], self.outputs[row]
 
 
 def alike(input_tokens: int, output_tokens: int) -> Lengths:
     """Every request the same."""
-    return Lengths(array("I", [input_tokens]), array("I", [output_tokens]))
+    return Listed((input_tokens,), (output_tokens,))
 
 
 def read_lengths(path: Path, seed: int = 1) -> Lengths:
-    """The lengths in a file of CSV.
+    """The lengths in a file of CSV. Of more rows than are kept the seed says which.
 
     Raises:
         WorkloadError: the file is not there or has no lengths, or a row of it cannot be used; the message names the line.
     """
-    inputs, outputs, chance = array("I"), array("I"), random.Random(f"rows {seed}")
     name = name_of(path)
     with opened(path) as lines:
         rows = csv_rows(lines, name)
         number, header = next(rows, (1, []))
+        if has_windows(header):
+            return read_windows(rows, header, name)
         of = columns_of(header, f"{name}, line {number}", LENGTHS).of
-        places = [header.index(of[what]) for what in LENGTHS]
-        for count, (number, cells) in enumerate(rows):
-            if len(cells) != len(header):
-                raise WorkloadError(f"{name}, line {number}: {len(cells)} cells where the header has {len(header)}")
-            pair = [_tokens(cells[place], header[place], f"{name}, line {number}") for place in places]
-            if count < MOST_KEPT:
-                inputs.append(pair[0])
-                outputs.append(pair[1])
-            elif (place := chance.randrange(count + 1)) < MOST_KEPT:
-                inputs[place], outputs[place] = pair
+        return _listed(rows, header, [header.index(of[what]) for what in LENGTHS], name, random.Random(f"rows {seed}"))
+
+
+def _listed(rows: Iterator[tuple[int, list[str]]], header: list[str], places: list[int], name: str, chance: random.Random) -> Listed:
+    inputs, outputs = array("I"), array("I")
+    for count, (number, cells) in enumerate(rows):
+        if len(cells) != len(header):
+            raise WorkloadError(f"{name}, line {number}: {len(cells)} cells where the header has {len(header)}")
+        pair = [_tokens(cells[place], header[place], f"{name}, line {number}") for place in places]
+        if count < MOST_KEPT:
+            inputs.append(pair[0])
+            outputs.append(pair[1])
+        elif (place := chance.randrange(count + 1)) < MOST_KEPT:
+            inputs[place], outputs[place] = pair
     if not inputs:
         raise WorkloadError(f"{name}: there are no lengths in it")
-    return Lengths(inputs, outputs)
+    return Listed(tuple(inputs), tuple(outputs))
 
 
 def _tokens(cell: str, column: str, where: str) -> int:

@@ -167,5 +167,5 @@ def _too_many(where: str) -> WorkloadError:
 
 def from_rates(rates: Rates, seed: int, lengths: Lengths, batch_class: str) -> Iterator[Request]:
     """Requests that come at these rates, with lengths that are drawn."""
-    for at, (input_tokens, output_tokens) in zip(renewal(rates.knots, seed, rates.cv_at()), lengths.drawn(seed), strict=False):
+    for at, input_tokens, output_tokens in lengths.drawn(renewal(rates.knots, seed, rates.cv_at()), seed):
         yield Request(at, input_tokens, output_tokens, batch_class)

@@ -76,7 +76,7 @@ def _told(names: list[str], missing: list[str], needed: Collection[str]) -> str:
     if missing == ["arrival"]:
         return f"{told} or give this as --lengths beside a workload of rates"
     if needed != REQUESTS:
-        return f"{told} or Vidur's columns"
+        return f"{told} or Vidur's or ServeGen's columns"
     return (
         f"{told} or the columns of Azure's, Mooncake's or BurstGPT's traces; or for rates over time ts_s and total_rate_rps,"
         " or ServeGen's client, ts_s and rate_rps"
