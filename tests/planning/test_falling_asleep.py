@@ -106,3 +106,12 @@ def test_replicas_that_mode_recommend_leaves_wake_the_pool_when_they_are_asked()
     assert idle(3, recommended, target=0).replicas == 0
     asked = idle(3, recommended, rps=20.0, target=0)
     assert asked.replicas > 1 and "its replicas are asked: the pool wakes" in told(asked)
+
+
+def test_what_is_there_does_not_go_by_an_earlier_decision_while_nothing_is_measured() -> None:
+    """Mode Recommend had let the pool sleep; in mode Enforce its replicas are not taken away unseen."""
+    slept = idle(3, spec(mode="Recommend"), target=0).memory
+    assert slept.target == 0
+    blind = a_snapshot(spec=spec(), demand=None, gateways=SILENT, memory=slept, **running(3))
+    assert plan(blind).replicas == 3
+    assert plan(blind.model_copy(update={"demand": demand(reporting=3)})).replicas == 0

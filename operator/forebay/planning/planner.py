@@ -152,9 +152,12 @@ def _choose(snapshot: Snapshot) -> Chosen:
 
 
 def _current(snapshot: Snapshot) -> int:
-    """Replicas that were decided last; where that is not remembered, what is deployed. Of a pool that may sleep, none is a decision too."""
+    """Replicas that were decided last; where that is not remembered, what is deployed.
+
+    Of a pool that may sleep none is a decision too, but nothing that is there goes by it while nobody knows whether it is asked.
+    """
     memory = snapshot.memory
-    known = memory.target or (memory.rest is not None and snapshot.spec.scaling.min_replicas == 0)
+    known = memory.target or (memory.rest is not None and snapshot.spec.scaling.min_replicas == 0 and snapshot.fresh)
     return memory.target if known else sum(d.replicas for d in snapshot.deployments)
 
 
