@@ -9,7 +9,7 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
@@ -192,6 +192,14 @@ def csv_rows(lines: Iterator[str], name: str) -> Iterator[tuple[int, list[str]]]
             return
         if row:
             yield number, row
+
+
+def alike_rows(rows: Iterable[tuple[int, list[str]]], count: int, name: str) -> Iterator[tuple[str, list[str]]]:
+    """Where each row is, and its cells. Raises WorkloadError for one that has not as many as the header."""
+    for number, cells in rows:
+        if len(cells) != count:
+            raise WorkloadError(f"{name}, line {number}: {len(cells)} cells where the header has {count}")
+        yield f"{name}, line {number}", cells
 
 
 def number_of(value: Any) -> float | None:

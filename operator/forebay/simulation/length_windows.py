@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import exp, log, sqrt
 from statistics import fmean
 
-from forebay.simulation.files import WorkloadError, number_of
+from forebay.simulation.files import WorkloadError, alike_rows, number_of
 
 COLUMNS = ("ts_s", "field", "mean", "p50")
 MOST = {"input_tokens": 32_000, "output_tokens": 8_000}
@@ -58,16 +58,13 @@ def read_windows(rows: Iterable[tuple[int, list[str]]], header: list[str], name:
     """
     at, field, mean, median = (header.index(column) for column in COLUMNS)
     found: dict[float, dict[str, list[tuple[float, float]]]] = {}
-    for number, cells in rows:
-        where = f"{name}, line {number}"
-        if len(cells) != len(header):
-            raise WorkloadError(f"{where}: {len(cells)} cells where the header has {len(header)}")
+    for where, cells in alike_rows(rows, len(header), name):
         if cells[field] not in MOST:
             continue
-        start, *of = (_number(cells[place], header[place], where) for place in (at, mean, median))
+        start, average, middle = (_number(cells[place], header[place], where) for place in (at, mean, median))
         if start not in found and len(found) >= MOST_WINDOWS:
             raise WorkloadError(f"{where}: more than {MOST_WINDOWS:,} windows: sum them up into longer ones")
-        found.setdefault(start, {}).setdefault(cells[field], []).append((of[0], of[1]))
+        found.setdefault(start, {}).setdefault(cells[field], []).append((average, middle))
     starts = sorted(start for start, fields in found.items() if set(fields) == set(MOST))
     if len(starts) < 2:
         raise WorkloadError(f"{name}: rows with the field {' and '.join(MOST)} are needed for two times at least, there are {len(starts)}")

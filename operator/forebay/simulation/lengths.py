@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Protocol
 
-from forebay.simulation.files import WorkloadError, csv_rows, name_of, opened
+from forebay.simulation.files import WorkloadError, alike_rows, csv_rows, name_of, opened
 from forebay.simulation.length_windows import has_windows, read_windows
 from forebay.simulation.trace_columns import LENGTHS, NO_TOKENS, columns_of, tokens_of
 
@@ -72,10 +72,8 @@ def read_lengths(path: Path, seed: int = 1) -> Lengths:
 
 def _listed(rows: Iterator[tuple[int, list[str]]], header: list[str], places: list[int], name: str, chance: random.Random) -> Listed:
     inputs, outputs = array("I"), array("I")
-    for count, (number, cells) in enumerate(rows):
-        if len(cells) != len(header):
-            raise WorkloadError(f"{name}, line {number}: {len(cells)} cells where the header has {len(header)}")
-        pair = [_tokens(cells[place], header[place], f"{name}, line {number}") for place in places]
+    for count, (where, cells) in enumerate(alike_rows(rows, len(header), name)):
+        pair = [_tokens(cells[place], header[place], where) for place in places]
         if count < MOST_KEPT:
             inputs.append(pair[0])
             outputs.append(pair[1])

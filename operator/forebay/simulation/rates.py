@@ -10,7 +10,7 @@ from math import inf
 from pathlib import Path
 
 from forebay.simulation.arrivals import MAX_CV, renewal
-from forebay.simulation.files import WorkloadError, beginning, csv_rows, name_of, number_of, opened, shown
+from forebay.simulation.files import WorkloadError, alike_rows, beginning, csv_rows, name_of, number_of, opened, shown
 from forebay.simulation.lengths import Lengths
 from forebay.simulation.request import Request
 
@@ -82,7 +82,7 @@ def read_rates(path: Path, max_cv: float = MAX_CV) -> Rates:
                 f"{name}, line {number}: no column for {' and '.join(missing)}: there is {', '.join(map(shown, header[:12]))}"
             )
         rates = _clients if of_clients else _totals
-        steps = rates(_cells(rows, len(header), name), columns, name)
+        steps = rates(alike_rows(rows, len(header), name), columns, name)
     if len(steps) < 2:
         raise WorkloadError(f"{name}: a trace of rates has at least two {'steps' if of_clients else 'rows'}")
     if not any(rate for _, rate, _ in steps):
@@ -90,14 +90,6 @@ def read_rates(path: Path, max_cv: float = MAX_CV) -> Rates:
     first, half = steps[0][0], 0.5 * (steps[1][0] - steps[0][0])
     knots = [(0.0, steps[0][1]), *((t - first + half, r) for t, r, _ in steps), (steps[-1][0] - first + 2 * half, steps[-1][1])]
     return Rates(tuple(knots), tuple((t - first, min(max(cv, _LEAST_CV), max_cv)) for t, _, cv in steps))
-
-
-def _cells(rows: Iterator[tuple[int, list[str]]], count: int, name: str) -> Iterator[tuple[str, list[str]]]:
-    """Where each row is, and its cells."""
-    for number, cells in rows:
-        if len(cells) != count:
-            raise WorkloadError(f"{name}, line {number}: {len(cells)} cells where the header has {count}")
-        yield f"{name}, line {number}", cells
 
 
 def _step(cells: list[str], columns: dict[str, int], names: tuple[str, str], where: str) -> Step:

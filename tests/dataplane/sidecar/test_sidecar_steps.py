@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.dataplane.sidecar.sidecar_world import Front, a_class, a_document, a_front, a_world, run
@@ -36,57 +37,48 @@ def step_s(times: tuple[float, ...], tokens: float, context: float) -> float:
     return times[0] + times[1] * tokens + times[2] * context
 
 
-def test_streams_through_the_sidecar_show_the_profile_of_the_simulator(tmp_path: Path) -> None:
+def the_profile_is_shown(
+    folder: Path, ask: Callable[[Front, dict[str, Any]], Awaitable[None]], *, requests: int, tokens: tuple[int, int], rel: float
+) -> None:
     """Learned from a declaration three times too fast, over real sockets; a busy machine may make the engine slower, not faster."""
 
     async def main() -> None:
         chance = random.Random(4)
         async with (
             a_simulator(Profile(*TIMES, 16)) as engine,
-            a_front(a_document(a_class(maxBatchSize=16)), tmp_path, engine.port) as front,
+            a_front(a_document(a_class(maxBatchSize=16)), folder, engine.port) as front,
         ):
 
-            async def caller(requests: int) -> None:
+            async def caller() -> None:
                 for _ in range(requests):
                     words = "word " * chance.choice((20, 200, 600))
-                    await front.stream(
-                        {"model": "sim", "messages": [{"role": "user", "content": words}], "max_tokens": chance.randint(5, 40)}
+                    await ask(
+                        front, {"model": "sim", "messages": [{"role": "user", "content": words}], "max_tokens": chance.randint(*tokens)}
                     )
 
             for callers in (1, 4, 10):
-                await asyncio.gather(*(caller(4) for _ in range(callers)))
+                await asyncio.gather(*(caller() for _ in range(callers)))
             reading = parse((await front.get("/metrics"))[1].decode())
             assert reading.counters[STEP_MOMENTS, "", "count"] >= 8
             learned = fitted(reading, tuple(t / 3 for t in TIMES))
-            for tokens, context in ((1.0, 100.0), (8.0, 1600.0), (60.0, 3000.0)):
-                assert step_s(learned, tokens, context) == pytest.approx(step_s(TIMES, tokens, context), rel=0.2)
+            for computed, context in ((1.0, 100.0), (8.0, 1600.0), (60.0, 3000.0)):
+                assert step_s(learned, computed, context) == pytest.approx(step_s(TIMES, computed, context), rel=rel)
 
     run(main)
+
+
+def test_streams_through_the_sidecar_show_the_profile_of_the_simulator(tmp_path: Path) -> None:
+    async def ask(front: Front, body: dict[str, Any]) -> None:
+        await front.stream(body)
+
+    the_profile_is_shown(tmp_path, ask, requests=4, tokens=(5, 40), rel=0.2)
 
 
 def test_whole_answers_show_it_where_there_are_no_streams(tmp_path: Path) -> None:
-    async def main() -> None:
-        chance = random.Random(4)
-        async with (
-            a_simulator(Profile(*TIMES, 16)) as engine,
-            a_front(a_document(a_class(maxBatchSize=16)), tmp_path, engine.port) as front,
-        ):
+    async def ask(front: Front, body: dict[str, Any]) -> None:
+        assert (await front.answer("/v1/chat/completions", body))[0] == 200
 
-            async def caller(requests: int) -> None:
-                for _ in range(requests):
-                    words = "word " * chance.choice((20, 200, 600))
-                    body = {"model": "sim", "messages": [{"role": "user", "content": words}], "max_tokens": chance.randint(16, 60)}
-                    assert (await front.answer("/v1/chat/completions", body))[0] == 200
-
-            for callers in (1, 4, 10):
-                await asyncio.gather(*(caller(6) for _ in range(callers)))
-            reading = parse((await front.get("/metrics"))[1].decode())
-            assert reading.counters[STEP_MOMENTS, "", "count"] >= 8
-            learned = fitted(reading, tuple(t / 3 for t in TIMES))
-            for tokens, context in ((1.0, 100.0), (8.0, 1600.0), (60.0, 3000.0)):
-                assert step_s(learned, tokens, context) == pytest.approx(step_s(TIMES, tokens, context), rel=0.25)
-
-    run(main)
+    the_profile_is_shown(tmp_path, ask, requests=6, tokens=(16, 60), rel=0.25)
 
 
 def test_batches_of_inputs_show_it_too(tmp_path: Path) -> None:
