@@ -62,7 +62,9 @@ class Ledger:
         own, key = held_now(snapshot), (limit.name, pool)
         asks = {"/".join(place): ask for place, ask in self.asks.items() if limit.binds(place[0])}
         unknown = {"/".join(place) for place in self._unknown(limit, pools)}
-        division = None if unknown else self._division(limit, asks, now)
+        ask = self.asks.get(pool)
+        # One that is dry has no part in what the others divide.
+        division = None if unknown or ask is None or ask.dry else self._division(limit, asks, now)
         due = share_of(limit, "/".join(pool), asks, unknown, own, division)
         if not due.takes_away:
             self.less_since.pop(key, None)
