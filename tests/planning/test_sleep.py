@@ -315,3 +315,46 @@ def test_gateways_hold_for_as_long_as_a_class_may_wait_and_a_start_takes() -> No
 def test_the_start_time_that_gateways_are_told_is_never_optimistic_within_bounds(start_s: float) -> None:
     told_s = hold(start_s, {})["startSeconds"]
     assert told_s >= min(start_s, 3200.0) and told_s <= max(0.1, 1.25 * start_s)
+
+
+def woken(snapshot: Snapshot, held: tuple[int, ...]) -> Memory:
+    """What is remembered after so many were held in the looks of a wake, and a replica was ready then."""
+    for count in held:
+        memory = plan(snapshot).memory
+        snapshot = asleep(AtGateways(asked=2, answered=2, held={"interactive": count}), memory=memory)
+    memory = plan(snapshot).memory
+    return plan(idle(0, memory=memory.model_copy(update={"observed_since": NOW - 9999, "looking_since": NOW - 9999}))).memory
+
+
+def test_as_many_misses_as_waited_in_earlier_wakes_are_part_of_what_a_start_costs() -> None:
+    """Traffic that comes back at its full rate has more than one request wait for the start: the most that was held of each wake."""
+    memory = woken(asleep(), (1, 20, 12))
+    assert memory.rest is not None and (memory.rest.wakes, memory.rest.waiting) == (({"interactive": 20},), {})
+    priced = {"interactive": a_class(objectives={"timeToFirstToken": {"target": "1s"}, "missUsdPer1k": 500})}
+    rest = Rest(wakes=({"interactive": 3}, {"interactive": 1, "unpriced": 900}))
+
+    def after(idle_s: float) -> Plan:
+        start = idle(idle_s, start_s=100, classes=priced)
+        known = start.memory.rest
+        assert known is not None
+        rests = rest.model_copy(update={"idle_since": known.idle_since})
+        return plan(start.model_copy(update={"memory": start.memory.model_copy(update={"rest": rests})}))
+
+    # Two misses of half a dollar are 524 s of an eighth of a node at $55 an hour.
+    assert after(623).replicas == 1
+    assert after(624).replicas == 0
+    assert "a start costs 624 s of a replica, 100 s its own time, the rest by missUsdPer1k for the 2 requests" in told(after(624))
+
+
+def test_what_is_held_for_a_pool_that_did_not_sleep_says_nothing_of_what_sleep_costs() -> None:
+    """A replica that crashed has requests wait too."""
+    crashed = asleep(AtGateways(asked=2, answered=2, held={"interactive": 50}), memory=Memory(target=1, looked_at=NOW - 15))
+    rest = plan(crashed).memory.rest
+    assert rest is not None and (rest.waiting, rest.wakes) == ({}, ())
+
+
+def test_a_wake_that_came_to_nothing_is_forgotten() -> None:
+    memory = plan(asleep(AtGateways(asked=2, answered=2, held={"interactive": 50}))).memory
+    assert memory.rest is not None and memory.rest.waiting == {"interactive": 50}
+    rest = plan(asleep(memory=memory.model_copy(update={"target": 0}))).memory.rest
+    assert rest is not None and rest.waiting == {}

@@ -101,12 +101,15 @@ class Partitioning(K8sModel):
 
 class Rest(K8sModel):
     """Since when nobody asks (None while somebody does, or it is not known), and how long earlier pauses were, seconds. `unready_since` is
-    when replicas were first asked for of which none is ready yet.
+    when replicas were first asked for of which none is ready yet. `wakes` are earlier ones from sleep, `waiting` one that is under way: the
+    most requests of each class that gateways held for it.
     """
 
     idle_since: float | None = None
     pauses_s: tuple[float, ...] = ()
     unready_since: float | None = None
+    wakes: tuple[dict[str, int], ...] = ()
+    waiting: dict[str, int] = {}
 
 
 class Memory(K8sModel):

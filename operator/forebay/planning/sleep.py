@@ -4,8 +4,8 @@ Whether to keep an idle replica is the ski-rental problem. An idle second costs 
 for a replica that starts is paid like one that serves, so prices cancel out. Who sleeps only once the idle time has cost as much as a
 start never pays more than twice what one who knew the future would have paid. Earlier pauses say more than that: where half of those that
 lasted as long as this one ended within another start, sleeping would not have paid, and the pool stays awake for up to twice as long
-(Purohit, Svitkina and Kumar 2018, with λ = 1/2). What a start costs is the learned start time, `starts.lead_of`, and that one request
-misses its objective for it, where a miss and a replica have a price.
+(Purohit, Svitkina and Kumar 2018, with λ = 1/2). What a start costs is the learned start time, and what is missed meanwhile
+(`start_cost.py`).
 
 No sidecar is left to ask while a pool sleeps. The gateways that route to it hold its requests and count them: what they say is its demand.
 """
@@ -18,14 +18,13 @@ from typing import Any
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.conditions import Reason, Type
 from forebay.api.meta import format_duration
-from forebay.planning.coverage import next_replica
 from forebay.planning.decision import Verdict
 from forebay.planning.demand import ClassLoad
 from forebay.planning.hold import Held, slowly, step_down, unpriced_window_s
-from forebay.planning.limits import replicas_per_node
 from forebay.planning.measured import AtGateways, ClassDemand, Demand
 from forebay.planning.memory import Memory, Rest
 from forebay.planning.snapshot import Snapshot
+from forebay.planning.start_cost import StartCost, start_cost, waited
 from forebay.planning.starts import lead_of
 
 MAX_PAUSES = 20
@@ -121,7 +120,7 @@ def _falls_asleep(snapshot: Snapshot, held: Held, current: int, why: str) -> Hel
 
 def _asleep(snapshot: Snapshot, held: Held, loads: Sequence[ClassLoad]) -> tuple[int, str]:
     doors = snapshot.gateways or AtGateways()
-    if why := _asked(doors) or _in_use(snapshot) or _expected(loads, start_cost_s(snapshot)):
+    if why := _asked(doors) or _in_use(snapshot) or _expected(loads, _cost(snapshot, held.memory).seconds):
         replicas = max(1, held.replicas)
         return replicas, f"{why}: the pool wakes, 0 → {replicas} replicas"
     return 0, asleep(doors)
@@ -140,18 +139,18 @@ def _awake(snapshot: Snapshot, held: Held, current: int, loads: Sequence[ClassLo
     stay = "the last replica stays" if replicas == 1 else f"the last {replicas} replicas stay"
     if not _all_heard(doors):
         return replicas, f"{_silence(doors)}: nobody could wake the pool, so {stay}"
-    cost_s = start_cost_s(snapshot)
-    if why := _expected(loads, cost_s):
+    cost = _cost(snapshot, memory)
+    if why := _expected(loads, cost.seconds):
         return replicas, f"{why}: {stay}"
     idle_s = snapshot.now - max(memory.rest.idle_since, memory.observed_since or 0.0)
-    tired, why = _tired(idle_s, unpriced_window_s(snapshot), cost_s, memory.rest.pauses_s)
+    tired, why = _tired(idle_s, unpriced_window_s(snapshot), cost, memory.rest.pauses_s)
     return 0 if tired else replicas, why
 
 
 def _hopeless(snapshot: Snapshot, memory: Memory, loads: Sequence[ClassLoad]) -> str:
     """Why replicas are given up that do not become ready and that nobody asks for any more; or nothing."""
     doors, since = snapshot.gateways or AtGateways(), memory.rest.unready_since if memory.rest else None
-    if since is None or _asked(doors) or not _all_heard(doors) or _expected(loads, start_cost_s(snapshot)):
+    if since is None or _asked(doors) or not _all_heard(doors) or _expected(loads, _cost(snapshot, memory).seconds):
         return ""
     most_s = max(HOPELESS_S, HOPELESS_STARTS * lead_of(snapshot))
     if snapshot.now - max(since, memory.looking_since or snapshot.now) < most_s:
@@ -161,21 +160,16 @@ def _hopeless(snapshot: Snapshot, memory: Memory, loads: Sequence[ClassLoad]) ->
     )
 
 
-def start_cost_s(snapshot: Snapshot) -> float:
-    """What a start costs, in seconds of an idle replica: its own time, and the price of the request that misses by waiting for it."""
-    start_s, replica = lead_of(snapshot), next_replica(snapshot)
-    misses = [c.objectives.miss_usd_per_1k for c in snapshot.classes.values() if c.objectives and c.objectives.miss_usd_per_1k]
-    if not misses or replica is None or not replica.usd_per_node_hour:
-        return start_s
-    usd_per_s = replica.usd_per_node_hour / max(1, replicas_per_node(snapshot.spec, replica)) / 3600.0
-    return start_s + max(misses) / 1000.0 / usd_per_s
+def _cost(snapshot: Snapshot, memory: Memory) -> StartCost:
+    return start_cost(snapshot, memory.rest or Rest())
 
 
-def _tired(idle_s: float, window: float, cost_s: float, pauses_s: Sequence[float]) -> tuple[bool, str]:
+def _tired(idle_s: float, window: float, cost: StartCost, pauses_s: Sequence[float]) -> tuple[bool, str]:
     """Whether being idle has cost enough, and why. All in seconds."""
+    cost_s = cost.seconds
     least_s = max(window, cost_s)
     idle = f"nobody has asked for {idle_s:.0f} s"
-    paid = f"an idle replica is kept for {least_s:.0f} s (the window {window:.0f} s, a start costs {cost_s:.0f} s of a replica)"
+    paid = f"an idle replica is kept for {least_s:.0f} s (the window {window:.0f} s, a start costs {cost})"
     if idle_s < least_s:
         return False, f"{idle}: {paid}"
     if idle_s < max(window, MOST_STARTS * cost_s) and not _pays(idle_s, cost_s, pauses_s):
@@ -214,7 +208,7 @@ def _rested(snapshot: Snapshot) -> Rest:
     before = snapshot.memory.rest or Rest()
     waits = (_alive(snapshot) or snapshot.memory.target > 0) and not _ready(snapshot)
     since = (snapshot.now if before.unready_since is None else before.unready_since) if waits else None
-    return _idled(snapshot, before).model_copy(update={"unready_since": since})
+    return waited(snapshot, _idled(snapshot, before)).model_copy(update={"unready_since": since})
 
 
 def _idled(snapshot: Snapshot, before: Rest) -> Rest:
@@ -226,7 +220,7 @@ def _idled(snapshot: Snapshot, before: Rest) -> Rest:
         return before if not _alive(snapshot) else before.model_copy(update={"idle_since": None})
     if quiet:
         return before if since is not None else before.model_copy(update={"idle_since": now})
-    return Rest(idle_since=None, pauses_s=(*before.pauses_s, *_pause(snapshot, since))[-MAX_PAUSES:])
+    return before.model_copy(update={"idle_since": None, "pauses_s": (*before.pauses_s, *_pause(snapshot, since))[-MAX_PAUSES:]})
 
 
 def _pause(snapshot: Snapshot, since: float | None) -> tuple[float, ...]:
