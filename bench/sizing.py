@@ -14,8 +14,9 @@ from typing import Any
 
 from bench.support.table import digits, quantile
 from forebay.api.inference_pool import Task
+from forebay.planning.capacity import capacity_rps, tail_s
 from forebay.planning.queueing import EngineProfile, Load, Promise
-from forebay.planning.sizing import Demanded, capacity_rps, replicas_for, tail_s
+from forebay.planning.sizing import Demanded, replicas_for
 
 NAME = "sizing"
 HELP = "CPU time of sizing one pool, by what is asked of it"

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.adapters.served import Served
 
 from forebay.adapters.metrics import Target
-from forebay.adapters.scrape import ARRIVALS, QUEUE_DEPTH, TTFT_BUCKET, ScrapedMetrics, parse, quantile_of
+from forebay.adapters.scrape import ARRIVALS, QUEUE_DEPTH, TTFT_BUCKET, ScrapedMetrics, parse
+from forebay.adapters.sums import quantile_of
 from forebay.dataplane.http.client import Client
 from forebay.planning.measured import ClassDemand, Demand
 

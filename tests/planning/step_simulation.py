@@ -3,7 +3,7 @@
 A chat replica computes, in each step, the whole prompt of every request it has just taken in and one token for each that runs already; a
 step takes a fixed time, a time per token computed and a time per token of context. An embeddings replica gets batches of inputs, one
 computed while the next one waits, as the batching sidecar sends them. Arrivals are Poisson or come in clumps, each request goes to the
-replica with the fewest in flight.
+replica with the fewest in flight, or first of all to one with the fewest prompts to compute.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Setting:
     outputs_vary: bool = False
     embeddings: bool = False
     window_s: float = 0.0
+    spares_prompts: bool = False
     arrivals_cv: float = 1.0
     """Of the gamma-distributed gaps between arrivals: counts have its square as their index of dispersion."""
 
@@ -79,6 +80,11 @@ class ChatReplica:
     in_flight: int = 0
     busy: bool = False
 
+    @property
+    def prompts(self) -> int:
+        """Those that wait or are being computed."""
+        return len(self.queue) + len(self.taken)
+
     def arrive(self, request: Request, now: float) -> float | None:
         """The time at which something ends now that this request is here, or None where that is known already."""
         self.in_flight += 1
@@ -106,6 +112,7 @@ class ChatReplica:
                 self.running += 1
                 self.context += request.input_tokens + 1
                 self.leaving.setdefault(self.steps + request.output_tokens - 1, []).append(request)
+        self.taken = []
         for request in self.leaving.pop(self.steps, ()):
             self.running -= 1
             self.context -= request.input_tokens + request.output_tokens
@@ -125,6 +132,7 @@ class EmbeddingsReplica:
     out: deque[list[Request]] = field(default_factory=deque)
     in_flight: int = 0
     ends: float = 0.0
+    prompts: int = 0
 
     def arrive(self, request: Request, now: float) -> float | None:
         self.in_flight += 1
@@ -169,8 +177,9 @@ def simulate(setting: Setting, requests: int, warm_up: int, seed: int) -> list[S
         if not events or arrival <= events[0][0]:
             now = arrival
             arrival += setting.gap_s(chance)
-            fewest = min(r.in_flight for r in replicas)
-            at = chance.choice([i for i in numbers if replicas[i].in_flight == fewest])
+            costs = [(r.prompts if setting.spares_prompts else 0, r.in_flight) for r in replicas]
+            fewest = min(costs)
+            at = chance.choice([i for i in numbers if costs[i] == fewest])
             inputs = geometric(chance, setting.input_tokens) if setting.inputs_vary else setting.input_tokens
             outputs = geometric(chance, setting.output_tokens) if setting.outputs_vary else setting.output_tokens
             until = replicas[at].arrive(Request(index, now, inputs, outputs), now)

@@ -14,6 +14,7 @@ from forebay.planning.burstiness import MOST, PRIOR_S, at_rate, averaged, disper
 from forebay.planning.measured import ClassDemand, Demand
 from forebay.planning.memory import Clumping, DemandPoint, Memory, Spread
 from forebay.planning.planner import plan
+from forebay.planning.queueing import Router
 from forebay.planning.sizing import Demanded, replicas_for
 from forebay.planning.work import EngineProfile, Load, Promise
 
@@ -80,7 +81,7 @@ def test_more_clumping_and_a_blinder_router_never_need_fewer_replicas() -> None:
 
     def size(dispersion: float, efficiency: float = 1.0) -> int:
         wanted = (Demanded(Load(6.0, 4000, 500, dispersion=dispersion), promise),)
-        return replicas_for(wanted, ENGINE, efficiency=efficiency, max_replicas=500).replicas
+        return replicas_for(wanted, ENGINE, router=Router(efficiency), max_replicas=500).replicas
 
     sizes = [size(z) for z in (1.0, 2.0, 4.0, 8.0, 16.0)]
     assert sizes == sorted(sizes) and sizes[-1] > sizes[0]

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.api.inference_pool import Task
+from forebay.planning.capacity import tail_s
 from forebay.planning.latency import miss, miss_at_most
-from forebay.planning.queueing import EngineProfile, Load, Metric, occupancy, service_rate, work_of
-from forebay.planning.sizing import tail_s
+from forebay.planning.queueing import EngineProfile, Load, Metric, Router, occupancy, service_rate, work_of
 from forebay.planning.tails import count_points, gamma_points, gamma_tail, none_at_all
 from forebay.planning.work import mixed
 
@@ -110,7 +110,7 @@ def test_tails_grow_with_the_rate_and_shrink_with_replicas(metric: Metric) -> No
 
 def test_even_sharing_shortens_the_tail() -> None:
     load = replace(LOAD, requests_per_s=40.0)
-    blind, half, even = (tail_s(load, CHAT, "timeToFirstToken", 0.99, 5, efficiency=e) for e in (0.0, 0.5, 1.0))
+    blind, half, even = (tail_s(load, CHAT, "timeToFirstToken", 0.99, 5, router=Router(e)) for e in (0.0, 0.5, 1.0))
     assert blind > half > even
 
 

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.api.inference_pool import Task
-from forebay.planning.queueing import EngineProfile, Load, Metric, Promise
-from forebay.planning.sizing import Demanded, Infeasible, Sizing, capacity_rps, expected, replicas_for, tail_s
+from forebay.planning.capacity import capacity_rps, tail_s
+from forebay.planning.queueing import EngineProfile, Load, Metric, Promise, Router
+from forebay.planning.sizing import Demanded, Infeasible, Sizing, expected, replicas_for
 
 MOST = 2000
 METRICS: tuple[Metric, ...] = ("timeToFirstToken", "interTokenLatency", "endToEnd")
@@ -245,7 +246,7 @@ def test_unequal_requests_need_more_room_than_equal_ones() -> None:
 
 
 def test_a_router_that_sends_at_random_needs_more_replicas() -> None:
-    even, blind = (replicas_for((Demanded(LOAD, (TTFT,)),), CHAT, efficiency=e, max_replicas=100).replicas for e in (1.0, 0.0))
+    even, blind = (replicas_for((Demanded(LOAD, (TTFT,)),), CHAT, router=Router(e), max_replicas=100).replicas for e in (1.0, 0.0))
     assert even < blind
 
 

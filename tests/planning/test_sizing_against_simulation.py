@@ -20,11 +20,13 @@ from multiprocessing import get_context
 from step_simulation import Setting, simulate
 
 from forebay.api.inference_pool import Task
-from forebay.planning.queueing import EngineProfile, Load, Metric, Promise
-from forebay.planning.sizing import Demanded, Sizing, capacity_rps, replicas_for, tail_s
+from forebay.planning.capacity import capacity_rps, tail_s
+from forebay.planning.queueing import EVEN, EngineProfile, Load, Metric, Promise, Router, service_rate, work_of
+from forebay.planning.sizing import Demanded, Sizing, replicas_for
 
 CASES = 30
 CLUMPED_CASES = 12
+SPARING_CASES = 20
 TOLERANCE = 0.01
 BATCHES = 20
 ONE_SIDED_95 = 1.645
@@ -36,6 +38,7 @@ class Case:
     load: Load
     promise: Promise
     window_s: float
+    router: Router = EVEN
 
 
 def geometric_cv(mean: int, varies: bool) -> float:
@@ -79,6 +82,7 @@ def simulated(case: Case, replicas: int, seed: int) -> tuple[float, float]:
         outputs_vary=load.output_cv > 0.0,
         embeddings=engine.task is Task.EMBEDDINGS,
         window_s=case.window_s,
+        spares_prompts=case.router.spares > 0.0,
         arrivals_cv=load.dispersion**0.5,
     )
     # As many requests as make about the same number of steps in every case.
@@ -98,7 +102,7 @@ def simulated(case: Case, replicas: int, seed: int) -> tuple[float, float]:
 
 def tried(case: Case, number: int) -> tuple[Sizing, tuple[float, float], float]:
     """The size, what becomes of the promise with it, and with one replica fewer where that could keep up."""
-    sizing = replicas_for((Demanded(case.load, (case.promise,), batch_window_s=case.window_s),), case.engine, max_replicas=200)
+    sizing = size_of(case)
     could = sizing.replicas > 1 and sizing.utilisation * sizing.replicas < sizing.replicas - 1
     fewer = simulated(case, sizing.replicas - 1, number)[0] if could else 0.0
     return sizing, simulated(case, sizing.replicas, number), fewer
@@ -133,6 +137,48 @@ def test_chosen_sizes_hold_in_simulation_and_few_are_too_large(figures: Callable
     figures(f"sizing: {CASES - len(broken)} of {CASES} sizes hold; of {larger} above one replica, one fewer would have met the promise in")
     figures(f"{spare}, {spare_by_throughput} of them with more than 90 % of their throughput asked for, which the sizing does not allow")
     assert not broken, "\n".join(broken)
+
+
+def test_sizes_hold_behind_a_router_that_spares_prompts_where_the_others_would_be_larger(figures: Callable[[str], None]) -> None:
+    """First tokens of long prompts with tight targets: a router that counts requests alone needs many replicas not to meet prompts."""
+    chance = random.Random(22)
+    cases = [a_case_of_long_prompts(chance) for _ in range(SPARING_CASES)]
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as processes:
+        sizes = list(processes.map(tried, cases, range(SPARING_CASES)))
+    broken = [
+        f"{described(case, size)}: {met:.4f} met (at least {least:.4f})"
+        for case, (size, (met, least), _) in zip(cases, sizes, strict=True)
+        if least < case.promise.quantile - TOLERANCE
+    ]
+    chosen = [size.replicas for size, _, _ in sizes]
+    others = [size_of(replace(case, router=EVEN)).replicas for case in cases]
+    spare = sum(fewer >= case.promise.quantile for case, (_, _, fewer) in zip(cases, sizes, strict=True))
+    figures(f"sizing, prompts spared: {SPARING_CASES - len(broken)} of {SPARING_CASES} sizes hold, {sum(chosen)} replicas, one fewer")
+    figures(f"would have done in {spare}; behind one that counts requests it would be {sum(others)}")
+    assert not broken, "\n".join(broken)
+    assert all(own <= other for own, other in zip(chosen, others, strict=True))
+    assert sum(chosen) < 0.7 * sum(others)
+
+
+def a_case_of_long_prompts(chance: random.Random) -> Case:
+    engine = EngineProfile(
+        base_s=10 ** chance.uniform(-2.2, -1.5),
+        per_token_s=10 ** chance.uniform(-4.7, -3.8),
+        per_kv_token_s=10 ** chance.uniform(-8.0, -7.0),
+        max_concurrency=chance.choice((64, 128, 256)),
+    )
+    inputs, outputs = round(10 ** chance.uniform(3.2, 4.0)), round(10 ** chance.uniform(1.5, 2.7))
+    load = Load(0.0, inputs, outputs, geometric_cv(inputs, chance.random() < 0.3), geometric_cv(outputs, varies=True))
+    quantile = chance.choice((0.9, 0.95, 0.99))
+    target_s = tail_s(load, engine, "timeToFirstToken", quantile, 1) * 10 ** chance.uniform(0.08, 0.4)
+    rate = service_rate(engine, work_of(load, engine)) * 10 ** chance.uniform(0.2, 0.9)
+    promise = Promise("timeToFirstToken", quantile, target_s)
+    return Case(engine, replace(load, requests_per_s=rate), promise, 0.0, Router(spares=1.0))
+
+
+def size_of(case: Case) -> Sizing:
+    wanted = (Demanded(case.load, (case.promise,), batch_window_s=case.window_s),)
+    return replicas_for(wanted, case.engine, router=case.router, max_replicas=400)
 
 
 def test_sizes_hold_where_arrivals_clump_and_those_for_independent_callers_would_not(figures: Callable[[str], None]) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from forebay.adapters import promql, scrape
+from forebay.adapters import promql, scrape, sums
 from forebay.adapters.metrics import Target
 from forebay.adapters.promql import FAILURES, PromQL, Row
 from forebay.planning import series
@@ -46,6 +46,7 @@ _RATES = {
     series.OBJECTIVE: ("batch_class", "met"),
     series.TTFT_BUCKET: ("batch_class", "le"),
     series.STEP_MOMENTS: ("forebay_variant", "term"),
+    series.PROMPTING: ("batch_class", "term"),
 }
 _GAUGES = (series.QUEUE_DEPTH, series.IN_FLIGHT)
 
@@ -122,8 +123,8 @@ class PrometheusMetrics:
     def _measured(self, select: str, until: float) -> dict[str, object]:
         """What its classes asked for, and what its replicas' steps took; or what is wrong with it."""
         window = f"[{self._window_s:.0f}s]"
-        total: dict[scrape.Sample, float] = {}
-        gauges: dict[scrape.Sample, float] = {}
+        total: dict[sums.Sample, float] = {}
+        gauges: dict[sums.Sample, float] = {}
         wrong: list[str] = []
         asked = [(f"sum by ({','.join(by)}) (rate({m}{select}{window}))", m, by, total, self._window_s) for m, by in _RATES.items()]
         asked += [(f"sum by (batch_class) ({m}{select})", m, ("batch_class",), gauges, 1.0) for m in _GAUGES]
@@ -136,10 +137,11 @@ class PrometheusMetrics:
                     wrong.append(scrape.uncountable(metric, labels[0], value))
         if unknown := scrape.missing(total, gauges):
             wrong.append(f"{unknown} over {self._window_s:.0f} s, within which each sidecar is to be scraped twice")
-        names = scrape.classes_of(total, gauges)
+        names = sums.classes_of(total, gauges)
         return {
-            "classes": {n: scrape.class_demand(n, total, gauges, self._window_s) for n in names},
-            "steps": scrape.steps_of(total),
+            "classes": {n: sums.class_demand(n, total, gauges, self._window_s) for n in names},
+            "steps": sums.steps_of(total),
+            "prompting": sums.prompting_of(total),
             "wrong": tuple(wrong[: scrape.MAX_WRONG]),
         }
 

@@ -15,22 +15,23 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import variance
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from forebay.adapters.metrics import Target
-from forebay.api.step_moments import TERMS
+from forebay.adapters.sums import Sample, class_demand, classes_of, prompting_of, steps_of
 from forebay.dataplane.http.client import Client, UpstreamError
-from forebay.planning.measured import ClassDemand, Demand, StepMoments
+from forebay.planning.measured import Demand
 from forebay.planning.series import (
     ARRIVALS,
     ARRIVED_TOKENS,
     CONFIG_INFO,
     IN_FLIGHT,
     OBJECTIVE,
+    PROMPTING,
     QUEUE_DEPTH,
     REQUESTS,
     STEP_MOMENTS,
@@ -45,13 +46,8 @@ MAX_SCRAPES = 64
 SCRAPE_TIMEOUT_S = 3.0
 MAX_BODY_BYTES = 4 << 20
 AT_ONCE = 32
-MAX_VARIANTS = 64
 MAX_WRONG = 4
 _MOST = 1e24
-
-
-Sample = tuple[str, str, str]
-"""Series of one class: metric name, class, and the one further label that matters. Of the engine's steps the variant is the class."""
 
 _FURTHER = {
     REQUESTS: "outcome",
@@ -60,8 +56,9 @@ _FURTHER = {
     OBJECTIVE: "met",
     TTFT_BUCKET: "le",
     STEP_MOMENTS: "term",
+    PROMPTING: "term",
 }
-_COUNTERS = frozenset({ARRIVALS, ARRIVED_TOKENS, REQUESTS, TOKENS, TOKENS_SQUARED, OBJECTIVE, TTFT_BUCKET, STEP_MOMENTS})
+_COUNTERS = frozenset({ARRIVALS, ARRIVED_TOKENS, REQUESTS, TOKENS, TOKENS_SQUARED, OBJECTIVE, TTFT_BUCKET, STEP_MOMENTS, PROMPTING})
 _GAUGES = frozenset({QUEUE_DEPTH, IN_FLIGHT})
 _COUNTED = _COUNTERS | _GAUGES
 _AT_WORK = frozenset({REQUESTS, QUEUE_DEPTH, IN_FLIGHT})
@@ -213,22 +210,8 @@ class ScrapedMetrics:
             classes={name: class_demand(name, total, gauges, window_s) for name in names},
             config_hashes=hashes,
             steps=steps_of(total),
+            prompting=prompting_of(total),
         )
-
-
-def classes_of(*counted: Iterable[Sample]) -> list[str]:
-    """The classes that there are series of."""
-    return sorted({name for samples in counted for metric, name, _ in samples if name and metric != STEP_MOMENTS})
-
-
-def steps_of(total: dict[Sample, float]) -> dict[str, StepMoments]:
-    """What was added to the sums of steps, by variant. Some of the terms alone say nothing."""
-    found: dict[str, dict[str, float]] = {}
-    for (metric, variant, term), value in total.items():
-        if metric == STEP_MOMENTS:
-            found.setdefault(variant, {})[term] = float(f"{value:.10g}")
-    whole = {variant: terms for variant, terms in found.items() if terms.get("count", 0.0) > 0.0 and set(TERMS) <= terms.keys()}
-    return {variant: StepMoments.model_validate(whole[variant]) for variant in sorted(whole)[:MAX_VARIANTS]}
 
 
 def _lost(before: tuple[float, dict[Sample, float]] | None, reading: Reading, since_s: float) -> str:
@@ -258,40 +241,3 @@ def nothing_newer(before: Demand | None, wrong: tuple[str, ...], source: str, no
     if before is not None and before.window_s:
         return before.model_copy(update={"wrong": wrong})
     return Demand(measured_at=now, window_s=0.0, source=source, replicas_reporting=0, wrong=wrong) if wrong else None
-
-
-def class_demand(name: str, total: dict[Sample, float], gauges: dict[Sample, float], window_s: float) -> ClassDemand:
-    """Rates of one class from what was added over a window, which is longer than nothing."""
-
-    def added(metric: str, further: str = "") -> float:
-        return total.get((metric, name, further), 0.0)
-
-    met, missed = added(OBJECTIVE, "true"), added(OBJECTIVE, "false")
-    buckets = sorted((float(le), value) for (metric, cls, le), value in total.items() if metric == TTFT_BUCKET and cls == name)
-    return ClassDemand(
-        requests_per_s=round(added(ARRIVALS) / window_s, 6),
-        arrived_input_tokens_per_s=round(added(ARRIVED_TOKENS) / window_s, 6),
-        completed_per_s=round(added(REQUESTS, "ok") / window_s, 6),
-        input_tokens_per_s=round(added(TOKENS, "input") / window_s, 6),
-        output_tokens_per_s=round(added(TOKENS, "output") / window_s, 6),
-        input_tokens_squared_per_s=round(added(TOKENS_SQUARED, "input") / window_s, 6),
-        output_tokens_squared_per_s=round(added(TOKENS_SQUARED, "output") / window_s, 6),
-        queued=gauges.get((QUEUE_DEPTH, name, ""), 0.0),
-        in_flight=gauges.get((IN_FLIGHT, name, ""), 0.0),
-        p95_time_to_first_token_s=quantile_of(buckets, 0.95),
-        objectives_met=round(met / (met + missed), 6) if met + missed else None,
-    )
-
-
-def quantile_of(buckets: list[tuple[float, float]], quantile: float) -> float | None:
-    """Quantile of a histogram with cumulative buckets, interpolated as PromQL's histogram_quantile does; None without samples."""
-    if not buckets or buckets[-1][1] <= 0:
-        return None
-    rank, low, below = quantile * buckets[-1][1], 0.0, 0.0
-    for bound, count in buckets:
-        if count >= rank:
-            if bound == float("inf"):
-                return round(low, 6)
-            return round(low + (bound - low) * (rank - below) / (count - below), 6) if count > below else round(bound, 6)
-        low, below = bound, count
-    return round(low, 6)

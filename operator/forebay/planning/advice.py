@@ -15,6 +15,7 @@ from forebay.api.pool_capacity import NodeLimits
 from forebay.planning.cheapest import alone
 from forebay.planning.limits import Bill
 from forebay.planning.mix import Fleet, Kind
+from forebay.planning.queueing import Router
 from forebay.planning.sizing import CARE, Demanded, Infeasible, rounded_up
 
 MOST = 10_000
@@ -55,7 +56,7 @@ def fewest_alone(fleet: Fleet) -> tuple[int, int]:
     return min((alone(fleet, place, MOST), place) for place in range(len(fleet.kinds)))
 
 
-def way(classes: tuple[Demanded, ...], as_kind: Callable[[tuple[Demanded, ...]], Kind], efficiency: float, most: int) -> Way:
+def way(classes: tuple[Demanded, ...], as_kind: Callable[[tuple[Demanded, ...]], Kind], router: Router, most: int) -> Way:
     """Targets in place of those that an idle replica of a kind misses, such that so many replicas hold all: `most`, or more if they must.
 
     `as_kind` makes the kind for these classes, and raises Infeasible for the first promise that it misses.
@@ -64,7 +65,7 @@ def way(classes: tuple[Demanded, ...], as_kind: Callable[[tuple[Demanded, ...]],
     if loosened is None:
         return Way(most, ())
     loose, missed = loosened
-    fleet = Fleet(loose, (as_kind(loose),), efficiency)
+    fleet = Fleet(loose, (as_kind(loose),), router)
     replicas = max(most, alone(fleet, 0, MOST))
     if replicas > MOST:
         return Way(replicas, ())
@@ -73,14 +74,14 @@ def way(classes: tuple[Demanded, ...], as_kind: Callable[[tuple[Demanded, ...]],
     }
     for attempt in range(_TRIES):
         targets = {key: rounded_up(tail_s * 1.02**attempt / (1.0 - CARE), digits=2) for key, tail_s in tails.items()}
-        if _holds(_with_targets(classes, targets), as_kind, efficiency, replicas):
+        if _holds(_with_targets(classes, targets), as_kind, router, replicas):
             return Way(replicas, tuple(Held(name, metric, target_s) for (name, metric), target_s in targets.items()))
     return Way(replicas, ())
 
 
-def _holds(classes: tuple[Demanded, ...], as_kind: Callable[[tuple[Demanded, ...]], Kind], efficiency: float, replicas: int) -> bool:
+def _holds(classes: tuple[Demanded, ...], as_kind: Callable[[tuple[Demanded, ...]], Kind], router: Router, replicas: int) -> bool:
     try:
-        return not Fleet(classes, (as_kind(classes),), efficiency).lack((replicas,))
+        return not Fleet(classes, (as_kind(classes),), router).lack((replicas,))
     except Infeasible:
         return False
 

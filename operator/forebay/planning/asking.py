@@ -17,7 +17,7 @@ from forebay.planning.shares import Ask, Step
 from forebay.planning.sizing import Infeasible
 from forebay.planning.snapshot import Snapshot
 from forebay.planning.split import Lot, first_of
-from forebay.planning.target import counted_kind, demanded, efficiency
+from forebay.planning.target import counted_kind, demanded, router_of
 from forebay.planning.variants import choice_name, preferred_profile, wanted_variants
 
 _N = TypeVar("_N", int, float)
@@ -114,12 +114,12 @@ def _price(snapshot: Snapshot, name: str) -> float:
 def _fleet(snapshot: Snapshot, lots: tuple[Lot, ...], loads: list[ClassLoad]) -> Fleet | None:
     """The lots as the queueing model takes them; None where a promise cannot be kept or no profile is known."""
     choices = {choice_name(c): c for c in preferred_profile(snapshot.spec)}
-    wanted, even = demanded(snapshot, loads), efficiency(snapshot)
+    wanted, router = demanded(snapshot, loads), router_of(snapshot)
     try:
         kinds = [counted_kind(snapshot, wanted, choices[lot.name]) for lot in lots if lot.name in choices]
     except Infeasible:
         return None
-    return Fleet(wanted, tuple(kinds), even) if len(kinds) == len(lots) else None
+    return Fleet(wanted, tuple(kinds), router) if len(kinds) == len(lots) else None
 
 
 def _held(fleet: Fleet, lots: tuple[Lot, ...], replicas: int) -> float:

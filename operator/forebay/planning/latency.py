@@ -89,7 +89,7 @@ def _joining(state: Occupancy, own: Work, decoding: float, target_s: float) -> f
     # Unequal prompts are taken as fewer, longer ones of the same mean and variance.
     lump = 1.0 + work.prompt_cv2
     dispersion = (state.bursts.dispersion + work.prompt_cv2) / lump
-    missed = seen = 0.0
+    missed = seen = spared = spare = 0.0
     # Rare long steps are met often, so they must not be cut off.
     for count, weight in count_points(prompts / lump, dispersion, 0.2 * NEGLIGIBLE):
         if count == 0.0 and decoding <= 0.0:
@@ -97,10 +97,25 @@ def _joining(state: Occupancy, own: Work, decoding: float, target_s: float) -> f
             continue
         step_s = plain_s + work.prompt_s * lump * count
         if weight * step_s > 0.1 * NEGLIGIBLE * mean_s:
-            seen += weight * step_s
             next_s = plain_s + work.decode_s * count * lump
-            missed += weight * step_s * _next_step(state, own, max(step_s, state.window_s), mean_s, next_s, target_s)
-    return missed / seen if seen > 0.0 else 0.0
+            late = weight * step_s * _next_step(state, own, max(step_s, state.window_s), mean_s, next_s, target_s)
+            seen, missed = seen + weight * step_s, missed + late
+            if count == 0.0:
+                spare, spared = weight * step_s, late
+    if state.spares <= 0.0 or seen <= 0.0:
+        return missed / seen if seen > 0.0 else 0.0
+    return _sparing(state, own, plain_s, target_s, (seen, missed), (spare, spared))
+
+
+def _sparing(state: Occupancy, own: Work, plain_s: float, target_s: float, steps: tuple[float, float], plain: tuple[float, float]) -> float:
+    """P(miss) where the router spares prompts. Of all steps and of those without prompts is given how often they are met, and missed in."""
+    (seen, missed), (spare, spared) = steps, plain
+    by_chance = 1.0 - spare / seen
+    met = (1.0 - state.spares) * by_chance + state.spares * min(by_chance, state.crowded)
+    with_prompts = (missed - spared) / (seen - spare) if seen > spare else 0.0
+    # Nobody is sent after it before its prompt is computed, unless there is one everywhere.
+    alone = _in_step(state, own, plain_s, plain_s, target_s - plain_s, kept=1.0 - state.spares)
+    return met * with_prompts + (1.0 - met) * alone
 
 
 def _next_step(state: Occupancy, own: Work, step_s: float, mean_s: float, next_s: float, target_s: float) -> float:
@@ -114,11 +129,14 @@ def _next_step(state: Occupancy, own: Work, step_s: float, mean_s: float, next_s
     return (1.0 - formed) * at_once + formed * later
 
 
-def _in_step(state: Occupancy, own: Work, step_s: float, mean_s: float, slack_s: float) -> float:
-    """P(what is left of a step, the own prompt and those of whoever comes along together take more than the slack)."""
+def _in_step(state: Occupancy, own: Work, step_s: float, mean_s: float, slack_s: float, kept: float = 1.0) -> float:
+    """P(what is left of a step, the own prompt and those of whoever comes along together take more than the slack).
+
+    Of those who would come along a share is `kept`.
+    """
     work = state.work
     together_s = state.share * step_s + (1.0 - state.share) * max(mean_s, state.window_s) * state.near
-    company = min(state.rate * together_s, state.places - 1.0)
+    company = kept * min(state.rate * together_s, state.places - 1.0)
     # The hole that a router fills was left when the step began, the sooner the more arrive: the start of a step is met more often.
     shift = 0.5 * (1.0 - state.share) * (1.0 - exp(-state.rate * mean_s))
     least_s, range_s = shift * step_s, (1.0 - shift) * step_s

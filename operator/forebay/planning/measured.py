@@ -40,6 +40,16 @@ class StepMoments(K8sModel):
     seconds_seconds: float = 0.0
 
 
+class PromptMeetings(K8sModel):
+    """Sums over the pool's replicas (api/prompting.py): streamed prompts that arrived, those that met another one, and replicas' seconds:
+    those in which a prompt was open, and all."""
+
+    arrivals: float = 0.0
+    met: float = 0.0
+    open_seconds: float = 0.0
+    seconds: float = 0.0
+
+
 class Demand(K8sModel):
     """What is asked of the pool. No demand at all (None in the snapshot) is not zero demand.
 
@@ -47,6 +57,7 @@ class Demand(K8sModel):
     `strangers` are replicas that report as if they were the pool's, and are left out; where they are not `told_apart`, nothing is believed.
     `wrong` says what was left out of it, or why nothing newer is known. It was measured over `window_s`, 0 where there is nothing yet.
     `steps` are what its replicas' steps took over the window, by variant; of variants that cannot be told apart, under an empty name.
+    `prompting` says where streamed prompts were sent over the window; None where no replica tells.
     """
 
     measured_at: float
@@ -60,6 +71,7 @@ class Demand(K8sModel):
     classes: dict[str, ClassDemand] = {}
     config_hashes: dict[str, int] = {}
     steps: dict[str, StepMoments] = {}
+    prompting: PromptMeetings | None = None
 
 
 class AtGateways(K8sModel):

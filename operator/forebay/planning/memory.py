@@ -45,6 +45,13 @@ class Spread(K8sModel):
     seconds: float
 
 
+class Sparing(K8sModel):
+    """Of streamed requests, over about an hour: how many would have met a prompt by chance that need not, and how many of them did not."""
+
+    avoidable: float = 0.0
+    avoided: float = 0.0
+
+
 class Clumping(Spread):
     """An index of dispersion of counts, and the mean rate at which it was seen; 0 where that is not known."""
 
@@ -118,8 +125,8 @@ class Memory(K8sModel):
     `target` is the count that was decided, or what a pause has kept; `mix` of which kinds, `placed` what the limits let through of it,
     `step` when replicas began to be given back and how many there were then. `recommendations` would do if nothing waited, `surges` are
     with what is to drain queues. `dispersion` is that of each class's arrivals, `router` how evenly requests are shared out
-    (planning/burstiness.py). `starts` holds seconds by variant and stage, `start_times_s` those of all variants together. It was looked at
-    the pool without a break since `looking_since`, at `looked_at` last.
+    (planning/burstiness.py), `sparing` how rarely they meet prompts. `starts` holds seconds by variant and stage, `start_times_s` those of
+    all variants together. It was looked at the pool without a break since `looking_since`, at `looked_at` last.
     """
 
     history: dict[str, tuple[DemandPoint, ...]] = {}
@@ -127,6 +134,7 @@ class Memory(K8sModel):
     forecasts: dict[str, ClassForecast] = {}
     dispersion: dict[str, Clumping] = {}
     router: Spread | None = None
+    sparing: Sparing | None = None
     saturation: Saturation | None = None
     throughput_shares: dict[str, float] = {}
     profiles: dict[str, TunedProfile] = {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from forebay.planning.latency import miss, miss_at_most
-from forebay.planning.queueing import EngineProfile, Occupancy, occupancy, service_rate
+from forebay.planning.queueing import EVEN, EngineProfile, Occupancy, Router, occupancy, service_rate
 from forebay.planning.sizing import MOST_UTILISED, THROUGHPUT, TURNED_AWAY, WAIT, Demanded, Expected, as_met, kind_of
 from forebay.planning.work import Promise, Work
 
@@ -53,13 +53,13 @@ class Kind:
         return (self.work.decodes + 1.0) * self.engine.base_s + self.work.total_s
 
 
-def kind(name: str, classes: tuple[Demanded, ...], engine: EngineProfile, share: float = 1.0, efficiency: float = 1.0) -> Kind:
+def kind(name: str, classes: tuple[Demanded, ...], engine: EngineProfile, share: float = 1.0, router: Router = EVEN) -> Kind:
     """A kind of replica. `share` is how much of its profile's throughput it is counted on for.
 
     Raises:
         Infeasible: one replica alone, idle, misses a promise already.
     """
-    model = kind_of(classes, engine, efficiency)
+    model = kind_of(classes, engine, router)
     return Kind(name, engine, model.works, model.work, model.aims_s, MOST_UTILISED * share * service_rate(engine, model.work))
 
 
@@ -73,7 +73,7 @@ class Fleet:
 
     classes: tuple[Demanded, ...]
     kinds: tuple[Kind, ...]
-    efficiency: float = 1.0
+    router: Router = EVEN
     _lacks: dict[Counts, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -115,7 +115,7 @@ class Fleet:
         found = []
         for n, own_rps, of in zip(counts, rates, self.kinds, strict=True):
             if n:
-                state = occupancy(of.work, of.engine, own_rps * replicas, replicas, self.efficiency, window_s, max(1.0, clumps))
+                state = occupancy(of.work, of.engine, own_rps * replicas, replicas, self.router, window_s, max(1.0, clumps))
                 if state is None:
                     return None
                 found.append((n * own_rps / rate if rate > 0.0 else n / replicas, of, self._in_lines(of, own_rps, state)))

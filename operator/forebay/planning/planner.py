@@ -19,7 +19,7 @@ from forebay.planning.demand import ClassLoad, loads, remembered
 from forebay.planning.facts import Facts
 from forebay.planning.hold import Held, hold, unbroken
 from forebay.planning.interruption import doomed
-from forebay.planning.memory import Memory, Partitioning, Spread
+from forebay.planning.memory import Memory, Partitioning, Sparing, Spread
 from forebay.planning.outlook import early_s, foreseen, learn
 from forebay.planning.placement import Placed, place
 from forebay.planning.profiles import learned
@@ -29,12 +29,13 @@ from forebay.planning.saturation import floored, observed_share, saturation
 from forebay.planning.sidecar_config import compile_sidecar
 from forebay.planning.sleep import rest, with_gateways
 from forebay.planning.snapshot import DeploymentView, PodView, Snapshot
+from forebay.planning.sparing import spared
 from forebay.planning.split import Lot
 from forebay.planning.standby import with_standby
 from forebay.planning.starts import learn_starts
 from forebay.planning.status import report
 from forebay.planning.supply import marked, replacements, supply_why
-from forebay.planning.target import Sized, settled, size, unloaded
+from forebay.planning.target import Sized, routed_why, router_of, settled, size, unloaded
 from forebay.planning.variants import LABEL_ROUTED, Variant
 
 MAX_WHY = 64
@@ -50,6 +51,7 @@ class Chosen:
     loads: list[ClassLoad]
     shares: dict[str, float]
     router: Spread | None
+    sparing: Sparing | None
     targets: dict[str, tuple[Variant, int]]
     lots: tuple[Lot, ...]
     mix: dict[str, int]
@@ -117,13 +119,14 @@ def _remembered(snapshot: Snapshot, chosen: Chosen, partitioning: dict[str, Part
             "partitioning": partitioning,
             "throughput_shares": chosen.shares,
             "router": chosen.router,
+            "sparing": chosen.sparing,
         }
     )
 
 
 def _why(snapshot: Snapshot, chosen: Chosen) -> tuple[str, ...]:
     """The sentences that lead to the decision. What the load would ask for is left out where there is no fresh load."""
-    sized = chosen.sized.why if snapshot.fresh else ()
+    sized = (*chosen.sized.why, *routed_why(snapshot)) if snapshot.fresh else ()
     verdict = chosen.placed.verdict
     steps = (*sized, *chosen.held.why, *chosen.supplied, *chosen.placed.why, f"{verdict.reason}: {verdict.message}")
     return (*told(snapshot), *steps)[:MAX_WHY]
@@ -148,7 +151,8 @@ def _choose(snapshot: Snapshot) -> Chosen:
     placed = place(snapshot, beside, _rolling(snapshot, templates))
     targets = {workload.deployment_name(snapshot.pool.name, v): (v, placed.of(v)) for v in variants}
     mix, router = {lot.name: lot.replicas for lot in lots if lot.name}, routed(snapshot, known, sized.profile)
-    return Chosen(sized, held, placed, known, shares, router, targets, lots, mix, templates, (*late, *supply_why(snapshot)))
+    sparing = spared(snapshot, known, sized.profile, router_of(snapshot).efficiency)
+    return Chosen(sized, held, placed, known, shares, router, sparing, targets, lots, mix, templates, (*late, *supply_why(snapshot)))
 
 
 def _current(snapshot: Snapshot) -> int:

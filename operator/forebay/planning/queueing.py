@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from math import ceil, exp
 
 from forebay.api.inference_pool import Task
+from forebay.planning.bursts import Bursts, bursts
 from forebay.planning.tails import Points, gamma_points, gamma_tail, negative_binomial, none_at_all
 from forebay.planning.work import EngineProfile, Load, Metric, Promise, Work, clump_size, clumps, mixed, work_of
 
@@ -25,6 +26,9 @@ UNEVEN_SHARE = 0.15
 MOST_POOLED = 64
 """Replicas that are taken to help each other out. With more of them pooling gains nothing that matters, and the chain only grows."""
 
+PROMPT_STEPS = 1.5
+"""Steps without prompts that a prompt takes beside its own time: half of the one that it arrives in, and the one that computes it."""
+
 _TINY = 1e-6
 
 _INSTANT_S = 1e-9
@@ -32,32 +36,18 @@ _INSTANT_S = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Bursts:
-    """How prompts clump: a step with prompts is longer, so more arrive during it, so the next step has prompts too."""
+class Router:
+    """How well requests are shared out to replicas; both from 0 to 1.
 
-    echo: float
-    """Share of a step's prompts that their own length brings back into the next step."""
-    dispersion: float
-    """Variance over mean of the prompts of one step, where the number decoding is known."""
-    clumping: float
-    """Variance over mean of the prompts of as many steps as an answer takes."""
-    covariance: float
-    """Of the prompts of a step and the number decoding in it, over the mean prompts of a step."""
-    slope: float
-    """Prompts that a step has more for each one more decoding, because they came together."""
+    `efficiency` is 0 where they are sent at random, 1 where each goes to the replica with the fewest in flight. `spares` says how rarely a
+    request is sent where a prompt waits or is computed while another replica has none: 0 as often as chance has it, 1 never.
+    """
+
+    efficiency: float = 1.0
+    spares: float = 0.0
 
 
-def bursts(work: Work, echo: float) -> Bursts:
-    """For an echo below 1."""
-    k, unequal = work.decodes, 1.0 + work.prompt_cv2 * echo * echo
-    lone = 1.0 / (1.0 - echo * echo)
-    if k <= 0.0:
-        return Bursts(echo, lone * unequal, unequal, 0.0, 0.0)
-    echoes = (1.0 - echo**k) / (1.0 - echo)
-    covariance = echo * echoes * lone
-    clumping = max(1.0, ((1.0 + echo) / (1.0 - echo) - 2.0 * echo * echoes / (k * (1.0 - echo))) * lone)
-    known = covariance * covariance / (k * clumping)
-    return Bursts(echo, max(1.0, lone - known) * unequal, clumping * unequal, covariance, covariance / (k * clumping))
+EVEN = Router()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +58,8 @@ class Occupancy:
     of how many do while it decodes, itself included; a step with n decoding also computes `prompts(n)` prompts on average. `near` is what
     an arrival sees in flight, over the average. `share` is 1 where the router is blind, and 1/replicas where it sends each request to the
     replica with the fewest. `clumping` is the dispersion of a replica's arrivals; above 1, all counts are of clumps of requests.
+    Where the router spares prompts it does so for a share `spares` of requests, but for a share `crowded` that finds prompts on every
+    replica.
     """
 
     clumping: float
@@ -87,6 +79,8 @@ class Occupancy:
     places: float
     waits: float
     mean_wait_s: float
+    spares: float = 0.0
+    crowded: float = 1.0
 
     def prompts(self, decoding: float) -> float:
         """Mean number of prompts in a step with so many decoding."""
@@ -237,6 +231,18 @@ def _rounds(dispersion: float, replicas: int) -> float:
     return 1.0 + ratio / (1.0 - ratio) + step * ratio / (1.0 - ratio) ** 2
 
 
+def _crowded(engine: EngineProfile, work: Work, rate: float, share: float, decoding: float) -> float:
+    """P(every replica has a prompt that waits or is computed), as an arrival finds it: a queue with as many servers, Erlang's C."""
+    plain_s = engine.base_s + work.decode_s * decoding
+    servers, offered = int(1.0 / share + _TINY), rate * (work.prompt_s + PROMPT_STEPS * plain_s)
+    if offered >= 1.0:
+        return 1.0
+    lost = 1.0
+    for number in range(1, servers + 1):
+        lost = lost * offered * servers / (number + lost * offered * servers)
+    return lost / (1.0 - offered * (1.0 - lost))
+
+
 def _in_clumps(work: Work, engine: EngineProfile, rate: float, clumping: float) -> tuple[Work, EngineProfile, float]:
     """The same replica with clumps of requests in place of requests."""
     size = clump_size(clumping)
@@ -248,21 +254,20 @@ def occupancy(
     engine: EngineProfile,
     pool_rate: float,
     replicas: int,
-    efficiency: float = 1.0,
+    router: Router = EVEN,
     window_s: float = 0.0,
     dispersion: float = 1.0,
 ) -> Occupancy | None:
     """The state of each of `replicas` that share `pool_rate` requests/s of this work; None where they cannot keep up.
 
-    `efficiency` says how well the router evens out: 0 sends requests at random, 1 to the replica with the fewest in flight. `dispersion`
-    says how much arrivals at the pool clump: the variance of their counts over the mean, at least 1.
+    `dispersion` says how much arrivals at the pool clump: the variance of their counts over the mean, at least 1.
     """
     if engine.base_s < _INSTANT_S:
         engine = replace(engine, base_s=_INSTANT_S)
     rate = pool_rate / replicas
     if rate >= service_rate(engine, work):
         return None
-    share, clumping = _dispersed(replicas, efficiency, dispersion)
+    share, clumping = _dispersed(replicas, router.efficiency, dispersion)
     if clumping > 1.0:
         work, engine, rate = _in_clumps(work, engine, rate, clumping)
     flight, met = _in_flight(engine, work, rate, share, window_s)
@@ -294,4 +299,6 @@ def occupancy(
         places=places,
         waits=waits,
         mean_wait_s=mean_wait_s,
+        spares=router.spares,
+        crowded=_crowded(engine, work, rate, share, own) if router.spares > 0.0 else 1.0,
     )

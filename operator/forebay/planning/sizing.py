@@ -14,7 +14,20 @@ from math import ceil, floor, inf, isfinite, log10
 from forebay.api.meta import format_duration
 from forebay.planning.latency import miss, miss_at_most
 from forebay.planning.priorities import Ranked, in_lines
-from forebay.planning.queueing import EngineProfile, Load, Metric, Occupancy, Promise, Work, mixed, occupancy, service_rate, work_of
+from forebay.planning.queueing import (
+    EVEN,
+    EngineProfile,
+    Load,
+    Metric,
+    Occupancy,
+    Promise,
+    Router,
+    Work,
+    mixed,
+    occupancy,
+    service_rate,
+    work_of,
+)
 from forebay.planning.search import fewest
 
 MOST_UTILISED = 0.9
@@ -34,7 +47,7 @@ _AT_ONCE_S, _NEVER_S = 1e-9, 1e18
 _YEAR_S = 365 * 86_400.0
 """Where no time can be named, it is said to be more than this."""
 
-_CLOSE = 1.03
+CLOSE = 1.03
 """Ratio between the ends of a bracket at which a reported figure is exact enough."""
 
 
@@ -107,7 +120,7 @@ class _Pool:
     works: tuple[Work, ...]
     work: Work
     engine: EngineProfile
-    efficiency: float
+    router: Router
     aims_s: tuple[tuple[float, ...], ...] = ()
     """The target that each promise is sized for, seconds."""
 
@@ -128,7 +141,7 @@ class _Pool:
     def state(self, replicas: int, rate: float) -> Occupancy | None:
         window_s = max(c.batch_window_s for c in self.classes)
         dispersion = self.dispersion if rate > 0.0 else 1.0
-        return occupancy(self.work, self.engine, rate, replicas, self.efficiency, window_s, dispersion)
+        return occupancy(self.work, self.engine, rate, replicas, self.router, window_s, dispersion)
 
     def in_lines(self, state: Occupancy, replicas: int, rate: float) -> list[Occupancy]:
         """The state as each class meets it: those of lower priority wait longer for a place, and for company."""
@@ -156,7 +169,7 @@ class _Pool:
         met = self.state(replicas, self.rate)
         states = [None] * len(self.classes) if met is None else self.in_lines(met, replicas, self.rate)
         return tuple(
-            Expected(d.name, p.metric, p.quantile, p.target_s, _tail_s(state, own, p))
+            Expected(d.name, p.metric, p.quantile, p.target_s, tail_of(state, own, p))
             for d, own, state in zip(self.classes, self.works, states, strict=True)
             for p in d.promises
         )
@@ -180,7 +193,7 @@ def in_company(states: list[Occupancy], classes: Sequence[Demanded]) -> list[Occ
     return [replace(state, window_s=window_s) for state, window_s in zip(states, windows_s, strict=True)]
 
 
-def kind_of(classes: tuple[Demanded, ...], engine: EngineProfile, efficiency: float = 1.0) -> _Pool:
+def kind_of(classes: tuple[Demanded, ...], engine: EngineProfile, router: Router = EVEN) -> _Pool:
     """The classes on one kind of replica: their work, and what each promise is sized for. For pools of several kinds (mix.py) too.
 
     Raises:
@@ -188,7 +201,7 @@ def kind_of(classes: tuple[Demanded, ...], engine: EngineProfile, efficiency: fl
     """
     works = tuple(work_of(c.load, engine) for c in classes)
     work = mixed([(c.load.requests_per_s, w) for c, w in zip(classes, works, strict=True)])
-    pool = _Pool(classes, works, work, engine, efficiency)
+    pool = _Pool(classes, works, work, engine, router)
     idle = pool.state(1, 0.0)
     assert idle is not None
     idles = in_company([idle] * len(classes), classes)
@@ -206,11 +219,11 @@ def _aim_s(idle: Occupancy, own: Work, promise: Promise, name: str) -> float:
     if reaches((1.0 - 2.0 * CARE) * target_s):
         return (1.0 - CARE) * target_s
     if not reaches(target_s):
-        raise Infeasible(promise.metric, target_s, rounded_up(_tail_s(idle, own, promise, close=1.0001)), name)
-    return 0.5 * (target_s + min(target_s, _tail_s(idle, own, promise, close=1.0001)))
+        raise Infeasible(promise.metric, target_s, rounded_up(tail_of(idle, own, promise, close=1.0001)), name)
+    return 0.5 * (target_s + min(target_s, tail_of(idle, own, promise, close=1.0001)))
 
 
-def _tail_s(state: Occupancy | None, own: Work, promise: Promise, close: float = _CLOSE) -> float:
+def tail_of(state: Occupancy | None, own: Work, promise: Promise, close: float = CLOSE) -> float:
     """The time that the promise's quantile of requests stays within, seconds; inf where the replicas cannot keep up."""
     if state is None:
         return inf
@@ -242,31 +255,19 @@ def rounded_up(seconds: float, digits: int = 3) -> float:
     return float(f"{ceil(seconds / unit) * unit:.{digits}g}")
 
 
-def _largest_rate(pool: _Pool, replicas: int, low: float, high: float) -> float:
-    """The largest rate that so many replicas hold, between one that they hold (or 0) and one that is at least their throughput's."""
-    held, low = low, max(low, 1e-3 * high)
-    if low > held and pool.failure(replicas, low):
-        low, high = max(held, 1e-9 * high), low
-    while high > low * _CLOSE:
-        middle = (low * high) ** 0.5
-        low, high = (low, middle) if pool.failure(replicas, middle) else (middle, high)
-    return low
-
-
 def replicas_for(
-    classes: tuple[Demanded, ...], engine: EngineProfile, *, efficiency: float = 1.0, max_replicas: int, start: int = 0
+    classes: tuple[Demanded, ...], engine: EngineProfile, *, router: Router = EVEN, max_replicas: int, start: int = 0
 ) -> Sizing:
     """The smallest number of replicas, at most `max_replicas`, that holds every promise of every class, and what decided it.
 
-    `efficiency` says how evenly requests are shared out: 1 by a least-loaded router, 0 at random. `start` is where to look first, such as
-    the last answer: what is found is the same from anywhere.
+    `start` is where to look first, such as the last answer: what is found is the same from anywhere.
 
     Raises:
         Infeasible: one replica alone, idle, misses a promise already.
     """
     if not classes:
         return Sizing(1, FLOOR, 0.0, 0.0)
-    pool = kind_of(classes, engine, efficiency)
+    pool = kind_of(classes, engine, router)
     rate = pool.rate
     failure = cache(lambda replicas: pool.failure(replicas, rate))
     replicas = fewest(failure, max(1, ceil(rate / pool.most_rps)), max_replicas, start)
@@ -279,26 +280,10 @@ def replicas_for(
     )
 
 
-def expected(classes: tuple[Demanded, ...], engine: EngineProfile, replicas: int, efficiency: float = 1.0) -> tuple[Expected, ...]:
+def expected(classes: tuple[Demanded, ...], engine: EngineProfile, replicas: int, router: Router = EVEN) -> tuple[Expected, ...]:
     """What becomes of every promise with a number of replicas that is given.
 
     Raises:
         Infeasible: one replica alone, idle, misses a promise already.
     """
-    return kind_of(classes, engine, efficiency).expected(replicas)
-
-
-def capacity_rps(load_shape: Load, engine: EngineProfile, promises: tuple[Promise, ...]) -> float:
-    """The largest rate, requests/s, at which one replica alone holds all promises for requests of this shape; 0 where it never does."""
-    try:
-        pool = kind_of((Demanded(load_shape, promises),), engine, 1.0)
-    except Infeasible:
-        return 0.0
-    return _largest_rate(pool, 1, 0.0, pool.most_rps)
-
-
-def tail_s(load: Load, engine: EngineProfile, metric: Metric, quantile: float, replicas: int, efficiency: float = 1.0) -> float:
-    """The time that `quantile` of requests stay within when `replicas` share this load, seconds; inf where they cannot keep up."""
-    work = work_of(load, engine)
-    state = occupancy(work, engine, load.requests_per_s, replicas, efficiency, dispersion=load.dispersion)
-    return _tail_s(state, work, Promise(metric, quantile, 1.0))
+    return kind_of(classes, engine, router).expected(replicas)

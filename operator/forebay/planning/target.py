@@ -21,9 +21,11 @@ from forebay.planning.mix import Fleet, Kind, kind
 from forebay.planning.mixing import Mixed, Mixing, needed
 from forebay.planning.prices import PriceList
 from forebay.planning.profiles import speed
-from forebay.planning.queueing import Metric, Promise
+from forebay.planning.queueing import Metric, Promise, Router
+from forebay.planning.series import IN_FLIGHT, PROMPTING
 from forebay.planning.sizing import Demanded, Infeasible, Sizing, replicas_for
 from forebay.planning.snapshot import Snapshot
+from forebay.planning.sparing import spares
 from forebay.planning.split import Lot
 from forebay.planning.supply import unavailable_variants
 from forebay.planning.variants import Choice, choice_name, preferred_profile, profile_key, wanted_variants
@@ -138,7 +140,7 @@ def counted_kind(snapshot: Snapshot, wanted: tuple[Demanded, ...], choice: Choic
     Raises Infeasible where one of them alone cannot keep a promise.
     """
     share = snapshot.memory.throughput_shares.get(profile_key(choice), 1.0)
-    return kind(choice_name(choice), wanted, speed(snapshot, choice).engine, share, efficiency(snapshot))
+    return kind(choice_name(choice), wanted, speed(snapshot, choice).engine, share, router_of(snapshot))
 
 
 def decided(snapshot: Snapshot) -> dict[str, int]:
@@ -161,7 +163,7 @@ def _mixed(
     before, unavailable = decided(snapshot), unavailable_variants(snapshot)
     most = tuple(_arrived(snapshot, c) if _is_unavailable(snapshot, c, unavailable) else total for c in choices)
     there = tuple(min(before.get(choice_name(c), 0), m) for c, m in zip(choices, most, strict=True))
-    fleet = Fleet(wanted, tuple(k for _, k in able), efficiency(snapshot))
+    fleet = Fleet(wanted, tuple(k for _, k in able), router_of(snapshot))
     found = Mixing(snapshot, choices, fleet, there, most).decide()
     mix = tuple((c, n) for c, n in zip(choices, found.counts, strict=True) if n)
     kept = tuple((c, n) for c, n in zip(choices, there, strict=True) if n)
@@ -204,16 +206,26 @@ def settled(snapshot: Snapshot, sized: Sized, replicas: int) -> tuple[Lot, ...]:
     return tuple(Lot(wanted_variants(spec, c), counts.get(choice_name(c), 0)) for c in kinds)
 
 
-def efficiency(snapshot: Snapshot) -> float:
-    """How evenly the router was seen to share requests out, in steps of a tenth."""
-    return round(snapshot.memory.router.value, 1) if snapshot.memory.router else 1.0
+def router_of(snapshot: Snapshot) -> Router:
+    """How well the router was seen to share requests out, in steps of a tenth."""
+    memory = snapshot.memory
+    return Router(round(memory.router.value, 1) if memory.router else 1.0, spares(memory.sparing))
+
+
+def routed_why(snapshot: Snapshot) -> tuple[str, ...]:
+    """How requests are shared out, where that is not as is assumed of a router of which nothing is known."""
+    router = router_of(snapshot)
+    told = [f"requests are shared out with an efficiency of {router.efficiency:g} ({IN_FLIGHT})"] if router.efficiency < 1.0 else []
+    if router.spares > 0.0:
+        told.append(f"{router.spares:.0%} of prompts that another replica could spare a request are not met ({PROMPTING})")
+    return tuple(told)
 
 
 def _sizing(snapshot: Snapshot, wanted: tuple[Demanded, ...], choice: Choice, most: int = 0) -> Sizing:
     """Replicas of one kind, at most so many, or maxReplicas."""
     recent, engine = snapshot.memory.recommendations, speed(snapshot, choice).engine
     start, most = recent[-1].replicas if recent else 0, most or snapshot.spec.scaling.max_replicas
-    return replicas_for(wanted, engine, efficiency=efficiency(snapshot), max_replicas=most, start=start)
+    return replicas_for(wanted, engine, router=router_of(snapshot), max_replicas=most, start=start)
 
 
 def _sized(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice, sizing: Sizing) -> Sized:
@@ -267,7 +279,7 @@ def _infeasible(snapshot: Snapshot, loads: list[ClassLoad], misses: list[tuple[I
 def _way(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice) -> Way:
     """What replicas of a kind that misses a promise can hold of this load."""
     most, wanted = snapshot.spec.scaling.max_replicas, demanded(snapshot, loads)
-    return way(wanted, lambda classes: counted_kind(snapshot, classes, choice), efficiency(snapshot), most)
+    return way(wanted, lambda classes: counted_kind(snapshot, classes, choice), router_of(snapshot), most)
 
 
 def _verdict(status: Literal["True", "False", "Unknown"], reason: Reason, message: str) -> Verdict:

@@ -8,8 +8,9 @@ from typing import cast
 
 from forebay.api.inference_pool import Task
 from forebay.api.meta import format_duration
+from forebay.planning.capacity import capacity_rps
 from forebay.planning.queueing import EngineProfile, Load, Metric, Promise
-from forebay.planning.sizing import MOST_UTILISED, Demanded, Infeasible, capacity_rps, replicas_for
+from forebay.planning.sizing import MOST_UTILISED, Demanded, Infeasible, replicas_for
 from forebay.profiling.curve import Measured
 
 FITTED, MEASURED = "fitted", "measured"

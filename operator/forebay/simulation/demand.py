@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from forebay.api import prompting
 from forebay.api.step_moments import NOTHING, TERMS, added
-from forebay.planning.measured import ClassDemand, Demand, StepMoments
+from forebay.planning.measured import ClassDemand, Demand, PromptMeetings, StepMoments
 from forebay.simulation.law import Observation, Sample
 from forebay.simulation.score import quantile
 
@@ -25,7 +26,15 @@ def demand_of(seen: Observation, now: float, window_s: float) -> Demand | None:
         in_flight_variance=samples[-1].in_flight_variance,
         classes={name: _class_demand([s.classes[name] for s in samples if name in s.classes], span_s, samples[-1], name) for name in names},
         steps=_steps(samples),
+        prompting=_prompting(samples),
     )
+
+
+def _prompting(samples: Sequence[Sample]) -> PromptMeetings | None:
+    sums = prompting.NOTHING
+    for sample in samples:
+        sums = added(sums, sample.prompting)
+    return PromptMeetings.model_validate({t: round(v, 6) for t, v in zip(prompting.TERMS, sums, strict=True)}) if sums[0] else None
 
 
 def _steps(samples: Sequence[Sample]) -> dict[str, StepMoments]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Protocol
 
+from forebay.api.prompting import NOTHING
+
 
 @dataclass(slots=True)
 class Sample:
@@ -36,6 +38,8 @@ class Sample:
     """The same of each class by itself, where that was asked for."""
     steps: dict[str, list[float]] = field(default_factory=dict)
     """What the replicas' steps took, by variant: sums in the order of `step_moments.TERMS`."""
+    prompting: tuple[float, ...] = NOTHING
+    """Where prompts were sent: sums in the order of `prompting.TERMS`."""
 
     def of(self, name: str) -> Sample:
         """The sample of one class."""

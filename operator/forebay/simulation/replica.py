@@ -11,6 +11,7 @@ import heapq
 from collections.abc import Iterable, Mapping
 from math import ceil, inf, sqrt
 
+from forebay.api.prompting import Prompting
 from forebay.api.step_moments import NOTHING, observe
 from forebay.planning.work import EngineProfile
 from forebay.simulation.queues import Lines, Rule
@@ -30,8 +31,8 @@ class Replica:
 
     __slots__ = (
         "_began", "_chain", "_context", "_leaving", "_order", "_profile", "_seen", "_step_s", "_steps", "_taken", "_waiting",
-        "billed_at", "created_at", "draining", "goes_at", "gone_at", "moments", "next_at", "node_at", "number", "prompt_tokens", "ready_at",
-        "refused", "running", "started", "variant",
+        "billed_at", "created_at", "draining", "goes_at", "gone_at", "moments", "next_at", "node_at", "number", "prompt_tokens",
+        "prompting", "ready_at", "refused", "running", "started", "variant",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +74,8 @@ class Replica:
         self.moments = [*NOTHING]
         """Sums over what was seen of its steps, until somebody takes note of them and sets them back."""
         self._seen = (0.0, 0.0, 0.0, 0.0)
+        self.prompting = Prompting(ready_at)
+        """What its sidecar would tell of prompts, since it was last asked."""
 
     @property
     def name(self) -> str:
@@ -107,6 +110,7 @@ class Replica:
             self.refused.append(request)
             return
         self.prompt_tokens += request.input_tokens
+        self.prompting.arrive(now)
         if self.next_at == inf:
             self._begin(now)
         elif self._chain:
@@ -158,6 +162,7 @@ class Replica:
 
     def _start_decoding(self, now: float, done: list[Request]) -> None:
         """Those whose prompts were computed in the step that ends."""
+        self.prompting.close(now, len(self._taken))
         for request in self._taken:
             self.prompt_tokens -= request.input_tokens
             request.first_token = now
@@ -178,6 +183,7 @@ class Replica:
         self._began = now
         if waiting.count and (late := waiting.give_up(now)):
             self.prompt_tokens -= sum(r.input_tokens for r in late)
+            self.prompting.close(now, len(late))
             self.refused += late
         if waiting.count and room > 0:
             self._taken = waiting.take(room)

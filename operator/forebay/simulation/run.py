@@ -241,6 +241,9 @@ class Run:
             if replica.moments[0]:
                 sample.steps[replica.variant] = list(added(sample.steps.get(replica.variant, NOTHING), replica.moments))
                 replica.moments = [*NOTHING]
+        for replica in fleet.serving:
+            sample.prompting = added(sample.prompting, replica.prompting.sums(self.now))
+            replica.prompting.clear(self.now)
         if self._setup.by_class:
             self._count_by_class(sample, busy)
         self._samples.append(sample)

@@ -12,7 +12,7 @@ from forebay.adapters.cluster import Object
 from forebay.adapters.decisions import DecisionLog
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import InferencePoolSpec, Task
-from forebay.planning.sizing import capacity_rps
+from forebay.planning.capacity import capacity_rps
 from forebay.planning.snapshot import SPOT
 from forebay.planning.target import promises
 from forebay.planning.variants import Variant, engine_profile

@@ -14,7 +14,8 @@ import pytest
 from tests.dataplane.sidecar.sidecar_world import Front, a_class, a_document, a_front, a_world, run
 from tests.engines.engine_harness import a_simulator
 
-from forebay.adapters.scrape import Reading, parse, steps_of
+from forebay.adapters.scrape import Reading, parse
+from forebay.adapters.sums import steps_of
 from forebay.api.step_moments import TERMS
 from forebay.dataplane.sidecar.sse import Usage
 from forebay.dataplane.sidecar.steps import Part, Steps

@@ -83,7 +83,7 @@ class Sidecar:
         self.limiter = Limiter(settings.pace)
         self._queues = Queues(self.metrics, loop)
         self._gate = Gate(self._queues, self.limiter, self.metrics, loop)
-        self._generator = Generator(self.engine, self._gate, self.limiter)
+        self._generator = Generator(self.engine, self._gate, self.limiter, self.metrics.prompts)
         self._jobs = Queues(self.metrics, loop)
         self._batcher = Batcher(self.engine, self._jobs, self.limiter, self.metrics, loop)
         self._admin = admin(self.metrics.registry, self.not_ready)

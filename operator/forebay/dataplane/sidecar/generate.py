@@ -18,6 +18,7 @@ from forebay.dataplane.sidecar.gate import Gate
 from forebay.dataplane.sidecar.limit import Limiter
 from forebay.dataplane.sidecar.measure import Measure
 from forebay.dataplane.sidecar.metrics import Outcome
+from forebay.dataplane.sidecar.prompting import PromptCounts
 from forebay.dataplane.sidecar.queues import TurnedAway
 from forebay.dataplane.sidecar.sse import Stream, Usage, usage_of
 
@@ -133,8 +134,9 @@ def engine_failed(response: Response, error: UpstreamError) -> None:
 class Generator:
     """The way through the gate."""
 
-    def __init__(self, engine: Engine, gate: Gate, limiter: Limiter) -> None:
+    def __init__(self, engine: Engine, gate: Gate, limiter: Limiter, prompts: PromptCounts) -> None:
         self._engine = engine
+        self._prompts = prompts
         self._gate = gate
         self._limiter = limiter
         # Set once the engine has refused to report usage and taken the same request without.
@@ -147,6 +149,8 @@ class Generator:
         except BadRequest as error:
             send_error(response, 400, str(error), param=error.param)
             return Outcome.CLIENT_ERROR, None
+        if prepared.streams and request.path in GENERATION_PATHS:
+            measure.streams(self._prompts.arrive())
         try:
             await self._gate.enter(measure.lane)
         except TurnedAway as turned:

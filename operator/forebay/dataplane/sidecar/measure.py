@@ -5,6 +5,7 @@ from __future__ import annotations
 from forebay.dataplane.sidecar.config import E2E, ITL, TTFT
 from forebay.dataplane.sidecar.limit import Limiter
 from forebay.dataplane.sidecar.metrics import Outcome
+from forebay.dataplane.sidecar.prompting import Prompt
 from forebay.dataplane.sidecar.queues import Lane
 from forebay.dataplane.sidecar.sse import Usage
 from forebay.dataplane.sidecar.steps import Part
@@ -19,7 +20,9 @@ class Measure:
     `limiter` and `part` are told what was seen of the engine; None where that is seen better elsewhere.
     """
 
-    __slots__ = ("_counted", "_first", "_last", "_limiter", "_part", "_segment_began", "_segment_tokens", "arrived", "dispatched", "lane")
+    __slots__ = (
+        "_counted", "_first", "_last", "_limiter", "_part", "_prompt", "_segment_began", "_segment_tokens", "arrived", "dispatched", "lane",
+    )  # fmt: skip
 
     def __init__(self, lane: Lane, limiter: Limiter | None, now: float, part: Part | None = None) -> None:
         self.lane = lane
@@ -27,11 +30,16 @@ class Measure:
         self.dispatched = 0.0
         self._limiter = limiter
         self._part = part
+        self._prompt: Prompt | None = None
         self._first = 0.0
         self._last = 0.0
         self._segment_began = 0.0
         self._segment_tokens = 0
         self._counted = False
+
+    def streams(self, prompt: Prompt) -> None:
+        """Its answer will come token by token."""
+        self._prompt = prompt
 
     def sent(self, now: float) -> None:
         """The engine has it now."""
@@ -69,6 +77,8 @@ class Measure:
         if self._counted:
             return
         self._counted = True
+        if self._prompt is not None:
+            self._prompt.close()
         if self._part is not None:
             self._part.ended(usage, now)
         metrics = self.lane.metrics
@@ -106,6 +116,8 @@ class Measure:
             self._show(ITL, per_token, self.dispatched)
 
     def _saw_first(self, now: float) -> None:
+        if self._prompt is not None:
+            self._prompt.close()
         self.lane.metrics.time_to_first_token.observe(now - self.arrived)
         self._judge(TTFT, now - self.arrived)
         self._show(TTFT, now - self.dispatched, self.dispatched)

@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from forebay.dataplane.sidecar.config import OBJECTIVES
+from forebay.dataplane.sidecar.prompting import PromptCounts
 from forebay.dataplane.sidecar.steps import Steps
 
 # About a fifth to two fifths apart: a p95 read off neighbouring buckets is that exact.
@@ -103,8 +104,10 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.engine = EngineGauges()
         self.steps = Steps()
+        self.prompts = PromptCounts()
         self.registry.register(self.engine)
         self.registry.register(self.steps)
+        self.registry.register(self.prompts)
         self._classes: dict[str, ClassMetrics] = {}
         self._define_counts()
         self._define_times()
