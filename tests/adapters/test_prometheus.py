@@ -14,7 +14,7 @@ from tests.planning.builders import a_snapshot, running, said, settled, verdict
 
 from forebay.adapters.metrics import Target
 from forebay.adapters.prometheus import PrometheusMetrics
-from forebay.planning.measured import Demand
+from forebay.planning.measured import Demand, PromptMeetings
 from forebay.planning.planner import plan
 
 NOW = 1_700_000_000.0
@@ -39,6 +39,12 @@ class Prometheus:
                 ({"batch_class": "interactive", "le": "0.1"}, "3"),
                 ({"batch_class": "interactive", "le": "0.5"}, "3.5"),
                 ({"batch_class": "interactive", "le": "+Inf"}, "3.5"),
+            ],
+            "rate(forebay_sidecar_prompting_total": [
+                ({"term": "arrivals"}, "3"),
+                ({"term": "met"}, "0.5"),
+                ({"term": "open_seconds"}, "0.9"),
+                ({"term": "seconds"}, "3"),
             ],
             "(forebay_sidecar_queue_depth": [({"batch_class": "interactive"}, "7")],
             "(forebay_sidecar_config_info": [({"hash": "abc"}, "2"), ({"hash": "def"}, "1")],
@@ -83,6 +89,7 @@ def test_answers_become_demand() -> None:
     assert measured.p95_time_to_first_token_s == pytest.approx(0.36, abs=0.01)
     assert (found.measured_at, found.source, found.replicas_reporting) == (NOW - 5, "prometheus", 3)
     assert found.config_hashes == {"abc": 2, "def": 1}
+    assert found.prompting == PromptMeetings(arrivals=180, met=30, open_seconds=54, seconds=180), "of a minute"
     assert all('{namespace="default",forebay_pool="chat"}' in q for q in prometheus.queries)
     assert found.told_apart and not found.strangers
 
@@ -105,7 +112,7 @@ def test_nan_negative_and_absurd_values(absent: str, value: str) -> None:
         prometheus.rows[absent] = [(labels, value) for labels, _ in prometheus.rows[absent]]
         after, first = ask(metrics, now=NOW + 60), ask(PrometheusMetrics(url))
     assert before is not None and after is not None and after == before.model_copy(update={"wrong": after.wrong})
-    assert after.wrong[0].endswith(f" of class interactive is {float(value):g}")
+    assert after.wrong[0].endswith(f" is {float(value):g}") and ("of class interactive" in after.wrong[0] or "prompting" in absent)
     for demand in (after, first):
         decision = plan(a_snapshot(now=NOW + 60, demand=demand, memory=settled(3), **running(3)))
         assert said(decision, "MetricsFresh") == ("False", "Stale") and decision.replicas == 3

@@ -15,8 +15,9 @@ from tests.adapters.served import Served
 from forebay.adapters.metrics import Target
 from forebay.adapters.scrape import ARRIVALS, QUEUE_DEPTH, TTFT_BUCKET, ScrapedMetrics, parse
 from forebay.adapters.sums import quantile_of
+from forebay.api.prompting import TERMS
 from forebay.dataplane.http.client import Client
-from forebay.planning.measured import ClassDemand, Demand
+from forebay.planning.measured import ClassDemand, Demand, PromptMeetings
 
 NOW = 1_700_000_000.0
 
@@ -109,6 +110,7 @@ class Sidecar(Served):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.arrivals, self.queued = 0.0, 0.0
+        self.prompting: tuple[float, ...] = ()
         self.answer: bytes | None = None
 
     def text(self) -> str:
@@ -116,7 +118,7 @@ class Sidecar(Served):
             f'forebay_sidecar_arrivals_total{{batch_class="interactive"}} {self.arrivals}\n'
             f'forebay_sidecar_queue_depth{{batch_class="interactive"}} {self.queued}\n'
             f'forebay_sidecar_config_info{{hash="{self.name}"}} 1\n'
-        )
+        ) + "".join(f'forebay_sidecar_prompting_total{{term="{term}"}} {sum_}\n' for term, sum_ in zip(TERMS, self.prompting, strict=False))
 
     def reply(self) -> bytes:
         return super().reply() if self.answer is None else self.answer
@@ -163,6 +165,27 @@ def test_rates_are_those_of_all_replicas_together() -> None:
         assert found and found.classes["interactive"].requests_per_s == 3 and found.classes["interactive"].queued == 3
         assert (found.replicas_reporting, found.window_s, found.source) == (2, 15, "scrape")
         assert found.config_hashes == {"pod-0": 1, "pod-1": 1}
+
+    measured(test)
+
+
+def test_sums_of_prompts_are_those_of_all_replicas_over_the_window() -> None:
+    async def test(pool: Pool) -> None:
+        one, two = pool.sidecars
+        one.prompting, two.prompting = (100, 10, 50, 1000), (7, 0, 1, 20)
+        await pool.look()
+        one.prompting, two.prompting = (130, 16, 54, 1015), (9, 1, 3, 35)
+        found = await pool.look(15)
+        assert found is not None and found.prompting == PromptMeetings(arrivals=32, met=7, open_seconds=6, seconds=30)
+
+    measured(test)
+
+
+def test_sidecars_that_tell_of_no_prompts_are_not_ones_that_met_none() -> None:
+    async def test(pool: Pool) -> None:
+        await pool.look()
+        found = await pool.look(15)
+        assert found is not None and found.prompting is None
 
     measured(test)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from forebay.api.inference_pool import Task
 from forebay.planning.capacity import capacity_rps, tail_s
-from forebay.planning.queueing import EngineProfile, Load, Metric, Promise, Router
+from forebay.planning.queueing import EVEN, EngineProfile, Load, Metric, Promise, Router
 from forebay.planning.sizing import Demanded, Infeasible, Sizing, expected, replicas_for
 
 MOST = 2000
@@ -52,22 +52,31 @@ def cases(draw: st.DrawFn) -> tuple[Demanded, EngineProfile]:
     return Demanded(load, tuple(promises), max_wait_s=draw(st.sampled_from((0.5, 30.0)))), engine
 
 
-def sized(demanded: Demanded, engine: EngineProfile) -> Sizing:
-    return replicas_for((demanded,), engine, max_replicas=MOST)
+def routers() -> st.SearchStrategy[Router]:
+    return st.builds(Router, st.floats(0.0, 1.0), st.just(0.0) | st.floats(0.0, 1.0))
 
 
-@given(cases(), spread(1.001, 10.0))
-def test_more_requests_never_need_fewer_replicas(case: tuple[Demanded, EngineProfile], more: float) -> None:
+def sized(demanded: Demanded, engine: EngineProfile, router: Router = EVEN) -> Sizing:
+    return replicas_for((demanded,), engine, router=router, max_replicas=MOST)
+
+
+@given(cases(), routers(), spread(1.001, 10.0))
+def test_more_requests_never_need_fewer_replicas(case: tuple[Demanded, EngineProfile], router: Router, more: float) -> None:
     demanded, engine = case
     busier = replace(demanded, load=replace(demanded.load, requests_per_s=demanded.load.requests_per_s * more))
-    assert sized(busier, engine).replicas >= sized(demanded, engine).replicas
+    assert sized(busier, engine, router).replicas >= sized(demanded, engine, router).replicas
 
 
-@given(cases(), spread(1.001, 10.0))
-def test_looser_targets_never_need_more_replicas(case: tuple[Demanded, EngineProfile], looser: float) -> None:
+@given(cases(), routers(), spread(1.001, 10.0))
+def test_looser_targets_never_need_more_replicas(case: tuple[Demanded, EngineProfile], router: Router, looser: float) -> None:
     demanded, engine = case
     relaxed = replace(demanded, promises=tuple(replace(p, target_s=p.target_s * looser) for p in demanded.promises))
-    assert sized(relaxed, engine).replicas <= sized(demanded, engine).replicas
+    assert sized(relaxed, engine, router).replicas <= sized(demanded, engine, router).replicas
+
+
+@given(cases(), routers(), st.floats(0.0, 1.0))
+def test_a_router_that_spares_prompts_never_needs_more_replicas(case: tuple[Demanded, EngineProfile], router: Router, less: float) -> None:
+    assert sized(*case, router).replicas <= sized(*case, replace(router, spares=less * router.spares)).replicas
 
 
 @given(cases(), st.sampled_from(("base_s", "per_token_s", "per_kv_token_s")), spread(1.001, 3.0))
@@ -96,13 +105,13 @@ def test_longer_answers_never_need_fewer_replicas(case: tuple[Demanded, EnginePr
     assert needed >= sized(demanded, engine).replicas
 
 
-@given(cases())
-def test_one_replica_fewer_would_not_hold(case: tuple[Demanded, EngineProfile]) -> None:
+@given(cases(), routers())
+def test_one_replica_fewer_would_not_hold(case: tuple[Demanded, EngineProfile], router: Router) -> None:
     demanded, engine = case
-    sizing = sized(demanded, engine)
+    sizing = sized(demanded, engine, router)
     if sizing.capped or sizing.replicas == 1:
         return
-    fewer = replicas_for((demanded,), engine, max_replicas=sizing.replicas - 1)
+    fewer = replicas_for((demanded,), engine, router=router, max_replicas=sizing.replicas - 1)
     assert (fewer.capped, fewer.replicas, fewer.binding) == (True, sizing.replicas - 1, sizing.binding)
 
 
