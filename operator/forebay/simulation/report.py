@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
+from math import inf
 from typing import Any
 
 from forebay.simulation.plot import Band, Line, Mark, Plot, drawn, stacked
@@ -61,8 +62,13 @@ def _replicas(document: Document) -> Plot:
 
 
 def _latencies(document: Document) -> list[Plot]:
-    """One for each class, with its target where it is promised a first token."""
-    targets = {o["class"]: o["targetSeconds"] for o in document["objectives"] if o["objective"] == "timeToFirstToken"}
+    """One for each class, with its target where it is promised a first token. An embedding comes whole, at one time."""
+    what, promises = ("Time to first token", {"timeToFirstToken"})
+    if document["task"] == "Embeddings":
+        what, promises = "Time to answer", {"timeToFirstToken", "endToEnd"}
+    targets: dict[str, float] = {}
+    for promised in (o for o in document["objectives"] if o["objective"] in promises):
+        targets[promised["class"]] = min(promised["targetSeconds"], targets.get(promised["class"], inf))
     plots = []
     for name in sorted({name for row in document["timeline"] for name in row["classes"]}):
         lines = [
@@ -71,7 +77,7 @@ def _latencies(document: Document) -> list[Plot]:
         ]
         if name in targets:
             lines.append(Line("target", _GREY, [targets[name]] * len(document["timeline"]), dashed=True))
-        plots.append(Plot(f"Time to first token of {name}, seconds", _hours(document), lines, (), _marks(document)))
+        plots.append(Plot(f"{what} of {name}, seconds", _hours(document), lines, (), _marks(document)))
     return plots
 
 
