@@ -86,7 +86,7 @@ def test_its_report_shows_the_time_to_an_answer_and_its_target(tmp_path: Path) -
     """The target of a whole answer was not drawn, and the answer was called a first token."""
     page = tmp_path / "report.html"
     simulate(a_folder(tmp_path), "--workload", a_trace(tmp_path), "--report", str(page))
-    assert 'aria-label="Time to answer of lookup, seconds"' in page.read_text() and "■ target" in page.read_text()
+    assert 'aria-label="Time to answer of lookup, seconds"' in page.read_text() and "</i> target<" in page.read_text()
 
 
 def test_peers_reckon_an_embedding_as_a_first_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
