@@ -34,6 +34,7 @@ def guarded(*, certificate: Path | None = None, refusal: int = 401) -> Iterator[
         def do_GET(self) -> None:
             good = self.headers.get("Authorization") == f"Bearer {SECRET}"
             body = json.dumps({"status": "success", "data": {"resultType": "vector", "result": []}}).encode()
+            body = body if good else b"who are you?\n"
             self.send_response(200 if good else refusal)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -89,6 +90,7 @@ def test_a_wrong_token_is_told_in_the_condition_and_is_in_no_message(
         assert why(ask(url, access)).startswith(f"Prometheus: {said}")
         assert asyncio.run(PrometheusHistory(url, access=access).read("default", "chat", {"interactive": NOW - 86_400}, NOW)) == {}
         assert why(ask(url, Access())).startswith(f"Prometheus: {said}")
+    assert caplog.text.count("who are you?") == 3
     assert "wr0ng-t0ken" not in caplog.text and said in caplog.text and "history of default/chat" in caplog.text
 
 

@@ -90,7 +90,7 @@ class PrometheusMetrics:
         try:
             return await asyncio.wait_for(asking, PATIENCE_S)
         except FAILURES as error:
-            _log.warning("Prometheus could not be asked: %s", error)
+            _log.warning("Prometheus could not be asked: %s", promql.told(error))
             self._failed_at, self._trouble = now, promql.trouble(error)
             return None
 

@@ -75,7 +75,7 @@ class PrometheusHistory:
         try:
             return {name: past for name, past in asked.result().items() if name in since}
         except FAILURES as error:
-            _log.warning("the history of %s/%s could not be read, again in %.0f s: %s", *place, RETRY_S, error)
+            _log.warning("the history of %s/%s could not be read, again in %.0f s: %s", *place, RETRY_S, promql.told(error))
             self._failed_at[place] = now
             return {}
 

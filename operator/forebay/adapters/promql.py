@@ -66,6 +66,13 @@ def trouble(error: BaseException) -> str:
     return "what it says is no answer"
 
 
+def told(error: BaseException) -> str:
+    """The whole of it, for a log: with what the server said."""
+    refused = error.response if isinstance(error, Refused) else None
+    words = " ".join(refused.text[:MAX_WORDS].split()) if refused is not None else ""
+    return f"{error}: {words}" if words else str(error)
+
+
 def quoted(value: str) -> str:
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
@@ -142,7 +149,7 @@ def _whole(response: Response, *_: Any, **__: Any) -> None:
         return
     if response.status_code != 200:
         hint = {401: " (no token, or a wrong one: see --prometheus-token-file)", 403: " (its token does not allow it)"}
-        raise Refused(f"it answers {response.status_code}{hint.get(response.status_code, '')}")
+        raise Refused(f"it answers {response.status_code}{hint.get(response.status_code, '')}", response=response)
     body = response.json()
     if not isinstance(body, dict) or body.get("status") != "success":
         raise Partial(f"no answer: {str(body)[:MAX_WORDS]}")
