@@ -77,6 +77,13 @@ def ask(metrics: PrometheusMetrics, pool: str = "chat", now: float = NOW, target
     return asyncio.run(metrics.demand("default", pool, targets, now))
 
 
+def nothing_known(found: Demand | None) -> str:
+    """Why nothing was ever measured."""
+    assert found is not None and found.window_s == 0 and not found.classes
+    (why,) = found.wrong
+    return why
+
+
 def test_answers_become_demand() -> None:
     prometheus = Prometheus()
     with serving(prometheus) as url:
@@ -133,16 +140,21 @@ def test_nonsense_leaves_the_last_answer_which_ages(answer: bytes) -> None:
         metrics = PrometheusMetrics(url)
         before = ask(metrics)
         prometheus.answer = answer
-        assert ask(metrics) == before is not None
+        after = ask(metrics)
+        assert before is not None and after is not None and after == before.model_copy(update={"wrong": after.wrong})
+        assert "no answer" in after.wrong[0]
         metrics.forget("default", "chat")
-        assert ask(metrics) is None
+        assert nothing_known(ask(metrics)) == after.wrong[0]
 
 
 def test_a_server_that_is_away_leaves_the_last_answer() -> None:
     with serving(Prometheus()) as url:
         metrics = PrometheusMetrics(url)
         before = ask(metrics)
-    assert ask(metrics) == before is not None
+    after = ask(metrics)
+    assert before is not None and after == before.model_copy(update={"wrong": ("Prometheus: it cannot be reached",)})
+    decision = plan(a_snapshot(now=NOW + 300, demand=after, memory=settled(3), **running(3)))
+    assert "for Prometheus: it cannot be reached" in verdict(decision, "MetricsFresh").message
 
 
 def test_after_a_failure_nobody_waits_for_a_while() -> None:
@@ -151,10 +163,11 @@ def test_after_a_failure_nobody_waits_for_a_while() -> None:
     prometheus.answer = b"{}"
     with serving(prometheus) as url:
         metrics = PrometheusMetrics(url)
-        assert ask(metrics) is None
+        assert nothing_known(ask(metrics))
         prometheus.answer = None
-        assert ask(metrics, "other", NOW + 9) is None and prometheus.queries == []
-        assert ask(metrics, "other", NOW + 10) is not None
+        assert nothing_known(ask(metrics, "other", NOW + 9)) and prometheus.queries == []
+        again = ask(metrics, "other", NOW + 10)
+    assert again is not None and again.classes and not again.wrong
 
 
 def reporting(prometheus: Prometheus, *pods: str) -> None:
@@ -237,7 +250,9 @@ def test_prometheus_answering_partly_leaves_the_last_answer(partly: dict[str, An
         metrics = PrometheusMetrics(url)
         before = ask(metrics)
         prometheus.halved = partly
-        assert ask(metrics, now=NOW + 15) == before is not None
+        after = ask(metrics, now=NOW + 15)
+        assert before is not None and after == before.model_copy(update={"wrong": after.wrong} if after else {})
+        assert after.wrong[0].startswith("Prometheus: only a part was answered: ")
         prometheus.halved = {}
         unsaid = ask(PrometheusMetrics(url))
     rate = before.classes["interactive"].requests_per_s
@@ -269,7 +284,7 @@ def test_prometheus_that_does_not_end_its_answer_is_given_up(monkeypatch: pytest
     go_on = threading.Event()
     with answering(lambda _: b"{}" if go_on.wait(20) else b"") as url:
         try:
-            assert ask(PrometheusMetrics(url)) is None
+            assert nothing_known(ask(PrometheusMetrics(url))) == "Prometheus: it answers too slowly"
         finally:
             go_on.set()
 

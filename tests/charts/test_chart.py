@@ -173,6 +173,16 @@ def test_an_operator_of_one_namespace_sweeps_that_one_when_it_is_uninstalled() -
     assert job["spec"]["template"]["spec"]["containers"][0]["args"][-1] == "--namespace=team-a"
 
 
+def test_a_prometheus_that_asks_who_is_there_is_shown_the_keys_of_a_secret() -> None:
+    (operator,) = (o for o in rendered("-f", str(VALUES / "full.yaml")) if o["kind"] == "Deployment")
+    pod = operator["spec"]["template"]["spec"]
+    container, volumes = pod["containers"][0], {volume["name"]: volume for volume in pod["volumes"]}
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert volumes["prometheus"] == {"name": "prometheus", "secret": {"secretName": "thanos"}}
+    for argument in (f"--prometheus-token-file={mounts['prometheus']}/token", f"--prometheus-ca={mounts['prometheus']}/ca.crt"):
+        assert argument in container["args"]
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -184,6 +194,7 @@ def test_an_operator_of_one_namespace_sweeps_that_one_when_it_is_uninstalled() -
         ("operator.prometheusMatchers.namespace=a", "invalid propertyName 'namespace'"),
         ("operator.prometheusMatchers.cluster=", "cluster"),
         ("operator.prometheusMatchers=cluster", "prometheusMatchers"),
+        ("operator.prometheusSecret.tokenKey=token", "tokenKey"),
         ("operator.sharedLimits[0].name=a", "sharedLimits"),
         ("operator.sharedLimits[0].gpu=8", "sharedLimits"),
         ("image.digest=latest", "digest"),

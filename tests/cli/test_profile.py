@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import orjson
@@ -116,6 +120,56 @@ def test_what_is_wrong_with_an_engine_is_said(status: int, body: bytes, words: s
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("path", "key", "words"),
+    [
+        ("/wrong", "good", "the engine answers 404 to /wrong/v1/models: correct the URL, which ends before /v1"),
+        ("/v1/chat/completions", "good", "correct the URL, which ends before /v1"),
+        ("", "", "the engine answers 401: it wants a key, name the variable that holds it with --api-key-from-env"),
+        ("", "bad", "the engine answers 401: the key in the variable that --api-key-from-env names is not one that it takes"),
+    ],
+)
+def test_an_engine_that_does_not_list_its_models_says_why(
+    path: str, key: str, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All came to "say --model": a URL with a path too much, and an engine with a key, whose models would then not answer either."""
+
+    async def handler(request: Request, response: Response) -> None:
+        good = (request.header(b"authorization") or b"") == b"Bearer good"
+        found = request.path == "/v1/models"
+        response.send((200 if good else 401) if found else 404, b'{"data": [{"id": "m"}]}', [JSON])
+
+    monkeypatch.setenv("KEY", key)
+    with beside(handler=handler) as port:
+        assert main(["profile", f"http://127.0.0.1:{port}{path}", *(["--api-key-from-env", "KEY"] if key else [])]) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_ctrl_c_tells_what_was_measured_and_writes_nothing(tmp_path: Path) -> None:
+    """Minutes of measuring went without a word."""
+    second, out = threading.Event(), tmp_path / "profile.yaml"
+
+    async def handler(request: Request, response: Response) -> None:
+        if request.method != "POST":
+            response.send(404, b"{}", [JSON])
+            return
+        if len(orjson.loads(request.body)["input"]) > 1:
+            second.set()
+        response.send(200, b'{"data": [], "usage": {"prompt_tokens": 60}}', [JSON])
+
+    with beside(handler=handler) as port:
+        args = ["--task", "Embeddings", "--model", "m", "--seconds", "1", "--max-concurrency", "4096", "--out", str(out)]
+        command = [sys.executable, "-m", "forebay", "profile", f"http://127.0.0.1:{port}", *args]
+        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            assert second.wait(60), "the first level was measured"
+            running.send_signal(signal.SIGINT)
+            told, _ = running.communicate(timeout=60)
+        finally:
+            running.kill()
+    assert running.returncode == 130 and b"AT ONCE" in told and not out.exists()
+
+
 def test_an_engine_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert profile(1, "--model", "m") == 1
     assert "does not answer" in capsys.readouterr().err
@@ -124,6 +178,8 @@ def test_an_engine_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("args", "words"),
     [
+        (["http://user:secret@127.0.0.1:1"], "http://127.0.0.1:1: a URL of a host, and perhaps a path, is needed; a key comes by"),
+        (["http://127.0.0.1:1/?a=b"], "a URL of a host, and perhaps a path, is needed"),
         (["ftp://x"], "is not a URL such as http://127.0.0.1:8000"),
         (["http://127.0.0.1:1", "--model", "m", "--api-key-from-env", "NOT_SET_ANYWHERE"], "holds no key"),
         (["http://127.0.0.1:1", "--accelerator", "H 100"], "is not a name"),

@@ -137,8 +137,13 @@ WITHOUT_SPEC = {key: value for key, value in a_record()["snapshot"].items() if k
         ("[]", ":3: not a decision record, which has time, pool, id, snapshot and plan; a file of decision records is expected"),
         ('{"time": 1}', ":3: not a decision record"),
         (json.dumps(a_record(snapshot=None) | {"snapshot": WITHOUT_SPEC}), ":3: snapshot.spec: Field required"),
-        (json.dumps(a_record() | {"snapshot": []}), ":3: snapshot: "),
-        (json.dumps(a_record() | {"snapshot": a_record()["snapshot"] | {"schemaVersion": 99}}), ":3: snapshot.schemaVersion: "),
+        (json.dumps(a_record() | {"snapshot": []}), ":3: not a decision record"),
+        (json.dumps(a_record() | {"plan": []}), ":3: not a decision record"),
+        (json.dumps(a_record() | {"plan": {"memory": []}}), ":3: not a decision record"),
+        (
+            json.dumps(a_record() | {"snapshot": a_record()["snapshot"] | {"schemaVersion": 99}}),
+            ":3: written by another version of Forebay: its snapshot has schema 99, this version reads 1",
+        ),
     ],
 )
 def test_a_line_that_is_no_decision_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, message: str) -> None:

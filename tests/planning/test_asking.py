@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.planning.builders import a_snapshot, demand, running, settled
+from tests.planning.builders import a_snapshot, a_spec, demand, on_karpenter, running, settled
 
 from forebay.planning.planner import plan
 from forebay.planning.shares import Ask
@@ -41,3 +41,11 @@ def test_replicas_are_worth_what_saturated_ones_finish() -> None:
 
 def test_what_is_not_asked_of_anybody_is_worth_nothing() -> None:
     assert {step.worth_usd_per_hour for step in asked(rps=0.0).steps} == {0.0}
+
+
+@pytest.mark.parametrize(("own", "told"), [(64, "within gpus 16, as much as others leave of shared limit team"), (8, "within gpus 8")])
+def test_a_limit_that_is_in_no_file_is_said_to_be_what_others_leave(own: int, told: str) -> None:
+    """`forebay explain` said "within gpus 16", which is in no file."""
+    spec = a_spec(capacity=on_karpenter(limits={"gpus": own}))
+    snapshot = a_snapshot(spec=spec, **running(1), memory=settled(1), demand=demand(rps=1), shares=(Share(limit="team", gpus=16),))
+    assert f"WithinLimits: {told}" in plan(snapshot).why

@@ -8,7 +8,7 @@ from tests.planning.builders import NOW, a_class, a_snapshot, a_spec, demand, po
 from forebay.planning.demand import MAX_FIRST_INPUT, ClassLoad, loads, remembered, trend_per_s
 from forebay.planning.lengths import MAX_LENGTH
 from forebay.planning.measured import ClassDemand, Demand
-from forebay.planning.memory import DemandPoint, Memory, Shape
+from forebay.planning.memory import Clumping, DemandPoint, Memory, Shape
 from forebay.planning.planner import plan
 from forebay.planning.snapshot import Snapshot
 
@@ -59,6 +59,38 @@ def test_the_decision_names_the_series() -> None:
     why = load(a_snapshot(demand=demand(rps=3)), 3).why
     assert "forebay_sidecar_arrivals_total 3 requests/s" in why
     assert "forebay_sidecar_tokens_total 200 input and 100 output tokens per request" in why
+
+
+def test_lengths_that_nobody_measured_are_not_told_as_a_metrics() -> None:
+    """`forebay explain` gave 256 and 128 tokens, a guess, as what forebay_sidecar_tokens_total said."""
+    first = a_snapshot(demand=arrived(ClassDemand(requests_per_s=2, arrived_input_tokens_per_s=16_384)))
+    assert (
+        "assumed 256 input and 128 output tokens per request, for none was answered yet"
+        in loads(a_snapshot(demand=demand(rps=0)), {}, {})[0].why
+    )
+    why = loads(first, {}, {})[0].why
+    assert "forebay_sidecar_arrived_input_tokens_total 8192 input and assumed 128 output tokens per request" in why
+    assert "forebay_sidecar_tokens_total" not in why
+
+
+def test_what_clumps_and_what_varies_is_told_of_what_it_is_of() -> None:
+    """The variation of lengths stood behind the dispersion of arrivals, as if it was theirs."""
+    clumped = {"interactive": Clumping(value=2.0, requests_per_s=3.0, seconds=3600.0)}
+    snapshot = a_snapshot(demand=demand(rps=3), memory=Memory(dispersion=clumped))
+    why = loads(snapshot, {}, {"interactive": Shape(input_tokens=90, output_tokens=50, input_cv2=0.25)})[0].why
+    assert (
+        "90 input and 50 output tokens per request, their coefficients of variation 0.5 and 0 (forebay_sidecar_tokens_squared_total);"
+        in why
+    )
+    assert "; arrivals clump: their index of dispersion is" in why
+
+
+def test_embeddings_are_told_without_answers() -> None:
+    spec = a_spec(model={"name": "m", "task": "Embeddings"})
+    of_prompts = {"interactive": Shape(input_tokens=90, output_tokens=0, input_cv2=0.25)}
+    for shapes in ({}, of_prompts):
+        why = loads(a_snapshot(spec=spec, demand=demand(rps=3)), {}, shapes)[0].why
+        assert "input tokens per request" in why and "output" not in why
 
 
 def test_a_class_that_was_never_asked_has_a_guessed_shape() -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from forebay.adapters import promql, scrape, sums
 from forebay.adapters.metrics import Target
-from forebay.adapters.promql import FAILURES, PromQL, Row
+from forebay.adapters.promql import FAILURES, OPEN, Access, PromQL, Row
 from forebay.planning import series
 from forebay.planning.measured import Demand
 
@@ -65,10 +65,10 @@ class PrometheusMetrics:
     Where the last is missing, what steps take is known of the pool's replicas together.
     """
 
-    def __init__(self, url: str, window_s: float = WINDOW_S, matchers: Mapping[str, str] | None = None) -> None:
-        self._promql, self._window_s, self._matchers = PromQL(url), window_s, dict(matchers or {})
+    def __init__(self, url: str, window_s: float = WINDOW_S, matchers: Mapping[str, str] | None = None, access: Access = OPEN) -> None:
+        self._promql, self._window_s, self._matchers = PromQL(url, access), window_s, dict(matchers or {})
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prometheus")
-        self._failed_at = -math.inf
+        self._failed_at, self._trouble = -math.inf, ""
         self._pools: dict[tuple[str, str], _Pool] = {}
 
     def forget(self, namespace: str, pool: str) -> None:
@@ -81,6 +81,8 @@ class PrometheusMetrics:
             answer = await self._asked(namespace, pool, frozenset(kept.seen), now)
             if answer is not None:
                 kept.answer = scrape.nothing_newer(kept.answer, answer.wrong, "prometheus", now) if answer.wrong else answer
+        if 0 <= now - self._failed_at < PAUSE_S:
+            kept.answer = scrape.nothing_newer(kept.answer, (f"Prometheus: {self._trouble}",), "prometheus", now)
         return kept.answer
 
     async def _asked(self, namespace: str, pool: str, own: frozenset[str], now: float) -> Demand | None:
@@ -89,8 +91,8 @@ class PrometheusMetrics:
         try:
             return await asyncio.wait_for(asking, PATIENCE_S)
         except FAILURES as error:
-            _log.warning("Prometheus could not be asked: %s", error)
-            self._failed_at = now
+            _log.warning("Prometheus could not be asked: %s", promql.told(error))
+            self._failed_at, self._trouble = now, promql.trouble(error)
             return None
 
     def _ask(self, select: str, own: frozenset[str], now: float) -> Demand | None:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from forebay.adapters import promql
-from forebay.adapters.promql import FAILURES, PromQL, Row
+from forebay.adapters.promql import FAILURES, OPEN, Access, PromQL, Row
 from forebay.planning import series
 from forebay.planning.backfill import DAY_S, SLOT_S
 from forebay.planning.forecast.codes import MAX_VALUE, MISSING, code_of, packed
@@ -45,8 +45,8 @@ Place = tuple[str, str]
 class PrometheusHistory:
     """History by PromQL. A past of which the server could tell only a part is asked for again later."""
 
-    def __init__(self, url: str, matchers: Mapping[str, str] | None = None) -> None:
-        self._promql, self._matchers = PromQL(url), dict(matchers or {})
+    def __init__(self, url: str, matchers: Mapping[str, str] | None = None, access: Access = OPEN) -> None:
+        self._promql, self._matchers = PromQL(url, access), dict(matchers or {})
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="history")
         self._asked: dict[Place, asyncio.Future[dict[str, ClassHistory]]] = {}
         self._failed_at: dict[Place, float] = {}
@@ -75,7 +75,7 @@ class PrometheusHistory:
         try:
             return {name: past for name, past in asked.result().items() if name in since}
         except FAILURES as error:
-            _log.warning("the history of %s/%s could not be read, again in %.0f s: %s", *place, RETRY_S, error)
+            _log.warning("the history of %s/%s could not be read, again in %.0f s: %s", *place, RETRY_S, promql.told(error))
             self._failed_at[place] = now
             return {}
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
-from requests import RequestException, Response, Session
+from requests import PreparedRequest, RequestException, Response, Session
+from requests.exceptions import SSLError, Timeout
 from urllib3.util.retry import Retry
 
 Row = dict[str, Any]
@@ -20,8 +23,7 @@ MAX_WORDS = 300
 
 FAILURES = (
     PrometheusApiClientException,
-    RequestException,
-    TimeoutError,
+    OSError,
     LookupError,
     TypeError,
     ValueError,
@@ -31,8 +33,44 @@ FAILURES = (
 """What an answer may be in the way of: a server that is away or says no, and one that is none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What the server is shown, and what its certificate is checked by; without `ca` the system's certificates.
+
+    The token is read anew for each question, for tokens are replaced while an operator runs. It is in no message.
+    """
+
+    token_file: Path | None = None
+    ca: Path | None = None
+
+
 class Partial(RequestException):
     """Some of the stores behind the server did not answer."""
+
+
+class Refused(RequestException):
+    """The server, or what stands before it, says no; or there is nothing to show it."""
+
+
+def trouble(error: BaseException) -> str:
+    """Why there is no answer, in words that stay the same while it does."""
+    match error:
+        case Partial() | Refused():
+            return str(error)
+        case SSLError():
+            return "its certificate is not trusted, see --prometheus-ca"
+        case Timeout() | TimeoutError():
+            return "it answers too slowly"
+        case OSError() if not isinstance(error, ValueError):
+            return "it cannot be reached"
+    return "what it says is no answer"
+
+
+def told(error: BaseException) -> str:
+    """The whole of it, for a log: with what the server said."""
+    refused = error.response if isinstance(error, Refused) else None
+    words = " ".join(refused.text[:MAX_WORDS].split()) if refused is not None else ""
+    return f"{error}: {words}" if words else str(error)
 
 
 def quoted(value: str) -> str:
@@ -46,13 +84,37 @@ def selector(namespace: str, pool: str, matchers: Mapping[str, str]) -> str:
     return "{" + ",".join(f"{name}={quoted(value)}" for name, value in labels.items())
 
 
+OPEN = Access()
+
+
+class _Bearer:
+    """Puts the token of a file into a request."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        try:
+            token = self._file.read_bytes().strip()
+        except OSError as error:
+            raise Refused(f"the token in {self._file} cannot be read: {error.strerror}") from None
+        if not token or not all(0x21 <= byte <= 0x7E for byte in token):
+            raise Refused(f"in {self._file} is no token, which is one word")
+        request.headers["Authorization"] = f"Bearer {token.decode()}"
+        return request
+
+
 class PromQL:
     """One server. Its client blocks, so it is asked in a thread."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, access: Access = OPEN) -> None:
         session = Session()
         session.hooks["response"].append(_whole)
-        self._client = PrometheusConnect(url=url, retry=Retry(total=0), session=session)
+        if access.token_file is not None:
+            session.auth = _Bearer(access.token_file)
+        if access.ca is not None:
+            session.verify = str(access.ca)
+        self._client = PrometheusConnect(url=url.rstrip("/"), retry=Retry(total=0), session=session)
 
     def instant(self, query: str, until: float) -> list[Row]:
         """Rows of an instant query; `until` is the time.monotonic() at which nobody waits any longer."""
@@ -83,8 +145,11 @@ def _left(until: float, most_s: float) -> float:
 
 def _whole(response: Response, *_: Any, **__: Any) -> None:
     """Refuses an answer that stands for only a part of what there is. What PromQL itself remarks on a query is no such thing."""
-    if response.status_code != 200:
+    if response.is_redirect:
         return
+    if response.status_code != 200:
+        hint = {401: " (no token, or a wrong one: see --prometheus-token-file)", 403: " (its token does not allow it)"}
+        raise Refused(f"it answers {response.status_code}{hint.get(response.status_code, '')}", response=response)
     body = response.json()
     if not isinstance(body, dict) or body.get("status") != "success":
         raise Partial(f"no answer: {str(body)[:MAX_WORDS]}")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from forebay.cli.values import PORT, add_shared_limits, given, matcher, namespace, seconds, shared_limits, some_time, url
-from forebay.runtime.errors import UsageError
+from forebay.runtime.errors import ForebayError, UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LABEL=VALUE",
         help="only series with this label, such as cluster=eu-1, where a Prometheus holds those of several clusters (may be repeated)",
     )
+    shown = "file with the bearer token that this Prometheus is shown, read anew each time, such as a service account's"
+    parser.add_argument("--prometheus-token-file", type=Path, metavar="FILE", help=shown)
+    ca = "certificates that this Prometheus's own is checked by (PEM; default: the system's)"
+    parser.add_argument("--prometheus-ca", type=Path, metavar="FILE", help=ca)
     parser.add_argument(
         "--decisions", default="-", metavar="FILE", help="where decision records go, one JSON line each; - is standard output (default)"
     )
@@ -63,8 +67,11 @@ def run(args: argparse.Namespace) -> int:
     from forebay.reconcile.run import Options, main
     from forebay.runtime.logs import configure
 
-    if args.prometheus_matchers and not args.prometheus:
-        raise UsageError("--prometheus-matchers goes with --prometheus URL")
+    for option in ("--prometheus-matchers", "--prometheus-token-file", "--prometheus-ca"):
+        if vars(args)[option[2:].replace("-", "_")] and not args.prometheus:
+            raise UsageError(f"{option} goes with --prometheus URL")
+    if args.prometheus_ca and not args.prometheus_ca.is_file():
+        raise ForebayError(f"--prometheus-ca {args.prometheus_ca}: there is no such file")
     configure(args.log_level)
     called = {**vars(args), "shared_limits": shared_limits(args.shared_limits)}
     values = {k: v for k, v in called.items() if k in Options.__dataclass_fields__}

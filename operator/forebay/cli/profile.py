@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from forebay.cli.profiled import report
@@ -22,7 +22,7 @@ from forebay.runtime.output import complain
 
 if TYPE_CHECKING:
     from forebay.dataplane.http.client import Client
-    from forebay.profiling.load import Endpoint, Level
+    from forebay.profiling.load import Endpoint, Level, Loader
 
 EXIT_REFUSED = 2
 
@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
 async def _run(args: argparse.Namespace) -> int:
     from forebay.dataplane.http.client import Client
     from forebay.profiling.guard import objection
+    from forebay.profiling.load import Level, Loader
 
     if args.out:
         writable("--out", args.out)
@@ -80,16 +81,19 @@ async def _run(args: argparse.Namespace) -> int:
             complain(f"forebay: {args.url} is not loaded: {reason}; say --overload to do it all the same")
             return EXIT_REFUSED
         endpoint = endpoint if args.model else await _asked(client, endpoint)
-        levels, sums, failure = await _measure(args, client, endpoint)
+        loader, levels = Loader(endpoint, client), list[Level]()
+        failure = await _measure(args, loader, levels)
     finally:
         await client.close()
     if not failure:
-        report(endpoint, levels, sums, args)
+        report(endpoint, levels, loader.steps.sums, args)
         return 0
+    if isinstance(failure, asyncio.CancelledError):
+        args.out = None
     # What was seen until then is told as far as it goes; what went wrong is the failure, and not that there is too little.
     with suppress(ForebayError):
         if levels:
-            report(endpoint, levels, sums, args)
+            report(endpoint, levels, loader.steps.sums, args)
     raise failure
 
 
@@ -99,6 +103,11 @@ def _endpoint(args: argparse.Namespace) -> Endpoint:
 
     parts = urlsplit(args.url)
     assert parts.hostname is not None
+    if parts.username is not None or parts.query or parts.fragment:
+        raise UsageError(
+            f"{args.url.replace(parts.netloc, parts.netloc.rpartition('@')[2])}: a URL of a host, and perhaps a path, is"
+            " needed; a key comes by --api-key-from-env"
+        )
     port = parts.port or (443 if parts.scheme == "https" else 80)
     prefix = parts.path.rstrip("/").removesuffix("/v1")
     lengths = {"input_tokens": args.input_tokens, "output_tokens": args.output_tokens}
@@ -126,23 +135,23 @@ def _key(args: argparse.Namespace) -> tuple[tuple[bytes, bytes], ...]:
     return ((b"authorization", b"Bearer " + value.encode()),)
 
 
-async def _measure(args: argparse.Namespace, client: Client, endpoint: Endpoint) -> tuple[list[Level], list[float], ForebayError | None]:
-    """One level after another, until more stops paying twice in a row, or the engine turns requests away; or it fails: why is the last."""
+async def _measure(args: argparse.Namespace, loader: Loader, levels: list[Level]) -> BaseException | None:
+    """One level after another, until more stops paying twice in a row, or the engine turns requests away. Why it ended before that:
+    the engine failed, or somebody pressed Ctrl-C.
+    """
     from forebay.profiling.curve import concurrencies, knee
-    from forebay.profiling.load import Loader
 
-    loader, levels = Loader(endpoint, client), list[Any]()
     wanted = concurrencies(args.max_concurrency)
     with _progress(len(wanted)) as tell:
         for index, concurrency in enumerate(wanted):
             try:
                 levels.append(await loader.at(concurrency, args.seconds, partial(tell, index, concurrency)))
-            except ForebayError as error:
-                return levels, loader.steps.sums, error
-            at, saturated = knee(levels, endpoint.task)
+            except (ForebayError, asyncio.CancelledError) as error:
+                return error
+            at, saturated = knee(levels, loader.endpoint.task)
             if levels[-1].refused or (saturated and at <= concurrency // 4):
                 break
-    return levels, loader.steps.sums, None
+    return None
 
 
 @contextmanager

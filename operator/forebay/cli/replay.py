@@ -15,6 +15,8 @@ from forebay.runtime.errors import ForebayError, UsageError
 from forebay.runtime.output import say
 
 MOST_NAMED = 10
+SCHEMA = 1
+"""Of the snapshots that this version plans again."""
 NO_DECISION = "there is no decision in it; `forebay operator` and `forebay up --decisions FILE` write them"
 _EXPECTED = "a file of decision records is expected, one JSON object a line, as `forebay operator` and `forebay up` write them"
 _NO_RECORD = f"not a decision record, which has time, pool, id, snapshot and plan; {_EXPECTED}"
@@ -97,14 +99,23 @@ def read_records(path: Path, pool: str | None = None, others: set[str] | None = 
             found = _parsed(line)
             if isinstance(found.get(BLOBS), dict):
                 reader.keep(found[BLOBS])
-            elif {"time", "pool", "id", "snapshot", "plan"} - found.keys():
+            elif not _is_record(found):
                 raise ValueError(_NO_RECORD)
+            elif (schema := found["snapshot"].get("schemaVersion", SCHEMA)) != SCHEMA:
+                raise ValueError(f"written by another version of Forebay: its snapshot has schema {schema}, this version reads {SCHEMA}")
             elif pool in (None, found["pool"]):
                 yield number, reader.whole(found)
             elif others is not None:
                 others.add(str(found["pool"]))
         except (ValueError, LookupError, RecursionError) as error:
             raise ForebayError(f"{path}:{number}: {error}") from error
+
+
+def _is_record(found: dict[str, Any]) -> bool:
+    snapshot, decided = found.get("snapshot"), found.get("plan")
+    if {"time", "pool", "id"} - found.keys() or not isinstance(snapshot, dict) or not isinstance(decided, dict):
+        return False
+    return isinstance(decided.get("memory", {}), dict)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

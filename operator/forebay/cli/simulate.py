@@ -25,9 +25,9 @@ TIME_UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 SMALL_BYTES = 1 << 20
 
 HELP_WORKLOAD = (
-    "CSV or JSON lines, gzipped or not: arrival_time_s, input_tokens, output_tokens and perhaps class, tenant; or Azure's, Mooncake's or"
-    " BurstGPT's public traces; or rates over time: ts_s, total_rate_rps and perhaps rate_weighted_cv, or ServeGen's of single clients;"
-    " - is standard input"
+    "CSV or JSON lines, gzipped or not: arrival_time_s, input_tokens, output_tokens (not for embeddings) and perhaps class, tenant; or"
+    " Azure's, Mooncake's or BurstGPT's public traces; or rates over time: ts_s, total_rate_rps and perhaps rate_weighted_cv, or"
+    " ServeGen's of single clients; - is standard input"
 )
 
 
@@ -55,7 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rates = parser.add_argument_group("where the workload is rates")
     rates.add_argument("--rps", type=number(0.001, 1e6), metavar="R", help="rescale them to this mean, requests/s")
     rates.add_argument("--input-tokens", type=whole(1, 1_000_000), default=512, metavar="N", help="tokens of every request (default: 512)")
-    rates.add_argument("--output-tokens", type=whole(1, 1_000_000), default=128, metavar="N", help="tokens of every answer (default: 128)")
+    answers = "tokens of every answer (default: 128); embeddings have none"
+    rates.add_argument("--output-tokens", type=whole(1, 1_000_000), default=128, metavar="N", help=answers)
     rates.add_argument(
         "--lengths",
         type=Path,
@@ -107,10 +108,10 @@ def run(args: argparse.Namespace) -> int:
     pool, assumed = carried_out(written)
     objects[objects.index(written)] = pool
     default = _default_class(args, pool["spec"].get("classes") or ["default"])
-    first = _asked(args, objects, pool)
+    first, needed = _asked(args, objects, pool), _needed(pool)
 
     def once(seed: int) -> dict[str, Any]:
-        workload, share = _workload(args, default, seed)
+        workload, share = _workload(args, default, needed, seed)
         asked = first if seed == args.seed else replace(first, seed=seed, fortune=_fortune(args, seed), decisions=None)
         with Progress(f"seed {seed}: " if args.seeds > 1 else "", share) as tell:
             return study(asked, workload, tell)
@@ -119,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     document = over_seeds(once, range(args.seed, args.seed + args.seeds))
     document["workload"] = name_of(args.workload)
     document["assumed"] = assumed
-    document["comparison"] = _compared(args, first, default, document)
+    document["comparison"] = _compared(args, first, default, needed, document)
     _tell(args, document, time.monotonic() - began)
     return 2 if any(not row["met"] for row in document["objectives"]) else 0
 
@@ -162,12 +163,14 @@ def _tell(args: argparse.Namespace, document: dict[str, Any], took_s: float) -> 
         _write(args.report, document)
 
 
-def _compared(args: argparse.Namespace, asked: Asked, default: str, document: dict[str, Any]) -> list[dict[str, Any]]:
+def _compared(
+    args: argparse.Namespace, asked: Asked, default: str, needed: tuple[str, ...], document: dict[str, Any]
+) -> list[dict[str, Any]]:
     from forebay.simulation.compare import compared
 
     means, rows = document["meanTokens"], []
     for name in _laws(args):
-        workload, share = _workload(args, default, args.seed)
+        workload, share = _workload(args, default, needed, args.seed)
         with Progress(f"{name}: ", share) as tell:
             rows.append(compared(asked, name, workload, (means["input"], means["output"]), tell))
     return rows
@@ -216,7 +219,16 @@ def _default_class(args: argparse.Namespace, served: list[str]) -> str:
     return args.batch_class or served[0]
 
 
-def _workload(args: argparse.Namespace, default_class: str, seed: int) -> tuple[Iterator[Any], Callable[[float], float]]:
+def _needed(pool: dict[str, Any]) -> tuple[str, ...]:
+    """What is to be known of each request: answers of embeddings have no tokens."""
+    from forebay.simulation.trace_columns import EMBEDDINGS, REQUESTS
+
+    return EMBEDDINGS if pool["spec"]["model"].get("task") == "Embeddings" else REQUESTS
+
+
+def _workload(
+    args: argparse.Namespace, default_class: str, needed: tuple[str, ...], seed: int
+) -> tuple[Iterator[Any], Callable[[float], float]]:
     """The requests, and how much of them has come at a time of the virtual clock, 0 to 1."""
     from forebay.simulation.files import Position
     from forebay.simulation.lengths import alike, read_lengths
@@ -228,7 +240,10 @@ def _workload(args: argparse.Namespace, default_class: str, seed: int) -> tuple[
             raise UsageError("--time-unit belongs to a trace of requests; rates are by seconds: ts_s")
         rates = read_rates(args.workload)
         rates = rates.scaled_to(args.rps) if args.rps else rates
-        lengths = read_lengths(args.lengths, seed) if args.lengths else alike(args.input_tokens, args.output_tokens)
+        if args.lengths:
+            lengths = read_lengths(args.lengths, seed, needed)
+        else:
+            lengths = alike(args.input_tokens, args.output_tokens if "output" in needed else 0)
         requests, span_s = from_rates(rates, seed, lengths, default_class), rates.knots[-1][0]
         ends_s = min(span_s, args.until or span_s)
     elif args.rps or args.lengths:
@@ -237,7 +252,13 @@ def _workload(args: argparse.Namespace, default_class: str, seed: int) -> tuple[
     else:
         unit_s = TIME_UNITS_S[args.time_unit] if args.time_unit else None
         requests = read(
-            args.workload, default_class, disorder_s=args.disorder, max_gap_s=args.max_gap, time_unit_s=unit_s, position=position
+            args.workload,
+            default_class,
+            disorder_s=args.disorder,
+            max_gap_s=args.max_gap,
+            time_unit_s=unit_s,
+            position=position,
+            needed=needed,
         )
     bounded = requests if args.until is None else takewhile(lambda request: request.arrived < args.until, requests)
     if not ends_s and args.workload.is_file() and args.workload.stat().st_size <= SMALL_BYTES:

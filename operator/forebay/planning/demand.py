@@ -19,7 +19,7 @@ from forebay.planning.measured import ClassDemand, Demand
 from forebay.planning.memory import Clumping, DemandPoint, Memory, Shape
 from forebay.planning.outlook import Outlook, early_s, outlook
 from forebay.planning.queueing import Load
-from forebay.planning.series import ARRIVALS, QUEUE_DEPTH, TOKENS, TOKENS_SQUARED
+from forebay.planning.series import ARRIVALS, ARRIVED_TOKENS, QUEUE_DEPTH, TOKENS, TOKENS_SQUARED
 from forebay.planning.snapshot import Snapshot
 from forebay.planning.starts import lead_of
 
@@ -99,7 +99,9 @@ def _ahead(now: float, points: tuple[DemandPoint, ...], lead_s: float, expected:
     return max(now, expected.requests_per_s), f"forecast {expected.p50_requests_per_s:.3g}, {bound}"
 
 
-def _patient_load(name: str, measured: ClassDemand, points: tuple[DemandPoint, ...], shape: Shape, max_wait_s: float) -> ClassLoad:
+def _patient_load(
+    name: str, measured: ClassDemand, points: tuple[DemandPoint, ...], shape: Shape, tokens: str, max_wait_s: float
+) -> ClassLoad:
     """A class without objectives fills what the others leave: its rate on average, and what waits over the time that it may wait."""
     now, span_s = measured.requests_per_s, min(max_wait_s, TREND_WINDOW_S)
     recent = [p.requests_per_s for p in points if points[-1].at - p.at <= span_s] or [now]
@@ -108,7 +110,7 @@ def _patient_load(name: str, measured: ClassDemand, points: tuple[DemandPoint, .
     waits = f", {QUEUE_DEPTH} {measured.queued:.0f} to drain in {drain_s:.0f} s" if measured.queued else ""
     why = (
         f"class {name} has no objective and may wait: {ARRIVALS} {mean:.3g} requests/s over {span_s:.0f} s{waits};"
-        f" {rate:.3g} to provision for; {TOKENS} {shape.input_tokens:.0f} input and {shape.output_tokens:.0f} output tokens per request"
+        f" {rate:.3g} to provision for; {tokens}"
     )
     return ClassLoad(name, _load(rate, shape), why, lasting_rps=mean if rate > mean else None)
 
@@ -118,6 +120,7 @@ def _class_load(
     measured: ClassDemand,
     points: tuple[DemandPoint, ...],
     shape: Shape,
+    tokens: str,
     lead_s: float,
     drain_s: float,
     expected: Outlook | None = None,
@@ -131,15 +134,10 @@ def _class_load(
     if rate > ahead:
         waiting = f"{QUEUE_DEPTH} {measured.queued:.0f} to drain in {drain_s:.0f} s"
         which = waiting if backlog >= lately_rps else "so many since the last look"
-    why = (
-        f"class {name}: {ARRIVALS} {now:.3g} requests/s, {rate:.3g} to provision for ({which});"
-        f" {TOKENS} {shape.input_tokens:.0f} input and {shape.output_tokens:.0f} output tokens per request"
-    )
+    why = f"class {name}: {ARRIVALS} {now:.3g} requests/s, {rate:.3g} to provision for ({which}); {tokens}"
     load = _load(rate, shape, at_rate(clumping, rate))
     if load.dispersion > 1.0:
         why += f"; arrivals clump: their index of dispersion is {load.dispersion:.3g} ({ARRIVALS})"
-    if load.input_cv or load.output_cv:
-        why += f", their coefficients of variation {load.input_cv:g} and {load.output_cv:g} ({TOKENS_SQUARED})"
     return ClassLoad(name, load, why, expected, ahead if rate > ahead else None)
 
 
@@ -159,10 +157,32 @@ def _load(rate: float, shape: Shape, dispersion: float = 1.0) -> Load:
 
 def _first_shape(measured: ClassDemand | None, chat: bool) -> Shape:
     """Of a class of which nothing was answered yet: prompts as those that arrived, by their bytes."""
-    arrived = measured.arrived_input_tokens_per_s if measured is not None else 0.0
-    mean = round(arrived / measured.requests_per_s, 3) if measured is not None and arrived > 0.0 and measured.requests_per_s > 0.0 else 0.0
-    tokens = min(mean, MAX_FIRST_INPUT) or FIRST_SHAPE.input_tokens
+    tokens = min(_arrived(measured), MAX_FIRST_INPUT) or FIRST_SHAPE.input_tokens
     return Shape(input_tokens=tokens, output_tokens=FIRST_SHAPE.output_tokens if chat else 0)
+
+
+def _arrived(measured: ClassDemand | None) -> float:
+    """Tokens of a prompt that arrived, by its bytes; 0 where none did."""
+    if measured is None or measured.requests_per_s <= 0.0:
+        return 0.0
+    return max(0.0, round(measured.arrived_input_tokens_per_s / measured.requests_per_s, 3))
+
+
+def _tokens(shape: Shape, answered: bool, arrived: bool, chat: bool) -> str:
+    """The tokens of a request and where they are from: what was not measured is not told as if it was."""
+    inputs, outputs = f"{shape.input_tokens:.0f} input", f"{shape.output_tokens:.0f} output"
+    if not answered:
+        prompts = f"{ARRIVED_TOKENS} {inputs}" if arrived else f"assumed {inputs}"
+        answers = f" and {'' if not arrived else 'assumed '}{outputs}" if chat else ""
+        return f"{prompts}{answers} tokens per request, for none was answered yet"
+    told = f"{TOKENS} {inputs}{f' and {outputs}' if chat else ''} tokens per request"
+    load = _load(0.0, shape)
+    if load.input_cv or load.output_cv:
+        spread = (
+            f"coefficients of variation {load.input_cv:g} and {load.output_cv:g}" if chat else f"coefficient of variation {load.input_cv:g}"
+        )
+        told += f", their {spread} ({TOKENS_SQUARED})"
+    return told
 
 
 def loads(snapshot: Snapshot, history: dict[str, tuple[DemandPoint, ...]], shapes: dict[str, Shape]) -> list[ClassLoad]:
@@ -179,12 +199,13 @@ def loads(snapshot: Snapshot, history: dict[str, tuple[DemandPoint, ...]], shape
             result.append(ClassLoad(name, _load(0.0, shape), f"class {name}: nothing was measured yet"))
             continue
         max_wait_s, measured = snapshot.classes[name].queue.max_wait, demand.classes.get(name, ClassDemand())
+        tokens = _tokens(shape, name in shapes, _arrived(measured) > 0.0, chat)
         if snapshot.classes[name].objectives is None:
-            result.append(_patient_load(name, measured, history.get(name, ()), shape, max_wait_s))
+            result.append(_patient_load(name, measured, history.get(name, ()), shape, tokens, max_wait_s))
             continue
         drain_s = max(MIN_DRAIN_S, min(lead_s, max_wait_s))
         expected = outlook_of(snapshot, name, shape, lead_s)
         clumping, points = snapshot.memory.dispersion.get(name), history.get(name, ())
         lately_rps = stepped(points, demand.window_s, in_steps(clumping.value) if clumping else 1.0)
-        result.append(_class_load(name, measured, points, shape, lead_s, drain_s, expected, clumping, lately_rps))
+        result.append(_class_load(name, measured, points, shape, tokens, lead_s, drain_s, expected, clumping, lately_rps))
     return result

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from forebay.api.conditions import Reason, Type
+from forebay.api.inference_pool import NodeLimits
 from forebay.planning.advice import limits_for
 from forebay.planning.decision import Verdict
 from forebay.planning.interruption import doomed
 from forebay.planning.limits import NOTHING, Bill, bill
 from forebay.planning.room import blocked
-from forebay.planning.snapshot import ON_DEMAND, SPOT, DeploymentView, Snapshot
+from forebay.planning.snapshot import ON_DEMAND, SPOT, DeploymentView, Share, Snapshot
 from forebay.planning.split import Lot, Split, Splits, Supply, first_of, patience_s, split, spot_held_until, spot_share, summed, supply
 from forebay.planning.supply import named, stuck
 from forebay.planning.variants import Variant, existing_variant
@@ -216,8 +217,15 @@ def _within(room: _Room, replicas: int, old: int, asked: Bill) -> tuple[int, Spl
     elif result != room.split(count):
         message = f"limits ({limits}) leave no room beside replicas that are about to go: they are replaced once they are gone"
     else:
-        return count, result, _budget("True", Reason.WITHIN_LIMITS, f"within {limits}")
+        return count, result, _budget("True", Reason.WITHIN_LIMITS, f"within {limits}{_left_by(room.snapshot.shares, limits)}")
     return count, result, _budget("True", Reason.LIMITED, message)
+
+
+def _left_by(shares: tuple[Share, ...], limits: NodeLimits) -> str:
+    """Which shared limits the pool's own were narrowed to: no file says these figures."""
+    bounds = (limits.gpus, limits.usd_per_hour)
+    binding = [s.limit for s in shares if any(b is not None and b == own for b, own in zip((s.gpus, s.usd_per_hour), bounds, strict=True))]
+    return f", as much as others leave of shared limit {' and '.join(binding)}" if binding else ""
 
 
 def _most(room: _Room, replicas: int, old: int) -> tuple[int, Splits]:

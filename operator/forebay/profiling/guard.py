@@ -12,7 +12,7 @@ import orjson
 from forebay.dataplane.http.client import Client, UpstreamError
 from forebay.dataplane.http.headers import ROLE_HEADER
 from forebay.dataplane.sidecar.vocabulary import NAMES, RUNNING, WAITING, translate
-from forebay.profiling.load import Endpoint
+from forebay.profiling.load import Endpoint, refusal
 from forebay.runtime.errors import ForebayError
 
 LOOKS, EVERY_S = 5, 0.5
@@ -84,19 +84,33 @@ async def _addresses(host: str) -> list[Address]:
 
 
 async def models(client: Client, endpoint: Endpoint) -> list[str]:
-    """What the engine calls its models; empty where it does not say."""
+    """What the engine calls its models; empty where it does not say.
+
+    Raises:
+        ForebayError: it does not answer, or says no: why.
+    """
+    status, _, body = await _asked(client, endpoint, endpoint.prefix + _MODELS)
+    if status in (401, 403):
+        raise ForebayError(refusal(status, body, endpoint.prefix + _MODELS, endpoint))
+    if status == 404:
+        raise ForebayError(f"the engine answers 404 to {endpoint.prefix + _MODELS}: correct the URL, which ends before /v1, or say --model")
     try:
-        data = orjson.loads((await _get(client, endpoint, endpoint.prefix + _MODELS))[1])
-        return [str(entry["id"]) for entry in data["data"]]
+        return [str(entry["id"]) for entry in orjson.loads(body)["data"]]
     except (orjson.JSONDecodeError, LookupError, TypeError):
         return []
 
 
 async def _get(client: Client, endpoint: Endpoint, path: str) -> tuple[str, bytes]:
     """Which role says that it answers, and the body where the status is 200."""
+    status, role, body = await _asked(client, endpoint, path)
+    return role, body if status == 200 else b""
+
+
+async def _asked(client: Client, endpoint: Endpoint, path: str) -> tuple[int, str, bytes]:
+    """The status, which role says that it answers, and the body."""
     try:
         async with await client.send(endpoint.host, endpoint.port, "GET", path, endpoint.headers, first_byte_timeout_s=10) as reply:
             body = await reply.read(_MOST_BYTES)
-            return (reply.header(ROLE_HEADER) or b"").decode("latin-1"), body if reply.status == 200 else b""
+            return reply.status, (reply.header(ROLE_HEADER) or b"").decode("latin-1"), body
     except UpstreamError as error:
         raise ForebayError(f"{endpoint.host}:{endpoint.port} does not answer: {error}") from error

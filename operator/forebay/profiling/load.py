@@ -59,7 +59,7 @@ class Loader:
     """Loads one engine. `steps` are what was seen of it in all."""
 
     def __init__(self, endpoint: Endpoint, client: Client, seed: int = 1) -> None:
-        self._endpoint, self._client = endpoint, client
+        self.endpoint, self._client = endpoint, client
         self._chance = random.Random(seed)  # noqa: S311
         self._turn = 0
         self.steps = Steps()
@@ -72,7 +72,7 @@ class Loader:
         """
         level, began = Level(concurrency), monotonic()
         until = began + seconds
-        callers = concurrency if self._endpoint.task is Task.CHAT else 1
+        callers = concurrency if self.endpoint.task is Task.CHAT else 1
         tasks = [asyncio.create_task(self._caller(level, until)) for _ in range(callers)]
         try:
             while not all(task.done() for task in tasks):
@@ -88,7 +88,7 @@ class Loader:
         return level
 
     async def _caller(self, level: Level, until: float) -> None:
-        ask = self._generate if self._endpoint.task is Task.CHAT else self._embed
+        ask = self._generate if self.endpoint.task is Task.CHAT else self._embed
         while True:
             await ask(level)
             if level.refused or monotonic() >= until:
@@ -101,25 +101,25 @@ class Loader:
         counted in their usage.
         """
         self._turn += 1
-        words = max(1, round(self._endpoint.input_tokens * LENGTHS[self._turn % len(LENGTHS)]))
+        words = max(1, round(self.endpoint.input_tokens * LENGTHS[self._turn % len(LENGTHS)]))
         return [" ".join(self._chance.choice(_WORDS) for _ in range(words)) for _ in range(count)]
 
     async def _send(self, raw: bytes) -> Reply:
-        endpoint = self._endpoint
+        endpoint = self.endpoint
         path = endpoint.prefix + _PATHS[endpoint.task]
         try:
             reply = await self._client.send(endpoint.host, endpoint.port, "POST", path, [JSON, *endpoint.headers], raw)
         except UpstreamError as error:
             raise ForebayError(f"{endpoint.host}:{endpoint.port} does not answer: {error}") from error
         if reply.status not in (200, 429, 503):
-            raise ForebayError(refusal(reply.status, await reply.read(), path, endpoint.model))
+            raise ForebayError(refusal(reply.status, await reply.read(), path, endpoint))
         return reply
 
     async def _generate(self, level: Level) -> None:
         body = {
-            "model": self._endpoint.model,
+            "model": self.endpoint.model,
             "messages": [{"role": "user", "content": self._texts(1)[0]}],
-            "max_tokens": self._endpoint.output_tokens,
+            "max_tokens": self.endpoint.output_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
@@ -148,7 +148,7 @@ class Loader:
     async def _embed(self, level: Level) -> None:
         inputs = self._texts(level.concurrency)
         began = monotonic()
-        async with await self._send(orjson.dumps({"model": self._endpoint.model, "input": inputs})) as reply:
+        async with await self._send(orjson.dumps({"model": self.endpoint.model, "input": inputs})) as reply:
             if reply.status != 200:
                 level.refused += 1
                 return
@@ -175,11 +175,16 @@ def _usage(body: bytes) -> Usage | None:
         return None
 
 
-def refusal(status: int, body: bytes, path: str, model: str) -> str:
+def refusal(status: int, body: bytes, path: str, endpoint: Endpoint) -> str:
     """What is wrong where an engine refuses a request, and what would be right."""
     words = body[:300].decode("utf-8", "replace").strip()
     if status in (401, 403):
+        if endpoint.headers:
+            return f"the engine answers {status}: the key in the variable that --api-key-from-env names is not one that it takes"
         return f"the engine answers {status}: it wants a key, name the variable that holds it with --api-key-from-env"
     if status == 404:
-        return f"the engine answers 404 to {path} for model {model!r}: say --model and --task as it serves them ({words})"
+        return (
+            f"the engine answers 404 to {path} for model {endpoint.model!r}: correct the URL, which ends before /v1, or say --model"
+            f" and --task as it serves them ({words})"
+        )
     return f"the engine answers {status}: {words}"

@@ -9,6 +9,7 @@ import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from forebay.adapters import cluster as kinds
 from forebay.adapters.clock import SystemClock
@@ -36,6 +37,9 @@ from forebay.reconcile.view import ObjectView
 from forebay.reconcile.world import World
 from forebay.runtime.errors import ForebayError
 
+if TYPE_CHECKING:
+    from forebay.adapters.promql import Access
+
 NODE_POOL_CRD = "nodepools.karpenter.sh"
 BACKEND_CHECK_S = 60.0
 LEASE_NAME = "forebay-operator"
@@ -55,6 +59,8 @@ class Options:
     interval: float = 15.0
     prometheus: str | None = None
     prometheus_matchers: tuple[tuple[str, str], ...] | list[tuple[str, str]] = ()
+    prometheus_token_file: Path | None = None
+    prometheus_ca: Path | None = None
     shared_limits: tuple[SharedLimit, ...] = ()
     decisions: str = "-"
     mig_config_namespace: str = "gpu-operator"
@@ -206,7 +212,7 @@ def _metrics(options: Options, client: Client) -> Metrics:
     if options.prometheus:
         from forebay.adapters.prometheus import PrometheusMetrics
 
-        return PrometheusMetrics(options.prometheus, matchers=dict(options.prometheus_matchers))
+        return PrometheusMetrics(options.prometheus, matchers=dict(options.prometheus_matchers), access=_access(options))
     return ScrapedMetrics(client, window_s=max(WINDOW_S, 3 * options.interval))
 
 
@@ -214,8 +220,14 @@ def _history(options: Options) -> History:
     if options.prometheus:
         from forebay.adapters.prometheus_history import PrometheusHistory
 
-        return PrometheusHistory(options.prometheus, dict(options.prometheus_matchers))
+        return PrometheusHistory(options.prometheus, dict(options.prometheus_matchers), _access(options))
     return NoHistory()
+
+
+def _access(options: Options) -> Access:
+    from forebay.adapters.promql import Access
+
+    return Access(options.prometheus_token_file, options.prometheus_ca)
 
 
 def _decisions(where: str) -> DecisionLog:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from math import inf, isfinite
 
 from forebay.api.batch_class import BatchClassSpec
-from forebay.api.inference_pool import InferencePoolSpec
+from forebay.api.inference_pool import InferencePoolSpec, Task
 from forebay.planning.limits import bill
 from forebay.planning.snapshot import ON_DEMAND
 from forebay.planning.target import promises
@@ -27,7 +27,8 @@ from forebay.simulation.study import Asked, engine_of, has_classes, replicas_of,
 def compared(
     asked: Asked, name: str, workload: Iterable[Request], means: tuple[float, float], progress: Callable[[float, int], None]
 ) -> Document:
-    """What the law came to. `means` are the tokens of a request, which some laws are told, as they are told the profile.
+    """What the law came to. `means` are the tokens of a request, which some laws are told, as they are told the profile. An embedding
+    has the one output token of its answer there, as in what laws measure (laws/measured.py).
 
     Raises:
         UsageError: there is no such law, or the pool may not have as many replicas.
@@ -39,7 +40,8 @@ def compared(
         variant = next(v for v in operator.variants().values() if v.capacity_type == ON_DEMAND and v.profile is not None)
         assert variant.profile is not None
         engine = engine_profile(operator.spec, variant.profile)
-        law = shipped(name, Known(engine, _objective(operator.classes(), means[1]), *means))
+        outputs = max(1.0, means[1])
+        law = shipped(name, Known(engine, _objective(operator.classes(), engine.task, outputs), means[0], outputs))
         most, first = _most(operator.spec, variant), operator.spec.scaling.min_replicas
         if isinstance(law, Static):
             first = law.replicas
@@ -70,8 +72,8 @@ def _most(spec: InferencePoolSpec, variant: Variant) -> int:
     return max((count for count in counts if bill(spec, variant, count).within(limits)), default=0)
 
 
-def _objective(classes: dict[str, BatchClassSpec], output_tokens: float) -> Objective:
-    """The strictest that any class is promised; an objective of the whole answer as one of each token."""
+def _objective(classes: dict[str, BatchClassSpec], task: Task, output_tokens: float) -> Objective:
+    """The strictest that any class is promised; an objective of the whole answer as one of each token. An embedding comes all at once."""
     first_s, per_token_s = inf, inf
     for spec in classes.values():
         for promise in promises(spec):
@@ -80,7 +82,9 @@ def _objective(classes: dict[str, BatchClassSpec], output_tokens: float) -> Obje
                     first_s = min(first_s, promise.target_s)
                 case "interTokenLatency":
                     per_token_s = min(per_token_s, promise.target_s)
+                case "endToEnd" if task is Task.EMBEDDINGS:
+                    first_s = min(first_s, promise.target_s)
                 case "endToEnd":
-                    per_token_s = min(per_token_s, promise.target_s / max(output_tokens, 1.0))
+                    per_token_s = min(per_token_s, promise.target_s / output_tokens)
     # A law that divides by an objective needs one.
     return Objective(first_s if isfinite(first_s) else 1e6, per_token_s if isfinite(per_token_s) else 1e6)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -32,6 +32,20 @@ class Lengths(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Unanswered:
+    """The same prompts for embeddings, whose answers have no tokens."""
+
+    of: Lengths
+
+    @property
+    def mean(self) -> tuple[float, float]:
+        return self.of.mean[0], 0.0
+
+    def drawn(self, times: Iterable[float], seed: int) -> Iterator[tuple[float, int, int]]:
+        return ((at, inputs, 0) for at, inputs, _ in self.of.drawn(times, seed))
+
+
+@dataclass(frozen=True, slots=True)
 class Listed:
     """Tokens of prompts and answers, row by row."""
 
@@ -54,8 +68,10 @@ def alike(input_tokens: int, output_tokens: int) -> Lengths:
     return Listed((input_tokens,), (output_tokens,))
 
 
-def read_lengths(path: Path, seed: int = 1) -> Lengths:
+def read_lengths(path: Path, seed: int = 1, needed: Collection[str] = LENGTHS) -> Lengths:
     """The lengths in a file of CSV. Of more rows than are kept the seed says which.
+
+    Where `needed` has no output, as of embeddings, answers have none, whatever the file says.
 
     Raises:
         WorkloadError: the file is not there or has no lengths, or a row of it cannot be used; the message names the line.
@@ -65,9 +81,12 @@ def read_lengths(path: Path, seed: int = 1) -> Lengths:
         rows = csv_rows(lines, name)
         number, header = next(rows, (1, []))
         if has_windows(header):
-            return read_windows(rows, header, name)
-        of = columns_of(header, f"{name}, line {number}", LENGTHS).of
-        return _listed(rows, header, [header.index(of[what]) for what in LENGTHS], name, random.Random(f"rows {seed}"))
+            found: Lengths = read_windows(rows, header, name)
+        else:
+            of = columns_of(header, f"{name}, line {number}", [what for what in LENGTHS if what in needed]).of
+            places = [header.index(of[what if what in needed else "input"]) for what in LENGTHS]
+            found = _listed(rows, header, places, name, random.Random(f"rows {seed}"))
+    return found if "output" in needed else Unanswered(found)
 
 
 def _listed(rows: Iterator[tuple[int, list[str]]], header: list[str], places: list[int], name: str, chance: random.Random) -> Listed:

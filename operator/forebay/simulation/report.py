@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
+from math import inf
 from typing import Any
 
 from forebay.simulation.plot import Band, Line, Mark, Plot, drawn, stacked
@@ -15,13 +16,18 @@ _MARKS = {"lost": ("lost with its node", _RED), "stuck": ("start that never ends
 _KINDS = {"on-demand": _BLUE, "spot": _GREEN}
 
 _STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #1c2733 }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #1c2733; background: #fff }
 h1 { font-size: 1.4rem } h2 { font-size: 1.05rem; margin: 1.6rem 0 .3rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums } td, th { padding: .2rem .8rem .2rem 0 }
 td, th { text-align: left; vertical-align: top }
-svg { width: 100%; height: auto } svg text { font-size: 11px; fill: #5b6875 } .missed { color: #b3261e; font-weight: 600 }
-.key span { margin-right: 1.2rem } .why { color: #5b6875 }
+.wide { overflow-x: auto } svg { width: 100%; min-width: 36rem; height: auto }
+svg text { font-size: 11px; fill: #5b6875 } .missed { color: #b3261e; font-weight: 600 }
+.key span { margin-right: 1.2rem; white-space: nowrap }
+.key i { font-style: normal } .when { white-space: nowrap } .why { color: #5b6875 }
 """
+
+
+_VIEW = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 
 
 def html(document: Document) -> str:
@@ -31,7 +37,7 @@ def html(document: Document) -> str:
     parts = (_figures, _objectives, _problems, _classes, _tenants, _comparison, _spread)
     tables = [part(document) for part in parts]
     body = [f"<h1>{title}</h1>", *tables, *plots, _befell(document), _decisions(document)]
-    head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>'
+    head = f'<!doctype html><html lang="en"><head><meta charset="utf-8">{_VIEW}<title>{title}</title><style>{_STYLE}</style></head>'
     return f"{head}<body>{''.join(body)}</body></html>\n"
 
 
@@ -61,8 +67,13 @@ def _replicas(document: Document) -> Plot:
 
 
 def _latencies(document: Document) -> list[Plot]:
-    """One for each class, with its target where it is promised a first token."""
-    targets = {o["class"]: o["targetSeconds"] for o in document["objectives"] if o["objective"] == "timeToFirstToken"}
+    """One for each class, with its target where it is promised a first token. An embedding comes whole, at one time."""
+    what, promises = ("Time to first token", {"timeToFirstToken"})
+    if document["task"] == "Embeddings":
+        what, promises = "Time to answer", {"timeToFirstToken", "endToEnd"}
+    targets: dict[str, float] = {}
+    for promised in (o for o in document["objectives"] if o["objective"] in promises):
+        targets[promised["class"]] = min(promised["targetSeconds"], targets.get(promised["class"], inf))
     plots = []
     for name in sorted({name for row in document["timeline"] for name in row["classes"]}):
         lines = [
@@ -71,7 +82,7 @@ def _latencies(document: Document) -> list[Plot]:
         ]
         if name in targets:
             lines.append(Line("target", _GREY, [targets[name]] * len(document["timeline"]), dashed=True))
-        plots.append(Plot(f"Time to first token of {name}, seconds", _hours(document), lines, (), _marks(document)))
+        plots.append(Plot(f"{what} of {name}, seconds", _hours(document), lines, (), _marks(document), wide=True))
     return plots
 
 
@@ -88,11 +99,18 @@ def _requests(document: Document) -> Plot:
 def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Cells are HTML already."""
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<h2>{title}</h2><table><tr>{''.join(f'<th>{name}</th>' for name in head)}</tr>{body}</table>"
+    table = f"<table><tr>{''.join(f'<th>{name}</th>' for name in head)}</tr>{body}</table>"
+    return f'<h2>{title}</h2><div class="wide">{table}</div>'
 
 
 def _dollars(usd: float | None) -> str:
     return "unknown: not every accelerator has a price" if usd is None else f"${usd:,.2f}"
+
+
+def _span(seconds: float) -> str:
+    return (
+        f"{seconds / 3600.0:.2f} hours" if seconds >= 3600.0 else f"{seconds / 60.0:.1f} minutes" if seconds >= 60.0 else f"{seconds:g} s"
+    )
 
 
 def _figures(document: Document) -> str:
@@ -100,7 +118,7 @@ def _figures(document: Document) -> str:
     counts = f"{requests['answered']:,} answered, {requests['refused']:,} refused, {requests['lost']:,} lost"
     befell = f"{events['interrupted']} interrupted, {events['lost']} lost with their nodes, {events['stuck']} starts stuck"
     rows = [
-        ("Simulated", f"{_hours(document):.2f} hours, replicas start in {document['startSeconds']:g} s, seed {document['seed']}"),
+        ("Simulated", f"{_span(document['seconds'])}, replicas start in {document['startSeconds']:g} s, seed {document['seed']}"),
         *(("Assumed", escape(said)) for said in document.get("assumed", [])),
         ("Requests", f"{counts}, {requests['retried']:,} tried again"),
         ("Replicas", f"{replicas['mean']:.2f} on average, {replicas['most']} at most"),
@@ -177,5 +195,8 @@ def _befell(document: Document) -> str:
 
 def _decisions(document: Document) -> str:
     why = (f'<span class="why">{escape("; ".join(d["why"]))}</span>' for d in document["decisions"])
-    rows = [(escape(d["time"]), str(d["replicas"]), text) for d, text in zip(document["decisions"], why, strict=True)]
-    return _table("Decisions", ("Time", "Replicas", "Why"), rows)
+    rows = [
+        (f'<span class="when">{escape(d["time"])}</span>', str(d["replicas"]), text)
+        for d, text in zip(document["decisions"], why, strict=True)
+    ]
+    return _table("Decisions", ("Time", "Replicas", "Why"), rows) if rows else "<p>No decision changed a count.</p>"

@@ -157,6 +157,7 @@ def _document(asked: Asked, operator: SimulatedOperator, outcome: Outcome, profi
     return {
         "schemaVersion": 1,
         "pool": f"{asked.namespace}/{asked.pool}",
+        "task": operator.spec.model.task.value,
         "seed": asked.seed,
         "startSeconds": asked.start_s,
         "seconds": round(outcome.span_s, 3),

@@ -27,10 +27,12 @@ class Price:
 
 def timeline(outcome: Outcome, course: Course, prices: Mapping[str, Price], one_holds: float) -> list[Document]:
     """The spans in order. `one_holds` prompt tokens/s are what one replica holds: demand and forecasts are told in replicas by it."""
-    span_s = max(outcome.span_s / BUCKETS, 1.0)
-    count = int(outcome.span_s / span_s + 1e-9)
+    # Shorter ones than samples are apart would be empty, and told as no replica and no request.
+    span_s = max(outcome.span_s / BUCKETS, outcome.sample_s)
+    count = max(1, int(outcome.span_s / span_s + 1e-9))
     firsts = _by_span(outcome, span_s, count)
-    samples = _spans([at for at, _, _ in outcome.replicas], span_s, count)
+    # A sample is of the time before it.
+    samples = _spans([at - outcome.sample_s / 2.0 for at, _, _ in outcome.replicas], span_s, count)
     forecasts = _spans(course.forecast_for, span_s, count)
     return [
         {

@@ -15,6 +15,8 @@ NO_TOKENS = f"not a whole number from 0 to {MAX_TOKENS:,}"
 
 LENGTHS = ("input", "output")
 REQUESTS = ("arrival", *LENGTHS)
+EMBEDDINGS = ("arrival", "input")
+"""Of embeddings an answer has no tokens."""
 
 _NAMES = {
     "arrival": (
@@ -75,7 +77,7 @@ def _told(names: list[str], missing: list[str], needed: Collection[str]) -> str:
     told = f"{' and '.join(_NEEDED[what] for what in missing)}: there is {has}. Needed are {', '.join(_NEEDED[what] for what in needed)},"
     if missing == ["arrival"]:
         return f"{told} or give this as --lengths beside a workload of rates"
-    if needed != REQUESTS:
+    if "arrival" not in needed:
         return f"{told} or Vidur's or ServeGen's columns"
     return (
         f"{told} or the columns of Azure's, Mooncake's or BurstGPT's traces; or for rates over time ts_s and total_rate_rps,"

@@ -8,7 +8,7 @@ needed and missing, a line that cannot be read, a time before the one above it a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from forebay.simulation.files import Position, WorkloadError, beginning, csv_row
 from forebay.simulation.order import in_order
 from forebay.simulation.rates import Rates, from_rates, has_rates, read_rates
 from forebay.simulation.request import Request
-from forebay.simulation.trace_columns import NO_TOKENS, Columns, columns_of, tokens_of
+from forebay.simulation.trace_columns import NO_TOKENS, REQUESTS, Columns, columns_of, tokens_of
 
 __all__ = ["MAX_GAP_S", "Rates", "from_rates", "has_rates", "read", "read_rates"]
 
@@ -34,19 +34,24 @@ def read(
     max_gap_s: float = MAX_GAP_S,
     time_unit_s: float | None = None,
     position: Position | None = None,
+    needed: Collection[str] = REQUESTS,
 ) -> Iterator[Request]:
     """The requests of a file, or of standard input for `-`, in the order of their arrivals, the first at 0 s.
 
     Lines may be late by `disorder_s`. `time_unit_s` says how many seconds one unit of times that are numbers is, such as 0.001 for
     milliseconds; without it the columns' names tell, and are seconds where they do not. Dates with times are what they are.
+    Where `needed` has no output tokens, as of embeddings, answers have none, whatever the file says of them.
 
     Raises:
         WorkloadError: the file is not there or not a workload, or a line of it cannot be used.
     """
     name = name_of(path)
+    answers = "output" in needed
     reader = _json_lines if beginning(path).lstrip()[:1] in ("{", "[") else _csv_lines
     with opened(path, position) as lines:
-        rows = ((_time(row, columns, number, name), number, columns, row) for number, columns, row in reader(lines, name, time_unit_s))
+        rows = (
+            (_time(row, columns, number, name), number, columns, row) for number, columns, row in reader(lines, name, needed, time_unit_s)
+        )
         first: float | None = None
         last = 0.0
         for at, number, columns, row in in_order(rows, disorder_s, name):
@@ -60,7 +65,7 @@ def read(
             yield Request(
                 last,
                 max(1, _tokens(row, columns, "input", number, name)),
-                max(1, _tokens(row, columns, "output", number, name)),
+                max(1, _tokens(row, columns, "output", number, name)) if answers else 0,
                 str(row.get(columns.of.get("class", ""), "") or default_class),
                 str(row.get(columns.of.get("tenant", ""), "") or ""),
             )
@@ -71,17 +76,17 @@ def read(
 Row = dict[str, Any]
 
 
-def _csv_lines(lines: Iterator[str], name: str, time_unit_s: float | None) -> Iterator[tuple[int, Columns, Row]]:
+def _csv_lines(lines: Iterator[str], name: str, needed: Collection[str], time_unit_s: float | None) -> Iterator[tuple[int, Columns, Row]]:
     rows = csv_rows(lines, name)
     number, header = next(rows, (1, []))
-    columns = columns_of(header, f"{name}, line {number}", time_unit_s=time_unit_s)
+    columns = columns_of(header, f"{name}, line {number}", needed, time_unit_s=time_unit_s)
     for number, cells in rows:
         if len(cells) != len(header):
             raise WorkloadError(f"{name}, line {number}: {len(cells)} cells where the header has {len(header)}")
         yield number, columns, dict(zip(header, cells, strict=True))
 
 
-def _json_lines(lines: Iterator[str], name: str, time_unit_s: float | None) -> Iterator[tuple[int, Columns, Row]]:
+def _json_lines(lines: Iterator[str], name: str, needed: Collection[str], time_unit_s: float | None) -> Iterator[tuple[int, Columns, Row]]:
     columns: Columns | None = None
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -94,7 +99,7 @@ def _json_lines(lines: Iterator[str], name: str, time_unit_s: float | None) -> I
             raise WorkloadError(f"{name}, line {number}: not JSON: {what}; a workload has one object per line") from error
         if not isinstance(row, dict):
             raise WorkloadError(f"{name}, line {number}: not an object; a workload has one object per line")
-        columns = columns or columns_of(list(row), f"{name}, line {number}", time_unit_s=time_unit_s)
+        columns = columns or columns_of(list(row), f"{name}, line {number}", needed, time_unit_s=time_unit_s)
         yield number, columns, row
 
 

@@ -19,8 +19,11 @@ def mean_in_flight(samples: Sequence[Sample]) -> float:
 
 
 def tokens_per_request(samples: Sequence[Sample]) -> tuple[float, float] | None:
-    """Mean input and output tokens of the requests that were answered; None where none was."""
+    """Mean input and output tokens of the requests that were answered; None where none was.
+
+    An embedding, whose answer has no tokens, counts as one: peers' formulas are of language models, and divide by them.
+    """
     completed = sum(s.completed for s in samples)
     if not completed:
         return None
-    return sum(s.input_tokens for s in samples) / completed, sum(s.output_tokens for s in samples) / completed
+    return sum(s.input_tokens for s in samples) / completed, max(1.0, sum(s.output_tokens for s in samples) / completed)
