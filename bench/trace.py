@@ -26,6 +26,7 @@ from bench.support.trace_load import Trace
 from forebay.api.durations import parse_duration
 from forebay.runtime.errors import ForebayError, UsageError
 from forebay.simulation.law import Law
+from forebay.simulation.laws.clairvoyant import largest
 from forebay.simulation.laws.static import Static
 from forebay.simulation.lengths import alike, read_lengths
 from forebay.simulation.outcome import Outcome
@@ -230,16 +231,12 @@ def _parts(job: Job) -> list[Part]:
 
 def _searched(job: Job) -> tuple[str, Part]:
     """The bound: the most that its replicas can be given with the target kept, halved in on; and what it comes to."""
-    kept: tuple[float, Part] | None = None
-    low, high = 0, len(SHARES)
-    while low < high:
-        middle = (low + high) // 2
-        law = bound(job.trace, SHARES[middle], job.lead_s, job.since_s, job.windows[-1][1])
-        part = _windows(job, _simulated(job, law))[0]
-        if part.attainment >= TARGET:
-            kept, low = (SHARES[middle], part), middle + 1
-        else:
-            high = middle
+
+    def run(share: float) -> Part:
+        law = bound(job.trace, share, job.lead_s, job.since_s, job.windows[-1][1])
+        return _windows(job, _simulated(job, law))[0]
+
+    kept = largest(SHARES, run, lambda part: part.attainment >= TARGET)
     if kept is None:
         raise ForebayError(f"not even a clairvoyant keeps {TARGET:.0%} within the objective with starts of {job.lead_s:g} s")
     return given(mean_of(job.trace), kept[0]), kept[1]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 from bench.ramp import OBJECTIVE, PROFILE, load_engine
-from bench.support.burst_laws import full_s, promised_each
+from bench.support.burst_laws import promised_each
 from bench.support.comparison import Settings
-from bench.support.ramp_laws import RAMP, Engine, Mean, blind, laws, promised
+from bench.support.ramp_laws import MINUTE_S, RAMP, Engine, Mean, blind, laws, promised
 from bench.support.recorded_bursts import full_with
 from bench.support.trace_load import Trace
 from forebay.simulation.law import Law
-from forebay.simulation.laws.capacity import most_rps
-from forebay.simulation.laws.clairvoyant import Clairvoyant
+from forebay.simulation.laws.capacity import full_s, most_rps
+from forebay.simulation.laws.clairvoyant import Clairvoyant, Foresight
 from forebay.simulation.laws.forebay import Forebay, pool_of
 from forebay.simulation.laws.static import Static
 from forebay.simulation.run import Setup
@@ -64,9 +64,9 @@ def bound(trace: Trace, share: float, lead_s: float, since_s: float, until_s: fl
     mean = mean_of(trace)
     engine = engine_for(mean).profile
     one_s = full_s(engine, mean.inputs, mean.outputs)
-    work = [(at, full_s(engine, inputs, outputs) / one_s) for at, inputs, outputs in trace.between(since_s, until_s)]
-    most = most_rps(engine, mean.inputs, mean.outputs, OBJECTIVE)
-    return Clairvoyant((at for at, _ in work), share * most, lead_s, works=(each for _, each in work))
+    requests = trace.between(since_s, until_s)
+    ahead = Foresight(MINUTE_S, ((at, full_s(engine, inputs, outputs) / one_s) for at, inputs, outputs in requests))
+    return Clairvoyant(ahead.needs(share * most_rps(engine, mean.inputs, mean.outputs, OBJECTIVE)), MINUTE_S, lead_s)
 
 
 def given(mean: Mean, share: float) -> str:
