@@ -20,6 +20,7 @@ from statistics import fmean
 from typing import Any
 
 from bench.ramp import PROFILE, load_engine
+from bench.support import options
 from bench.support.burst_laws import QUEUE_ONLY, burst_laws, clairvoyants
 from bench.support.comparison import Case, Settings, cheapest, means, row
 from bench.support.ramp_laws import Engine
@@ -33,6 +34,7 @@ from forebay.simulation.score import Score, score
 
 NAME = "burst"
 HELP = "recorded bursts in the simulator: the tail of the first token at the cost of a queue-driven HPA, by law"
+OPTIONS = (options.seeds, options.price)
 
 START_S, MOST_REPLICAS = 110.0, 10
 FIRST_REPLICAS = 5

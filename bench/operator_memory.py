@@ -20,6 +20,7 @@ from typing import Any
 
 import orjson
 
+from bench.support import options
 from bench.support.fleet import SETTINGS
 from bench.support.process import HOST, Measured, free_port, measuring, running
 from bench.support.table import digits
@@ -28,6 +29,7 @@ from forebay.runtime.errors import ForebayError
 
 NAME = "operator-memory"
 HELP = "memory and CPU of the operator's process, by the number of pools"
+OPTIONS = (options.pools,)
 
 _LONGEST_S = 300.0
 _LOOK_S = 0.25

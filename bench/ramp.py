@@ -19,6 +19,7 @@ from multiprocessing import cpu_count
 from pathlib import Path
 from typing import Any
 
+from bench.support import options
 from bench.support.comparison import Arrival, Case, row, tuned
 from bench.support.ramp_laws import Engine, clairvoyants, laws
 from forebay.planning.work import EngineProfile
@@ -27,6 +28,7 @@ from forebay.simulation.score import Objective
 
 NAME = "ramp"
 HELP = "llm-d's published ramp in the simulator: forebay, peers re-implemented, and bounds"
+OPTIONS = (options.seeds, options.price)
 
 STAGES = ((2, 330), (4, 360), (6, 360), (8, 360), (10, 360), (4, 360), (1, 300))
 SPAN_S = float(sum(seconds for _, seconds in STAGES))

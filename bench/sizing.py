@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from bench.support import options
 from bench.support.table import digits, quantile
 from forebay.api.inference_pool import Task
 from forebay.planning.queueing import EngineProfile, Load, Promise
@@ -19,6 +20,7 @@ from forebay.planning.sizing import Demanded, capacity_rps, replicas_for, tail_s
 
 NAME = "sizing"
 HELP = "CPU time of sizing one pool, by what is asked of it"
+OPTIONS = (options.rounds,)
 
 _PROFILES = 30
 

@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from bench.ramp import OBJECTIVE, PROFILE, load_engine
+from bench.support import options
 from bench.support.comparison import cheapest
 from bench.support.ramp_laws import RAMP
 from bench.support.table import digits
 from bench.support.trace_laws import BOUND, SHARES, bound, engine_for, given, mean_of, setup_for, trace_laws
 from bench.support.trace_load import Trace
 from forebay.api.durations import parse_duration
+from forebay.cli.values import number
 from forebay.runtime.errors import ForebayError, UsageError
 from forebay.simulation.law import Law
 from forebay.simulation.laws.clairvoyant import largest
@@ -37,6 +39,7 @@ from forebay.simulation.workload import Rates, read_rates
 
 NAME = "trace"
 HELP = "two weeks of recorded load in the simulator: cost of 99 % within the objective, by law"
+OPTIONS = (options.price,)
 
 TARGET = 0.99
 NEAR_TARGET = (0.98, TARGET, 0.997)
@@ -59,8 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lead", default=LEADS, metavar="TIME,TIME", help=f"how long a replica takes to start, such as 2m,5m,8m (default: {LEADS})"
     )
-    parser.add_argument("--mean-rps", type=float, default=2.0, metavar="R", help="the trace is rescaled to this mean (default: 2)")
-    parser.add_argument("--days", type=float, default=14.0, metavar="D", help="days of the trace, at most (default: 14)")
+    mean = "the trace is rescaled to this mean (default: 2)"
+    parser.add_argument("--mean-rps", type=number(0.001, 10_000), default=2.0, metavar="R", help=mean)
+    parser.add_argument("--days", type=number(0.01, 3660), default=14.0, metavar="D", help="days of the trace, at most (default: 14)")
     parser.add_argument("--only", metavar="LAW,LAW", help="these laws, and the clairvoyant (default: all)")
 
 

@@ -53,7 +53,7 @@ _OBJECTIVE_S, _OBJECTIVE_SEED, _UP_SEED = 600.0, 900, 11
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=_runs, default=8, metavar="N", help="runs of the embeddings engine (default: 8)")
-    parser.add_argument("--run-seconds", type=float, default=25.0, metavar="S", help="length of one (default: 25)")
+    parser.add_argument("--run-seconds", type=number(1, 3600), default=25.0, metavar="S", help="length of one (default: 25)")
     parser.add_argument(
         "--busy", type=number(0.05, 0.9), default=BUSY, metavar="SHARE", help="load of one, of what its profile answers (default: 0.6)"
     )

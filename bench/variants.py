@@ -21,6 +21,7 @@ from statistics import fmean
 from typing import Any
 
 from bench.ramp import PROFILE, load_engine, tokens
+from bench.support import options
 from bench.support.table import digits
 from bench.support.variant_laws import FAST, SLOW, CostOrdered, Counts, Paid, Schedule, objects, slower
 from forebay.planning.cheapest import Bounds, Search, held_rps
@@ -37,6 +38,7 @@ from forebay.simulation.score import quantile
 
 NAME = "variants"
 HELP = "two accelerators at cost 10 and 5: forebay's mix, the exact optimum, one accelerator alone, and WVA's rule"
+OPTIONS = (options.seeds,)
 
 TARGET_S = 3.0
 TIMES_SLOWER = 1.7
