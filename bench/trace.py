@@ -24,8 +24,7 @@ from bench.support.ramp_laws import RAMP
 from bench.support.table import digits
 from bench.support.trace_laws import BOUND, SHARES, bound, engine_for, given, mean_of, setup_for, trace_laws
 from bench.support.trace_load import Trace
-from forebay.api.durations import parse_duration
-from forebay.cli.values import number
+from forebay.cli.values import number, some_time
 from forebay.runtime.errors import ForebayError, UsageError
 from forebay.simulation.law import Law
 from forebay.simulation.laws.clairvoyant import largest
@@ -60,7 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tokens", metavar="CSV", help="trace of lengths: ts_s, field, mean, p50 (default: 4000 in and 1000 out, all alike)"
     )
     parser.add_argument(
-        "--lead", default=LEADS, metavar="TIME,TIME", help=f"how long a replica takes to start, such as 2m,5m,8m (default: {LEADS})"
+        "--lead",
+        type=_leads,
+        default=LEADS,
+        metavar="TIME,TIME",
+        help=f"how long a replica takes to start, such as 2m,5m,8m (default: {LEADS})",
     )
     mean = "the trace is rescaled to this mean (default: 2)"
     parser.add_argument("--mean-rps", type=number(0.001, 10_000), default=2.0, metavar="R", help=mean)
@@ -91,20 +94,17 @@ class Part:
 
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
-    rates, leads = _rates(args), _leads(args.lead)
+    rates = _rates(args)
     trace = Trace(rates, alike(int(RAMP.inputs), int(RAMP.outputs)) if args.tokens is None else read_lengths(Path(args.tokens)), SEED)
     wanted = _wanted(args.only, trace)
     requests = sum(1 for _ in trace.between(0.0, trace.span_s))
     print(f"trace: {trace.span_s / DAY_S:.1f} days, {requests:,} requests at a mean of {args.mean_rps:g} rps, seed {SEED}", file=sys.stderr)
     with ProcessPoolExecutor() as pool:
-        return [row for lead_s in leads for row in _Compared(pool, trace, lead_s, args.usd_per_gpu_hour).rows(wanted)]
+        return [row for lead_s in args.lead for row in _Compared(pool, trace, lead_s, args.usd_per_gpu_hour).rows(wanted)]
 
 
 def _leads(text: str) -> list[float]:
-    try:
-        return [parse_duration(part) for part in text.split(",")]
-    except ValueError as error:
-        raise UsageError(f"--lead {text}: {error}") from error
+    return list(dict.fromkeys(some_time(part.strip()) for part in text.split(",")))
 
 
 def _wanted(only: str | None, trace: Trace) -> list[str]:

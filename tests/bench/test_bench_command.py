@@ -41,6 +41,8 @@ def test_list_names_every_bench_with_its_help(capsys: pytest.CaptureFixture[str]
         (["planner", "--learned-days", "-1"], "'-1' is not a number between 0 and 366"),
         (["ramp", "--seeds", "0"], "'0' is not a whole number"),
         (["ramp", "--usd-per-gpu-hour", "free"], "'free' is not a number between 0 and 10000"),
+        (["trace", "--lead", "0s"], "argument --lead: must be longer than nothing"),
+        (["trace", "--lead", "5m,"], "argument --lead: '' is not a duration"),
         (["trace", "--days", "-3"], "'-3' is not a number between"),
         (["trace", "--mean-rps", "nan"], "'nan' is not a number between"),
         (["truth", "--run-seconds", "0"], "'0' is not a number between 1 and 3600"),

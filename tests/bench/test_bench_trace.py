@@ -31,7 +31,7 @@ def test_rows_of_one_hour(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     ("args", "code", "told"),
     [
         (["--arrivals", "none.csv"], 1, "none.csv is not there"),
-        (["--arrivals", "{rates}", "--lead", "soon"], 64, "--lead soon"),
+        (["--arrivals", "{rates}", "--lead", "soon"], 64, "argument --lead: 'soon' is not a duration"),
         (["--arrivals", "{rates}", "--only", "fortune"], 64, "--only fortune: there are forebay"),
         (["--arrivals", "{rates}", "--tokens", "{rates}"], 1, "Needed are input_tokens, output_tokens, or Vidur's or ServeGen's columns"),
     ],
