@@ -15,7 +15,7 @@ from typing import Any
 from forebay.cli.source import add_source, pool_name, read_pools
 from forebay.runtime.columns import columns
 from forebay.runtime.errors import UsageError
-from forebay.runtime.output import say
+from forebay.runtime.output import complain, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -116,7 +116,10 @@ def _from_folder(folder: Path) -> list[dict[str, Any]]:
     from forebay.local.folder import read_folder
     from forebay.planning.planner import plan
 
-    objects = list(read_folder(folder).objects.values())
+    found = read_folder(folder)
+    for note in found.unrendered:
+        complain(f"forebay: {note}")
+    objects = list(found.objects.values())
     classes = {o["metadata"]["name"]: BatchClassSpec.model_validate(o["spec"]) for o in objects if o["kind"] == "BatchClass"}
     pools = [o for o in objects if o["kind"] == "InferencePool"]
     rows = []

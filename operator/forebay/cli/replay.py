@@ -122,7 +122,7 @@ def _parsed(line: str) -> dict[str, Any]:
     try:
         found = json.loads(line)
     except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error.msg} at character {error.pos + 1}; {_EXPECTED}") from error
+        raise ValueError(f"not JSON: {error.msg} (character {error.pos + 1}); {_EXPECTED}") from error
     if not isinstance(found, dict):
         raise ValueError(_NO_RECORD)
     return found
