@@ -51,6 +51,9 @@ class Engine:
 MINUTE_S = 60.0
 """What the bound looks at as one: by seconds, chance would ask for replicas."""
 
+CLAIRVOYANT_RPS = (1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0, 2.1)
+"""From what holds with ease to what misses: with 2 requests/s a replica has more than it can do."""
+
 RAMP = Mean(4000.0, 1000.0, 100.0)
 
 
@@ -70,7 +73,7 @@ def laws(engine: Engine, setup: Setup, objective: Objective, mean: Mean = RAMP) 
 
 def clairvoyants(setup: Setup) -> Settings:
     """The bound, over what one replica takes, requests/s."""
-    return {f"{rps:g} rps a replica": partial(_clairvoyant, rps, setup.start_s) for rps in (1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8)}
+    return {f"{rps:g} rps a replica": partial(_clairvoyant, rps, setup.start_s) for rps in CLAIRVOYANT_RPS}
 
 
 def blind(make: Callable[[], Law]) -> Callable[[Workload], Law]:
