@@ -63,7 +63,7 @@ class Job:
 
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
-    seeds = tuple(range(FIRST_SEED, FIRST_SEED + args.seeds))
+    seeds = tuple(range(FIRST_SEED, FIRST_SEED + options.seeds_of(args)))
     print(f"burst: scored on the second half with seeds {seeds[0]} to {seeds[-1]}, tuned on the first with {TUNING_SEEDS}", file=sys.stderr)
     mixes = _chosen(args.mixes, [mix.name for mix in MIXES], "--mixes", ";")
     rows: list[dict[str, Any]] = []

@@ -41,12 +41,12 @@ FIRST_SEED = 101
 
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
-    engine = load_engine(PROFILE)
+    engine, seeds = load_engine(PROFILE), options.seeds_of(args)
     names = [*laws(engine, setup(engine), OBJECTIVE), "clairvoyant"]
-    print(f"ramp: scored on seeds {FIRST_SEED} to {FIRST_SEED + args.seeds - 1}, tuned on {TUNING_SEEDS}", file=sys.stderr)
+    print(f"ramp: scored on seeds {FIRST_SEED} to {FIRST_SEED + seeds - 1}, tuned on {TUNING_SEEDS}", file=sys.stderr)
     rows: list[dict[str, Any]] = []
     with ProcessPoolExecutor(max_workers=min(len(names), cpu_count())) as pool:
-        for name, found in zip(names, pool.map(partial(_rows, args.seeds, args.usd_per_gpu_hour), names), strict=True):
+        for name, found in zip(names, pool.map(partial(_rows, seeds, args.usd_per_gpu_hour), names), strict=True):
             print(f"ramp: {name}", file=sys.stderr)
             rows += found
     return rows

@@ -20,6 +20,7 @@ from typing import Any
 from bench.ramp import OBJECTIVE, PROFILE, load_engine
 from bench.support import options
 from bench.support.comparison import cheapest
+from bench.support.over_seeds import over_seeds
 from bench.support.ramp_laws import RAMP
 from bench.support.table import digits
 from bench.support.trace_laws import BOUND, SHARES, bound, engine_for, given, mean_of, setup_for, trace_laws
@@ -38,7 +39,7 @@ from forebay.simulation.workload import Rates, read_rates
 
 NAME = "trace"
 HELP = "two weeks of recorded load in the simulator: cost of 99 % within the objective, by law"
-OPTIONS = (options.price,)
+OPTIONS = (options.seeds, options.price)
 
 TARGET = 0.99
 NEAR_TARGET = (0.98, TARGET, 0.997)
@@ -95,10 +96,15 @@ class Part:
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     rates = _rates(args)
-    trace = Trace(rates, alike(int(RAMP.inputs), int(RAMP.outputs)) if args.tokens is None else read_lengths(Path(args.tokens)), SEED)
-    wanted = _wanted(args.only, trace)
+    lengths = alike(int(RAMP.inputs), int(RAMP.outputs)) if args.tokens is None else read_lengths(Path(args.tokens))
+    wanted = _wanted(args.only, Trace(rates, lengths, SEED))
+    return over_seeds([_of_seed(args, Trace(rates, lengths, SEED + i), wanted) for i in range(options.seeds_of(args, 1))])
+
+
+def _of_seed(args: argparse.Namespace, trace: Trace, wanted: Sequence[str]) -> list[dict[str, Any]]:
     requests = sum(1 for _ in trace.between(0.0, trace.span_s))
-    print(f"trace: {trace.span_s / DAY_S:.1f} days, {requests:,} requests at a mean of {args.mean_rps:g} rps, seed {SEED}", file=sys.stderr)
+    what = f"{trace.span_s / DAY_S:.1f} days, {requests:,} requests at a mean of {args.mean_rps:g} rps, seed {trace.seed}"
+    print(f"trace: {what}", file=sys.stderr)
     with ProcessPoolExecutor() as pool:
         return [row for lead_s in args.lead for row in _Compared(pool, trace, lead_s, args.usd_per_gpu_hour).rows(wanted)]
 

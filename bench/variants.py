@@ -67,7 +67,7 @@ class Scored:
 
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
-    seeds = range(FIRST_SEED, FIRST_SEED + args.seeds)
+    seeds = range(FIRST_SEED, FIRST_SEED + options.seeds_of(args))
     with ProcessPoolExecutor(max_workers=cpu_count()) as pool:
         steady = pool.map(steady_row, *zip(*STEADY, strict=True))
         optimum = tuple(pool.map(optimal, LOADS))

@@ -10,7 +10,7 @@ from forebay.cli.values import number, whole
 Option = Callable[[argparse._ActionsContainer], object]
 """Adds itself to a parser."""
 
-MOST = 100_000
+MOST, SEEDS = 100_000, 8
 
 
 def seconds(parser: argparse._ActionsContainer) -> None:
@@ -24,8 +24,13 @@ def rounds(parser: argparse._ActionsContainer) -> None:
 
 
 def seeds(parser: argparse._ActionsContainer) -> None:
-    runs = "simulated runs that count, each with a seed of its own (default: 8)"
-    parser.add_argument("--seeds", type=whole(1, MOST), default=8, metavar="N", help=runs)
+    runs = f"simulated runs that count, each with a seed of its own (default: {SEEDS}; of trace, where one takes minutes: 1)"
+    parser.add_argument("--seeds", type=whole(1, MOST), default=None, metavar="N", help=runs)
+
+
+def seeds_of(args: argparse.Namespace, default: int = SEEDS) -> int:
+    """How many there are."""
+    return int(args.seeds or default)
 
 
 def price(parser: argparse._ActionsContainer) -> None:

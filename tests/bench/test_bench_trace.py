@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from bench.__main__ import main
+from bench.support.over_seeds import over_seeds
 
 RATES = "ts_s,total_rate_rps,active_clients,rate_weighted_cv\n" + "".join(f"{600 * i},{5 + i % 3},4,1.2\n" for i in range(8))
 
@@ -22,9 +23,19 @@ def test_rows_of_one_hour(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     found = json.loads(capsys.readouterr().out)
     rows = {row["name"]: row for row in found["rows"]}
     assert set(rows) == {"forebay", "forebay, as shipped", "static", "static, as shipped", "clairvoyant"}
+    assert all(row["attainment_sd"] is None and row["usd_sd"] is None for row in rows.values()), "one seed has no spread"
     assert rows["clairvoyant"]["times_clairvoyant"] == 1.0 and rows["static, as shipped"]["replicas_mean"] == 6.0
     for row in rows.values():
         assert 0 < row["attainment"] <= 1 and row["lead_s"] == 60.0 and row["usd"] == pytest.approx(2 * row["gpu_hours"], rel=1e-3)
+
+
+def test_rows_of_several_seeds_have_their_spread() -> None:
+    def row(attainment: float, setting: str) -> dict[str, object]:
+        return {"name": "hpa", "lead_s": 60.0, "attainment": attainment, "usd": None, "setting": setting}
+
+    (merged,) = over_seeds([[row(0.9, "5 waiting")], [row(1.0, "1 waiting")], [row(0.95, "5 waiting")]])
+    assert merged["name"] == "hpa" and merged["lead_s"] == 60.0 and merged["setting"] == "5 waiting; 1 waiting"
+    assert (merged["attainment"], merged["attainment_sd"]) == (0.95, 0.05) and merged["usd"] is merged["usd_sd"] is None
 
 
 @pytest.mark.parametrize(
