@@ -47,6 +47,7 @@ NEAR_TARGET = (0.98, TARGET, 0.997)
 LEADS = "5m"
 DEFAULT = "servegen/m-large_rate_10min.csv"
 SEED = 11
+LEAST_S = 600.0
 DAY_S = 86_400.0
 SETTLED = 1.0 / 12.0
 """Share of the one day that is left out at its beginning, while a law finds its count."""
@@ -128,7 +129,9 @@ def _rates(args: argparse.Namespace) -> Rates:
     whole = read_rates(path)
     end = min(whole.knots[-1][0], args.days * DAY_S)
     kept = tuple(k for k in whole.knots if k[0] <= end)
-    if len(kept) < 2 or not any(rate for _, rate in kept):
+    if kept[-1][0] < LEAST_S:
+        raise UsageError(f"{path}: {kept[-1][0]:g} s of it are too few for two halves: at least {LEAST_S:g} s of steps are needed (--days)")
+    if not any(rate for _, rate in kept):
         raise UsageError(f"--days {args.days:g}: there are no arrivals within them")
     return Rates(kept, whole.cv_from).scaled_to(args.mean_rps)
 

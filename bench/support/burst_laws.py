@@ -23,7 +23,7 @@ from forebay.simulation.laws.wva import Wva
 from forebay.simulation.run import Setup
 from forebay.simulation.score import Objective
 
-QUEUE_ONLY = "hpa, queue only"
+QUEUE_ONLY = "hpa queue only"
 """A HorizontalPodAutoscaler whose second trigger is left out: the queue alone drives it."""
 
 

@@ -10,6 +10,7 @@ from bench.support.comparison import Settings
 from bench.support.ramp_laws import MINUTE_S, RAMP, Engine, Mean, blind, laws, promised
 from bench.support.recorded_bursts import full_with
 from bench.support.trace_load import Trace
+from forebay.runtime.errors import ForebayError
 from forebay.simulation.law import Law
 from forebay.simulation.laws.capacity import full_s, most_rps
 from forebay.simulation.laws.clairvoyant import Clairvoyant, Foresight
@@ -36,7 +37,11 @@ def mean_of(trace: Trace) -> Mean:
     inputs, outputs = trace.lengths.mean
     if (inputs, outputs) == (RAMP.inputs, RAMP.outputs):
         return RAMP
-    return Mean(inputs, outputs, full_with(load_engine(PROFILE).profile, inputs, outputs, OBJECTIVE))
+    engine = load_engine(PROFILE).profile
+    if most_rps(engine, inputs, outputs, OBJECTIVE) <= 0.0:
+        what = f"{inputs:.0f} tokens in and {outputs:.0f} out"
+        raise ForebayError(f"a mean request has {what}, and misses its objective on a replica of its own: give other lengths")
+    return Mean(inputs, outputs, full_with(engine, inputs, outputs, OBJECTIVE))
 
 
 def setup_for(engine: Engine, lead_s: float) -> Setup:

@@ -43,11 +43,17 @@ def test_rows_of_several_seeds_have_their_spread() -> None:
     [
         (["--arrivals", "none.csv"], 1, "none.csv is not there"),
         (["--arrivals", "{rates}", "--lead", "soon"], 64, "argument --lead: 'soon' is not a duration"),
+        (["--arrivals", "{tiny}"], 64, "tiny.csv: 1 s of it are too few for two halves: at least 600 s"),
+        (["--arrivals", "{rates}", "--tokens", "{long}"], 1, "has 9999999 tokens in and 1 out, and misses its objective on a replica of"),
         (["--arrivals", "{rates}", "--only", "fortune"], 64, "--only fortune: there are forebay"),
         (["--arrivals", "{rates}", "--tokens", "{rates}"], 1, "Needed are input_tokens, output_tokens, or Vidur's or ServeGen's columns"),
     ],
 )
 def test_what_cannot_be_used_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], args: list[str], code: int, told: str) -> None:
-    rates = a_file(tmp_path, RATES)
-    assert main(["trace", *(a.replace("{rates}", rates) for a in args)]) == code
+    files = {
+        "{rates}": a_file(tmp_path, RATES),
+        "{long}": a_file(tmp_path, "input_tokens,output_tokens\n9999999,1\n", "long.csv"),
+        "{tiny}": a_file(tmp_path, "ts_s,total_rate_rps\n0,1\n1,1\n", "tiny.csv"),
+    }
+    assert main(["trace", *(files.get(a, a) for a in args)]) == code
     assert told in capsys.readouterr().err

@@ -92,7 +92,7 @@ class _Search:
         best = self._run(self._forms[0], [self._beside.most] * len(self._foreseen[self._forms[0].bin_s, 0.0].needs(1.0)))
         held = [(form, *found) for form in self._forms if (found := self._of(form, best)) is not None]
         form, share, least = min(held, key=lambda each: each[2].replica_s, default=(None, None, best))
-        how = {"share": None, "binSeconds": None, "aheadSeconds": None, "spread": None}
+        how: dict[str, float | None] = {"share": None, "binSeconds": None, "aheadSeconds": None, "spread": None}
         if form is not None and share is not None:
             how = {"share": round(share, 4), "binSeconds": form.bin_s, "aheadSeconds": form.ahead_s, "spread": form.spread}
         return {**least.row, "bound": True, "searched": {**how, "runs": self._runs}}
