@@ -20,6 +20,7 @@ from bench.support.backend import backend
 from bench.support.forebay_gateway import ENGINE_MODEL, KEY, MODEL, gateway
 from bench.support.load import NONCE, Target, drive, drive_with_wrk, has_wrk
 from bench.support.process import Measured, measuring
+from bench.support.progress import progress
 from bench.support.table import digits, median, quantile
 
 NAME = "gateway"
@@ -67,7 +68,8 @@ async def _run(args: argparse.Namespace) -> list[dict[str, Any]]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="forebay-bench-")))
         port = await stack.enter_async_context(backend(folder))
         fronts, absent = await stack.enter_async_context(_fronts(args, folder, port))
-        for _ in range(args.rounds):
+        for number in range(args.rounds):
+            progress(NAME, f"round {number + 1} of {args.rounds}")
             for front in fronts:
                 await _round(front, args.seconds, folder)
         direct = await drive(Target(port, _PATH, _body(ENGINE_MODEL, 1)), 1, args.seconds / 2)

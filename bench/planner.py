@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 from bench.support import options
+from bench.support.progress import progress
 from bench.support.table import digits, quantile
 from forebay.cli.values import number, whole
 from forebay.runtime.errors import ForebayError
@@ -37,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     pools = max(args.pools)
+    progress(NAME, f"one pool of {min(pools, MOST_IN_LOOP)} changes, {args.passes} times")
     changes = _child("bench.support.changed_pools", str(min(pools, MOST_IN_LOOP)), str(args.passes))
+    progress(NAME, f"{args.passes} passes over {pools} pools")
     return [*_passes(pools, args.passes, args.learned_days), {"name": "one pool's demand changes, through the loop", **changes}]
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -21,6 +20,7 @@ from typing import Any
 
 from bench.support import options
 from bench.support.comparison import Arrival, Case, row, tuned
+from bench.support.progress import progress
 from bench.support.ramp_laws import Engine, clairvoyants, laws
 from forebay.planning.work import EngineProfile
 from forebay.simulation.run import Setup
@@ -43,11 +43,11 @@ FIRST_SEED = 101
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     engine, seeds = load_engine(PROFILE), options.seeds_of(args)
     names = [*laws(engine, setup(engine), OBJECTIVE), "clairvoyant"]
-    print(f"ramp: scored on seeds {FIRST_SEED} to {FIRST_SEED + seeds - 1}, tuned on {TUNING_SEEDS}", file=sys.stderr)
+    progress(NAME, f"scored on seeds {FIRST_SEED} to {FIRST_SEED + seeds - 1}, tuned on {TUNING_SEEDS}")
     rows: list[dict[str, Any]] = []
     with ProcessPoolExecutor(max_workers=min(len(names), cpu_count())) as pool:
         for name, found in zip(names, pool.map(partial(_rows, seeds, args.usd_per_gpu_hour), names), strict=True):
-            print(f"ramp: {name}", file=sys.stderr)
+            progress(NAME, name)
             rows += found
     return rows
 

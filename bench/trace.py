@@ -9,7 +9,6 @@ the second, which they enter a day early. Forebay is as shipped and runs through
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from bench.ramp import OBJECTIVE, PROFILE, load_engine
 from bench.support import options
 from bench.support.comparison import cheapest
 from bench.support.over_seeds import over_seeds
+from bench.support.progress import progress
 from bench.support.ramp_laws import RAMP
 from bench.support.table import digits
 from bench.support.trace_laws import BOUND, SHARES, bound, engine_for, given, mean_of, setup_for, trace_laws
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
 def _of_seed(args: argparse.Namespace, trace: Trace, wanted: Sequence[str]) -> list[dict[str, Any]]:
     requests = sum(1 for _ in trace.between(0.0, trace.span_s))
     what = f"{trace.span_s / DAY_S:.1f} days, {requests:,} requests at a mean of {args.mean_rps:g} rps, seed {trace.seed}"
-    print(f"trace: {what}", file=sys.stderr)
+    progress(NAME, what)
     with ProcessPoolExecutor() as pool:
         return [row for lead_s in args.lead for row in _Compared(pool, trace, lead_s, args.usd_per_gpu_hour).rows(wanted)]
 
@@ -206,7 +206,7 @@ class _Compared:
             if law not in near:
                 parts = {s: tried[law, s].result()[0] for s in known}
                 near[law] = list(dict.fromkeys([*(_cheapest(parts, target) for target in NEAR_TARGET), known[0]]))
-            print(f"trace: {law}: {len(known)} settings, on the first half {'; '.join(near[law])}", file=sys.stderr)
+            progress(NAME, f"{law}: {len(known)} settings, on the first half {'; '.join(near[law])}")
         halves = {(law, s): self.pool.submit(_parts, self._job(law, s, 0.0, [(0.0, self._half_s)])) for law in near for s in near[law]}
         found = {}
         for law, names in near.items():
@@ -228,7 +228,7 @@ class _Compared:
             "attainment_first_half": None if first is None else digits(first.attainment, 4),
             "setting": setting,
         }
-        print(f"trace: {found}", file=sys.stderr)
+        progress(NAME, str(found))
         return found
 
 

@@ -23,6 +23,7 @@ from typing import Any
 from bench.ramp import PROFILE, load_engine, tokens
 from bench.support import options
 from bench.support.comparison import spread
+from bench.support.progress import progress
 from bench.support.table import digits
 from bench.support.variant_laws import FAST, SLOW, CostOrdered, Counts, Paid, Schedule, objects, slower
 from forebay.planning.cheapest import Bounds, Search, held_rps
@@ -71,9 +72,13 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     with ProcessPoolExecutor(max_workers=cpu_count()) as pool:
         steady = pool.map(steady_row, *zip(*STEADY, strict=True))
         optimum = tuple(pool.map(optimal, LOADS))
+        progress(NAME, f"the optimum is found, now {len(seeds)} seeds of every law")
         rows: list[dict[str, Any]] = []
         for start_s in STARTS:
-            scores = {name: list(pool.map(partial(scored, name, optimum, start_s), seeds)) for name in NAMES}
+            scores = {}
+            for name in NAMES:
+                scores[name] = list(pool.map(partial(scored, name, optimum, start_s), seeds))
+                progress(NAME, f"{name}, starts of {start_s:g} s")
             best = fmean(s.usd for s in scores["optimum"])
             rows += [_row(name, start_s, found, best) for name, found in scores.items()]
         return [*rows, *steady]

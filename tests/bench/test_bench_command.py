@@ -103,6 +103,7 @@ def test_load_over_sockets_counts_what_the_gateway_answered() -> None:
     assert done.returncode == 0, done.stderr
     rows = {row["name"]: row for row in json.loads(done.stdout)["rows"]}
     assert set(rows) == {"forebay, straight", "forebay, miss", "forebay, exact hit"}
+    assert "gateway: round 1 of 1" in done.stderr, "how far it is stands on standard error"
     assert all(row["requests"] > 0 and row["failed"] == 0 and row["cpu_us"] > 0 for row in rows.values())
 
 

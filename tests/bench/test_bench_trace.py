@@ -43,7 +43,7 @@ def test_rows_of_several_seeds_have_their_spread() -> None:
     [
         (["--arrivals", "none.csv"], 1, "none.csv is not there"),
         (["--arrivals", "{rates}", "--lead", "soon"], 64, "argument --lead: 'soon' is not a duration"),
-        (["--arrivals", "{tiny}"], 64, "tiny.csv: 1 s of it are too few for two halves: at least 600 s"),
+        (["--arrivals", "{tiny}"], 64, "tiny.csv: 2 s of it are too few for two halves: at least 600 s"),
         (["--arrivals", "{rates}", "--tokens", "{long}"], 1, "has 9999999 tokens in and 1 out, and misses its objective on a replica of"),
         (["--arrivals", "{rates}", "--only", "fortune"], 64, "--only fortune: there are forebay"),
         (["--arrivals", "{rates}", "--tokens", "{rates}"], 1, "Needed are input_tokens, output_tokens, or Vidur's or ServeGen's columns"),
