@@ -275,6 +275,7 @@ def test_a_live_api_is_a_state_too(tmp_path: Path, capsys: pytest.CaptureFixture
     [
         ("", "there is no decision in it"),
         ("{}\n", ":1: not a decision record"),
+        ('{"time": "", "pool": 7, "id": "", "snapshot": {}, "plan": {}}\n', ":1: not a decision record"),
         ('{"time": "", "pool": "a/b", "id": "", "snapshot": {}, "plan": {}}\n', ":1: snapshot."),
     ],
 )
@@ -283,6 +284,13 @@ def test_a_state_that_cannot_be_read_is_said_in_one_line(tmp_path: Path, capsys:
     path.write_text(text)
     assert main(["plan", "-f", str(QUICKSTART), "--against", str(path)]) == 1
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["-f", str(QUICKSTART), "--against", ""], ["-f", "", "--against", "state.jsonl"], ["-f", ""]])
+def test_a_variable_of_ci_that_is_not_set_is_no_state_and_no_folder(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Without its state a folder was planned as if newly applied, and without its folder whichever CI happened to be in."""
+    assert main(["plan", *arguments]) == 64
+    assert "must not be empty" in capsys.readouterr().err
 
 
 def test_a_state_needs_a_folder(capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,7 +97,7 @@ def read_records(path: Path, pool: str | None = None, others: set[str] | None = 
             found = _parsed(line)
             if isinstance(found.get(BLOBS), dict):
                 reader.keep(found[BLOBS])
-            elif {"time", "pool", "id", "snapshot", "plan"} - found.keys():
+            elif {"time", "pool", "id", "snapshot", "plan"} - found.keys() or not isinstance(found["pool"], str):
                 raise ValueError(_NO_RECORD)
             elif pool in (None, found["pool"]):
                 yield number, reader.whole(found)

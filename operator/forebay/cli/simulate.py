@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forebay.cli.simulated import Progress, lines
-from forebay.cli.values import duration, number, some_time, whole, writable
+from forebay.cli.values import duration, number, path, some_time, whole, writable
 from forebay.runtime.errors import ForebayError, UsageError
 from forebay.runtime.output import say
 
@@ -33,8 +33,8 @@ HELP_WORKLOAD = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-f", "--file", type=Path, required=True, metavar="DIR", help="folder of resources, as `forebay up` reads it")
-    parser.add_argument("--workload", type=Path, required=True, metavar="FILE", help=HELP_WORKLOAD)
+    parser.add_argument("-f", "--file", type=path, required=True, metavar="DIR", help="folder of resources, as `forebay up` reads it")
+    parser.add_argument("--workload", type=path, required=True, metavar="FILE", help=HELP_WORKLOAD)
     parser.add_argument("--pool", metavar="NAME", help="the InferencePool to simulate, where there are several")
     parser.add_argument("--class", dest="batch_class", metavar="NAME", help="class of requests that name none (default: the pool's first)")
     parser.add_argument("--until", type=some_time, metavar="TIME", help="end here, such as 6h (default: the end of the workload)")
