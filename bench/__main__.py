@@ -17,8 +17,6 @@ import bench
 from bench.support.table import table
 from forebay.runtime.errors import ForebayError, UsageError
 
-PEERS = ("nginx", "litellm")
-
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -37,8 +35,9 @@ def module_of(name: str) -> ModuleType:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit codes: 0 done, 1 a bench could not run, 64 wrong usage."""
+    given = list(sys.argv[1:] if argv is None else argv)
     try:
-        args = _parser().parse_args(sys.argv[1:] if argv is None else argv)
+        args = _parser(_named(given)).parse_args(given)
         if args.list:
             for name in names():
                 print(f"{name:16} {module_of(name).HELP}")
@@ -49,70 +48,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 64
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="bench", description="Measure Forebay on this machine.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="the bench to run; --list names them")
+def _named(given: Sequence[str]) -> list[str]:
+    """The benches whose options may be given: those that are named, all with --all or none of them."""
+    return [name for name in names() if name in given and "--all" not in given] or names()
+
+
+def _parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
+    modules = {name: module_of(name) for name in chosen}
+    only = next(iter(modules.values())) if len(modules) == 1 else None
+    about = "Measure Forebay on this machine. NAME --help says what one measures, and its options."
+    parser = _Parser(
+        prog="bench" if only is None else f"bench {only.NAME}",
+        description=about if only is None else only.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    name_help = "the bench to run; --list names them" if only is None else argparse.SUPPRESS
+    parser.add_argument("names", nargs="*", metavar="NAME", help=name_help)
     parser.add_argument("--list", action="store_true", help="say what there is, and run nothing")
     parser.add_argument("--all", action="store_true", help="run every one")
     parser.add_argument("--json", action="store_true", help="one line of JSON for each bench instead of a table")
     parser.add_argument(
         "--data", type=Path, default=Path("../shared/data"), metavar="DIR", help="recorded traces, where a bench reads some"
     )
-    parser.add_argument("--seconds", type=_positive, default=1.0, metavar="S", help="length of one round of load (default: 1)")
-    parser.add_argument("--rounds", type=_whole, default=3, metavar="N", help="rounds, taken in turns; the median counts (default: 3)")
-    parser.add_argument(
-        "--seeds", type=_whole, default=8, metavar="N", help="simulated runs that count, each with a seed of its own (default: 8)"
-    )
-    parser.add_argument(
-        "--usd-per-gpu-hour",
-        type=_price,
-        default=None,
-        metavar="USD",
-        help="price of a GPU, where a bench counts cost (default: none, and no cost)",
-    )
-    parser.add_argument("--pools", type=_wholes, default=[100, 1000], metavar="N,N", help="pools to plan or to keep (default: 100,1000)")
-    parser.add_argument(
-        "--peers",
-        type=_peers,
-        default=None,
-        metavar="P,P",
-        help="whom to compare with: nginx, litellm, or none. Default: nginx, and litellm once --peers litellm has installed it",
-    )
-    for name in names():
-        if hasattr(module_of(name), "add_arguments"):
-            module_of(name).add_arguments(parser.add_argument_group(f"of {name}"))
+    for option in dict.fromkeys(option for module in modules.values() for option in getattr(module, "OPTIONS", ())):
+        option(parser)
+    for name, module in modules.items():
+        if hasattr(module, "add_arguments"):
+            module.add_arguments(parser.add_argument_group(f"of {name}"))
     return parser
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 3600 seconds")
-    return value
-
-
-def _price(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 10_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 10000 dollars")
-    return value
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number between 1 and 100000")
-    return int(text)
-
-
-def _wholes(text: str) -> list[int]:
-    return [_whole(part) for part in text.split(",")]
-
-
-def _peers(text: str) -> list[str]:
-    peers = [] if text == "none" else text.split(",")
-    if unknown := sorted(set(peers) - set(PEERS)):
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(PEERS)}, none")
-    return peers
 
 
 def _wanted(args: argparse.Namespace) -> list[str]:

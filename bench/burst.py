@@ -10,7 +10,6 @@ requests within their objective. The clairvoyant, a bound, is searched on the se
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,8 +19,10 @@ from statistics import fmean
 from typing import Any
 
 from bench.ramp import PROFILE, load_engine
+from bench.support import options
 from bench.support.burst_laws import QUEUE_ONLY, burst_laws, clairvoyants
 from bench.support.comparison import Case, Settings, cheapest, means, row
+from bench.support.progress import progress
 from bench.support.ramp_laws import Engine
 from bench.support.recorded_bursts import HALF_S, MIXES, SPAN_S, Recorded, recorded
 from bench.support.table import digits
@@ -33,6 +34,7 @@ from forebay.simulation.score import Score, score
 
 NAME = "burst"
 HELP = "recorded bursts in the simulator: the tail of the first token at the cost of a queue-driven HPA, by law"
+OPTIONS = (options.seeds, options.price)
 
 START_S, MOST_REPLICAS = 110.0, 10
 FIRST_REPLICAS = 5
@@ -61,14 +63,14 @@ class Job:
 
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
-    seeds = tuple(range(FIRST_SEED, FIRST_SEED + args.seeds))
-    print(f"burst: scored on the second half with seeds {seeds[0]} to {seeds[-1]}, tuned on the first with {TUNING_SEEDS}", file=sys.stderr)
+    seeds = tuple(range(FIRST_SEED, FIRST_SEED + options.seeds_of(args)))
+    progress(NAME, f"scored on the second half with seeds {seeds[0]} to {seeds[-1]}, tuned on the first with {TUNING_SEEDS}")
     mixes = _chosen(args.mixes, [mix.name for mix in MIXES], "--mixes", ";")
     rows: list[dict[str, Any]] = []
     with ProcessPoolExecutor() as pool:
         for mix in mixes:
             known = _mix(args.data, mix)
-            print(f"burst: {mix}: every request {known.times:.2f} times, {known.mean.inputs:.0f} tokens in", file=sys.stderr)
+            progress(NAME, f"{mix}: every request {known.times:.2f} times, {known.mean.inputs:.0f} tokens in")
             rows += _Compared(pool, args.data, mix, seeds, args.usd_per_gpu_hour).rows(_laws(args.laws, known))
     return rows
 
@@ -139,7 +141,10 @@ class _Compared:
         known = _settings(_mix(self.folder, self.mix))
         # What a queue alone drives is among the settings of the HPA.
         tuning = {law: {s: self._submitted(law, s, scored=law == BOUND) for s in known[law]} for law in laws if law != QUEUE_ONLY}
-        first = {law: {s: future.result() for s, future in of_law.items()} for law, of_law in tuning.items()}
+        first = {}
+        for law, of_law in tuning.items():
+            first[law] = {s: future.result() for s, future in of_law.items()}
+            progress(NAME, f"{self.mix}: {law}: {len(of_law)} settings")
         first[QUEUE_ONLY] = {s: first["hpa"][s] for s in known[QUEUE_ONLY]}
         shipped = next(iter(known["hpa"]))
         wanted = {}

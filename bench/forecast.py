@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 
 from bench.support.forecast_baselines import LEVELS, Floats, damped_holt, of_the_law, pinball, seasonal_naive
 from bench.support.load_series import KINDS, Series, generated, recorded
+from bench.support.progress import progress
 from bench.support.table import digits
 from forebay.planning.forecast import fresh, observe
 from forebay.planning.forecast.packing import unpack
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
         forebay = _forebay(series)
         took = time.process_time() - began
         details += list(_scored(series, forebay))
-        print(f"forecast: {series.name}: {took / len(series.values) * 1e6:.0f} us a point", file=sys.stderr)
+        progress(NAME, f"{series.name}: {took / len(series.values) * 1e6:.0f} us a point")
     rows = [_shown(detail) for detail in details]
     return rows + [_summary(name, details) for name in ("forebay", "seasonal-naive", "holt")]
 

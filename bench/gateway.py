@@ -15,20 +15,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.support import peers
+from bench.support import options, peers
 from bench.support.backend import backend
 from bench.support.forebay_gateway import ENGINE_MODEL, KEY, MODEL, gateway
 from bench.support.load import NONCE, Target, drive, drive_with_wrk, has_wrk
 from bench.support.process import Measured, measuring
+from bench.support.progress import progress
 from bench.support.table import digits, median, quantile
 
 NAME = "gateway"
 HELP = "CPU of one request at the gateway, against nginx proxy_pass and LiteLLM in the same run"
+OPTIONS = (options.seconds, options.rounds)
 
 CONNECTIONS = 32
 _WARM_SHARE = 0.4
 _PATH = "/v1/chat/completions"
 _FILLER = "The customer asks whether the parcel that was sent on Monday can still be redirected to another address. " * 8
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    whom = "whom to compare with: nginx, litellm, or none (default: nginx, and litellm once --peers litellm has installed it)"
+    parser.add_argument("--peers", type=_peers, default=None, metavar="P,P", help=whom)
+
+
+def _peers(text: str) -> list[str]:
+    wanted = [] if text == "none" else text.split(",")
+    if unknown := sorted(set(wanted) - set(peers.ALL)):
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(peers.ALL)}, none")
+    return wanted
 
 
 @dataclass(slots=True)
@@ -54,7 +68,8 @@ async def _run(args: argparse.Namespace) -> list[dict[str, Any]]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="forebay-bench-")))
         port = await stack.enter_async_context(backend(folder))
         fronts, absent = await stack.enter_async_context(_fronts(args, folder, port))
-        for _ in range(args.rounds):
+        for number in range(args.rounds):
+            progress(NAME, f"round {number + 1} of {args.rounds}")
             for front in fronts:
                 await _round(front, args.seconds, folder)
         direct = await drive(Target(port, _PATH, _body(ENGINE_MODEL, 1)), 1, args.seconds / 2)

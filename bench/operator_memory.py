@@ -20,14 +20,17 @@ from typing import Any
 
 import orjson
 
+from bench.support import options
 from bench.support.fleet import SETTINGS
 from bench.support.process import HOST, Measured, free_port, measuring, running
+from bench.support.progress import progress
 from bench.support.table import digits
 from forebay.dataplane.http.client import Client, UpstreamError
 from forebay.runtime.errors import ForebayError
 
 NAME = "operator-memory"
 HELP = "memory and CPU of the operator's process, by the number of pools"
+OPTIONS = (options.pools,)
 
 _LONGEST_S = 300.0
 _LOOK_S = 0.25
@@ -45,6 +48,7 @@ async def _run(counts: list[int]) -> list[dict[str, Any]]:
 
 async def _row(pools: int) -> dict[str, Any]:
     """All pools are reconciled once before it is watched; they come again an interval after they were done, so not all do meanwhile."""
+    progress(NAME, f"{pools} pools")
     client = Client()
     try:
         with tempfile.TemporaryDirectory(prefix="forebay-bench-") as root:

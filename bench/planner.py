@@ -14,11 +14,15 @@ import subprocess
 import sys
 from typing import Any
 
+from bench.support import options
+from bench.support.progress import progress
 from bench.support.table import digits, quantile
+from forebay.cli.values import number, whole
 from forebay.runtime.errors import ForebayError
 
 NAME = "planner"
 HELP = "time and memory of a pass over every pool, and what a change replans"
+OPTIONS = (options.pools,)
 
 MOST_IN_LOOP = 100
 """Pools that there are beside the one that changes. With more of them it takes long to begin, and a change costs the same."""
@@ -27,13 +31,16 @@ _SHOWN = {"forebay": "forebay", "json": "json of the same snapshots", "hpa": "hp
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--passes", type=int, default=40, metavar="N", help="passes that count (default: 40)")
-    parser.add_argument("--learned-days", type=float, default=14.0, metavar="D", help="days that every forecast has seen (default: 14)")
+    parser.add_argument("--passes", type=whole(1, 100_000), default=40, metavar="N", help="passes that count (default: 40)")
+    seen = "days that every forecast has seen (default: 14)"
+    parser.add_argument("--learned-days", type=number(0, 366), default=14.0, metavar="D", help=seen)
 
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     pools = max(args.pools)
+    progress(NAME, f"one pool of {min(pools, MOST_IN_LOOP)} changes, {args.passes} times")
     changes = _child("bench.support.changed_pools", str(min(pools, MOST_IN_LOOP)), str(args.passes))
+    progress(NAME, f"{args.passes} passes over {pools} pools")
     return [*_passes(pools, args.passes, args.learned_days), {"name": "one pool's demand changes, through the loop", **changes}]
 
 

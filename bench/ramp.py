@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -19,7 +18,9 @@ from multiprocessing import cpu_count
 from pathlib import Path
 from typing import Any
 
+from bench.support import options
 from bench.support.comparison import Arrival, Case, row, tuned
+from bench.support.progress import progress
 from bench.support.ramp_laws import Engine, clairvoyants, laws
 from forebay.planning.work import EngineProfile
 from forebay.simulation.run import Setup
@@ -27,6 +28,7 @@ from forebay.simulation.score import Objective
 
 NAME = "ramp"
 HELP = "llm-d's published ramp in the simulator: forebay, peers re-implemented, and bounds"
+OPTIONS = (options.seeds, options.price)
 
 STAGES = ((2, 330), (4, 360), (6, 360), (8, 360), (10, 360), (4, 360), (1, 300))
 SPAN_S = float(sum(seconds for _, seconds in STAGES))
@@ -39,13 +41,13 @@ FIRST_SEED = 101
 
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
-    engine = load_engine(PROFILE)
+    engine, seeds = load_engine(PROFILE), options.seeds_of(args)
     names = [*laws(engine, setup(engine), OBJECTIVE), "clairvoyant"]
-    print(f"ramp: scored on seeds {FIRST_SEED} to {FIRST_SEED + args.seeds - 1}, tuned on {TUNING_SEEDS}", file=sys.stderr)
+    progress(NAME, f"scored on seeds {FIRST_SEED} to {FIRST_SEED + seeds - 1}, tuned on {TUNING_SEEDS}")
     rows: list[dict[str, Any]] = []
     with ProcessPoolExecutor(max_workers=min(len(names), cpu_count())) as pool:
-        for name, found in zip(names, pool.map(partial(_rows, args.seeds, args.usd_per_gpu_hour), names), strict=True):
-            print(f"ramp: {name}", file=sys.stderr)
+        for name, found in zip(names, pool.map(partial(_rows, seeds, args.usd_per_gpu_hour), names), strict=True):
+            progress(NAME, name)
             rows += found
     return rows
 

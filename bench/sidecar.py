@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from bench.support import options
 from bench.support.load import Load, Target, drive
 from bench.support.process import HOST, Measured, free_port, listening, measuring, running
 from bench.support.table import digits, median, quantile
@@ -24,6 +25,7 @@ from forebay.api.canonical import sealed
 
 NAME = "sidecar"
 HELP = "latency and CPU that the sidecar adds, against going straight to the same engine"
+OPTIONS = (options.seconds, options.rounds)
 
 CONNECTIONS = 16
 _WARM_SHARE = 0.3

@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from bench.support import options
 from bench.support.table import digits, quantile
 from forebay.api.inference_pool import Task
 from forebay.planning.capacity import capacity_rps, tail_s
@@ -20,6 +21,7 @@ from forebay.planning.sizing import Demanded, replicas_for
 
 NAME = "sizing"
 HELP = "CPU time of sizing one pool, by what is asked of it"
+OPTIONS = (options.rounds,)
 
 _PROFILES = 30
 

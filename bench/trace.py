@@ -9,7 +9,6 @@ the second, which they enter a day early. Forebay is as shipped and runs through
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,14 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from bench.ramp import OBJECTIVE, PROFILE, load_engine
+from bench.support import options
 from bench.support.comparison import cheapest
+from bench.support.over_seeds import over_seeds
+from bench.support.progress import progress
 from bench.support.ramp_laws import RAMP
 from bench.support.table import digits
 from bench.support.trace_laws import BOUND, SHARES, bound, engine_for, given, mean_of, setup_for, trace_laws
 from bench.support.trace_load import Trace
-from forebay.api.durations import parse_duration
+from forebay.cli.values import number, some_time
 from forebay.runtime.errors import ForebayError, UsageError
 from forebay.simulation.law import Law
+from forebay.simulation.laws.clairvoyant import largest
 from forebay.simulation.laws.static import Static
 from forebay.simulation.lengths import alike, read_lengths
 from forebay.simulation.outcome import Outcome
@@ -36,6 +39,7 @@ from forebay.simulation.workload import Rates, read_rates
 
 NAME = "trace"
 HELP = "two weeks of recorded load in the simulator: cost of 99 % within the objective, by law"
+OPTIONS = (options.seeds, options.price)
 
 TARGET = 0.99
 NEAR_TARGET = (0.98, TARGET, 0.997)
@@ -43,6 +47,7 @@ NEAR_TARGET = (0.98, TARGET, 0.997)
 LEADS = "5m"
 DEFAULT = "servegen/m-large_rate_10min.csv"
 SEED = 11
+LEAST_S = 600.0
 DAY_S = 86_400.0
 SETTLED = 1.0 / 12.0
 """Share of the one day that is left out at its beginning, while a law finds its count."""
@@ -56,10 +61,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tokens", metavar="CSV", help="trace of lengths: ts_s, field, mean, p50 (default: 4000 in and 1000 out, all alike)"
     )
     parser.add_argument(
-        "--lead", default=LEADS, metavar="TIME,TIME", help=f"how long a replica takes to start, such as 2m,5m,8m (default: {LEADS})"
+        "--lead",
+        type=_leads,
+        default=LEADS,
+        metavar="TIME,TIME",
+        help=f"how long a replica takes to start, such as 2m,5m,8m (default: {LEADS})",
     )
-    parser.add_argument("--mean-rps", type=float, default=2.0, metavar="R", help="the trace is rescaled to this mean (default: 2)")
-    parser.add_argument("--days", type=float, default=14.0, metavar="D", help="days of the trace, at most (default: 14)")
+    mean = "the trace is rescaled to this mean (default: 2)"
+    parser.add_argument("--mean-rps", type=number(0.001, 10_000), default=2.0, metavar="R", help=mean)
+    parser.add_argument("--days", type=number(0.01, 3660), default=14.0, metavar="D", help="days of the trace, at most (default: 14)")
     parser.add_argument("--only", metavar="LAW,LAW", help="these laws, and the clairvoyant (default: all)")
 
 
@@ -86,20 +96,22 @@ class Part:
 
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
-    rates, leads = _rates(args), _leads(args.lead)
-    trace = Trace(rates, alike(int(RAMP.inputs), int(RAMP.outputs)) if args.tokens is None else read_lengths(Path(args.tokens)), SEED)
-    wanted = _wanted(args.only, trace)
+    rates = _rates(args)
+    lengths = alike(int(RAMP.inputs), int(RAMP.outputs)) if args.tokens is None else read_lengths(Path(args.tokens))
+    wanted = _wanted(args.only, Trace(rates, lengths, SEED))
+    return over_seeds([_of_seed(args, Trace(rates, lengths, SEED + i), wanted) for i in range(options.seeds_of(args, 1))])
+
+
+def _of_seed(args: argparse.Namespace, trace: Trace, wanted: Sequence[str]) -> list[dict[str, Any]]:
     requests = sum(1 for _ in trace.between(0.0, trace.span_s))
-    print(f"trace: {trace.span_s / DAY_S:.1f} days, {requests:,} requests at a mean of {args.mean_rps:g} rps, seed {SEED}", file=sys.stderr)
+    what = f"{trace.span_s / DAY_S:.1f} days, {requests:,} requests at a mean of {args.mean_rps:g} rps, seed {trace.seed}"
+    progress(NAME, what)
     with ProcessPoolExecutor() as pool:
-        return [row for lead_s in leads for row in _Compared(pool, trace, lead_s, args.usd_per_gpu_hour).rows(wanted)]
+        return [row for lead_s in args.lead for row in _Compared(pool, trace, lead_s, args.usd_per_gpu_hour).rows(wanted)]
 
 
 def _leads(text: str) -> list[float]:
-    try:
-        return [parse_duration(part) for part in text.split(",")]
-    except ValueError as error:
-        raise UsageError(f"--lead {text}: {error}") from error
+    return list(dict.fromkeys(some_time(part.strip()) for part in text.split(",")))
 
 
 def _wanted(only: str | None, trace: Trace) -> list[str]:
@@ -117,7 +129,9 @@ def _rates(args: argparse.Namespace) -> Rates:
     whole = read_rates(path)
     end = min(whole.knots[-1][0], args.days * DAY_S)
     kept = tuple(k for k in whole.knots if k[0] <= end)
-    if len(kept) < 2 or not any(rate for _, rate in kept):
+    if kept[-1][0] < LEAST_S:
+        raise UsageError(f"{path}: {kept[-1][0]:g} s of it are too few for two halves: at least {LEAST_S:g} s of steps are needed (--days)")
+    if not any(rate for _, rate in kept):
         raise UsageError(f"--days {args.days:g}: there are no arrivals within them")
     return Rates(kept, whole.cv_from).scaled_to(args.mean_rps)
 
@@ -192,7 +206,7 @@ class _Compared:
             if law not in near:
                 parts = {s: tried[law, s].result()[0] for s in known}
                 near[law] = list(dict.fromkeys([*(_cheapest(parts, target) for target in NEAR_TARGET), known[0]]))
-            print(f"trace: {law}: {len(known)} settings, on the first half {'; '.join(near[law])}", file=sys.stderr)
+            progress(NAME, f"{law}: {len(known)} settings, on the first half {'; '.join(near[law])}")
         halves = {(law, s): self.pool.submit(_parts, self._job(law, s, 0.0, [(0.0, self._half_s)])) for law in near for s in near[law]}
         found = {}
         for law, names in near.items():
@@ -214,7 +228,7 @@ class _Compared:
             "attainment_first_half": None if first is None else digits(first.attainment, 4),
             "setting": setting,
         }
-        print(f"trace: {found}", file=sys.stderr)
+        progress(NAME, str(found))
         return found
 
 
@@ -230,16 +244,12 @@ def _parts(job: Job) -> list[Part]:
 
 def _searched(job: Job) -> tuple[str, Part]:
     """The bound: the most that its replicas can be given with the target kept, halved in on; and what it comes to."""
-    kept: tuple[float, Part] | None = None
-    low, high = 0, len(SHARES)
-    while low < high:
-        middle = (low + high) // 2
-        law = bound(job.trace, SHARES[middle], job.lead_s, job.since_s, job.windows[-1][1])
-        part = _windows(job, _simulated(job, law))[0]
-        if part.attainment >= TARGET:
-            kept, low = (SHARES[middle], part), middle + 1
-        else:
-            high = middle
+
+    def run(share: float) -> Part:
+        law = bound(job.trace, share, job.lead_s, job.since_s, job.windows[-1][1])
+        return _windows(job, _simulated(job, law))[0]
+
+    kept = largest(SHARES, run, lambda part: part.attainment >= TARGET)
     if kept is None:
         raise ForebayError(f"not even a clairvoyant keeps {TARGET:.0%} within the objective with starts of {job.lead_s:g} s")
     return given(mean_of(job.trace), kept[0]), kept[1]

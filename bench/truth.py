@@ -26,6 +26,7 @@ from bench.support import folder_under_load
 from bench.support.paired import MOST_RUNS, Off, off
 from bench.support.priority import favoured
 from bench.support.process import measuring
+from bench.support.progress import progress
 from bench.support.real_embeddings import MEAN_TOKENS, Replica, Text, replica, texts
 from bench.support.simulated_embeddings import simulated, times_slower
 from bench.support.table import digits, quantile
@@ -53,7 +54,7 @@ _OBJECTIVE_S, _OBJECTIVE_SEED, _UP_SEED = 600.0, 900, 11
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=_runs, default=8, metavar="N", help="runs of the embeddings engine (default: 8)")
-    parser.add_argument("--run-seconds", type=float, default=25.0, metavar="S", help="length of one (default: 25)")
+    parser.add_argument("--run-seconds", type=number(1, 3600), default=25.0, metavar="S", help="length of one (default: 25)")
     parser.add_argument(
         "--busy", type=number(0.05, 0.9), default=BUSY, metavar="SHARE", help="load of one, of what its profile answers (default: 0.6)"
     )
@@ -108,9 +109,12 @@ async def _embeddings(runs: int, seconds: float, busy: float) -> tuple[list[Pair
         async with replica(Path(root)) as pair:
             found, repeated = list[Paired](), 0
             with favoured():
+                progress(NAME, "the engine's profile")
                 sidecar_s, profile = await pair.sidecar_s(), await pair.profile(PROFILE_S)
             while len(found) < runs:
                 one, profile = await _paired(pair, profile, sidecar_s, len(found) + 1, seconds, busy)
+                said = "" if one.undisturbed else f", disturbed: {one.taken:.1%} of the core taken, {one.drift:+.1%} slower after it"
+                progress(NAME, f"run {len(found) + 1} of {runs}{said}")
                 if one.undisturbed or repeated >= MOST_REPEATS:
                     found.append(one)
                 else:
@@ -244,6 +248,7 @@ def row(one: Paired) -> dict[str, Any]:
 def _scaled() -> dict[str, Any]:
     """The row of `forebay up`."""
     asked = folder_under_load.askings(folder_under_load.SHAPE, _UP_SEED)
+    progress(NAME, f"forebay up under {len(asked)} requests")
     with tempfile.TemporaryDirectory(prefix="forebay-bench-", ignore_cleanup_errors=True) as root:
         folder, seen = asyncio.run(folder_under_load.observed(asked, Path(root)))
     document = folder_under_load.simulated(folder, asked, seen.start_s)

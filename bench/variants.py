@@ -21,6 +21,9 @@ from statistics import fmean
 from typing import Any
 
 from bench.ramp import PROFILE, load_engine, tokens
+from bench.support import options
+from bench.support.comparison import spread
+from bench.support.progress import progress
 from bench.support.table import digits
 from bench.support.variant_laws import FAST, SLOW, CostOrdered, Counts, Paid, Schedule, objects, slower
 from forebay.planning.cheapest import Bounds, Search, held_rps
@@ -37,6 +40,7 @@ from forebay.simulation.score import quantile
 
 NAME = "variants"
 HELP = "two accelerators at cost 10 and 5: forebay's mix, the exact optimum, one accelerator alone, and WVA's rule"
+OPTIONS = (options.seeds,)
 
 TARGET_S = 3.0
 TIMES_SLOWER = 1.7
@@ -60,18 +64,23 @@ class Scored:
     within: float
     first_token_s: tuple[float, float, float]
     usd: float
+    replica_hours: float
 
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
-    seeds = range(FIRST_SEED, FIRST_SEED + args.seeds)
+    seeds = range(FIRST_SEED, FIRST_SEED + options.seeds_of(args))
     with ProcessPoolExecutor(max_workers=cpu_count()) as pool:
         steady = pool.map(steady_row, *zip(*STEADY, strict=True))
         optimum = tuple(pool.map(optimal, LOADS))
+        progress(NAME, f"the optimum is found, now {len(seeds)} seeds of every law")
         rows: list[dict[str, Any]] = []
         for start_s in STARTS:
-            scores = {name: list(pool.map(partial(scored, name, optimum, start_s), seeds)) for name in NAMES}
+            scores = {}
+            for name in NAMES:
+                scores[name] = list(pool.map(partial(scored, name, optimum, start_s), seeds))
+                progress(NAME, f"{name}, starts of {start_s:g} s")
             best = fmean(s.usd for s in scores["optimum"])
-            rows += [_row(f"{name}, start {start_s:g} s", found, best) for name, found in scores.items()]
+            rows += [_row(name, start_s, found, best) for name, found in scores.items()]
         return [*rows, *steady]
 
 
@@ -116,7 +125,8 @@ def _outcome(law: Any, first: Counts, steps: Sequence[tuple[float, float]], seed
     return Run(setup, paid, fleet).through(workload(seed, steps)), paid
 
 
-NAMES = ("forebay", "optimum", "forebay, fast alone", "forebay, slow alone", "wva, cost-ordered (re-implemented)")
+NAMES = ("forebay", "optimum", "forebay, fast alone", "forebay, slow alone", "wva")
+"""WVA's is its cost-ordered rule, re-implemented."""
 
 
 def scored(name: str, optimum: Sequence[Counts], start_s: float, seed: int) -> Scored:
@@ -124,7 +134,7 @@ def scored(name: str, optimum: Sequence[Counts], start_s: float, seed: int) -> S
     steps = ((LOADS[0], STEP_S), (LOADS[1], END_S))
     if name == "optimum":
         law: Any = Schedule(*optimum, STEP_S - start_s - Schedule.interval_s)
-    elif name.startswith("wva"):
+    elif name == "wva":
         law = CostOrdered(optimum[0], (SLOW, FAST), load_engine(PROFILE).cache_tokens)
     else:
         used = {n: e for n, e in engines().items() if "alone" not in name or n in name}
@@ -144,21 +154,25 @@ def scored(name: str, optimum: Sequence[Counts], start_s: float, seed: int) -> S
         within=sum(x <= TARGET_S for x in firsts) / (len(firsts) + errors),
         first_token_s=(quantile(firsts, 0.5), quantile(firsts, 0.95), quantile(firsts, 0.99)),
         usd=sum(h * PRICES[v.partition("-")[0]] for v, h in hours.items()),
+        replica_hours=sum(hours.values()),
     )
 
 
-def _row(name: str, scores: Sequence[Scored], optimum_usd: float) -> dict[str, Any]:
-    p50, p95, p99 = (digits(fmean(s.first_token_s[i] for s in scores), 3) for i in range(3))
-    usd = fmean(s.usd for s in scores)
+def _row(name: str, start_s: float, scores: Sequence[Scored], optimum_usd: float) -> dict[str, Any]:
+    p50_s, p95_s, p99_s = ([s.first_token_s[i] for s in scores] for i in range(3))
+    hours, gpus = [s.replica_hours for s in scores], load_engine(PROFILE).gpus
     return {
         "name": name,
-        "attainment": digits(fmean(s.within for s in scores), 4),
+        "start_s": start_s,
+        **spread("attainment", [s.within for s in scores], 4),
         "errors": sum(s.errors for s in scores),
-        "p50_ttft_s": p50,
-        "p95_ttft_s": p95,
-        "p99_ttft_s": p99,
-        "usd": digits(usd, 4),
-        "usd_over_optimum": digits(usd / optimum_usd, 3),
+        "p50_ttft_s": digits(fmean(p50_s), 3),
+        **spread("p95_ttft_s", p95_s, 3),
+        **spread("p99_ttft_s", p99_s, 3),
+        **spread("replicas_mean", [h * 3600.0 / (END_S - SETTLED_S) for h in hours], 3),
+        **spread("gpu_hours", [h * gpus for h in hours], 3),
+        **spread("usd", [s.usd for s in scores], 4),
+        "usd_over_optimum": digits(fmean(s.usd for s in scores) / optimum_usd, 3),
     }
 
 

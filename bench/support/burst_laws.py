@@ -9,10 +9,11 @@ from itertools import product
 from bench.support.comparison import Settings, Workload
 from bench.support.ramp_laws import Engine, Mean, blind, laws
 from forebay.api.batch_class import BatchClassSpec
-from forebay.planning.work import EngineProfile, Load, work_of
+from forebay.planning.work import EngineProfile
 from forebay.simulation.law import Law
 from forebay.simulation.laws.behavior import Rule
-from forebay.simulation.laws.clairvoyant import Clairvoyant
+from forebay.simulation.laws.capacity import full_s
+from forebay.simulation.laws.clairvoyant import Clairvoyant, Foresight
 from forebay.simulation.laws.forebay import Forebay, pool_of
 from forebay.simulation.laws.hpa import Hpa
 from forebay.simulation.laws.kpa import Kpa
@@ -22,7 +23,7 @@ from forebay.simulation.laws.wva import Wva
 from forebay.simulation.run import Setup
 from forebay.simulation.score import Objective
 
-QUEUE_ONLY = "hpa, queue only"
+QUEUE_ONLY = "hpa queue only"
 """A HorizontalPodAutoscaler whose second trigger is left out: the queue alone drives it."""
 
 
@@ -48,17 +49,11 @@ def clairvoyants(profile: EngineProfile, start_s: float) -> Settings:
     """The bound, over the share of its time that a replica is given work for, within bins of so many seconds."""
 
     def law(share: float, bin_s: float, workload: Workload) -> Law:
-        works = [full_s(profile, inputs, outputs) for _, inputs, outputs in workload]
-        return Clairvoyant([at for at, _, _ in workload], share, start_s, bin_s=bin_s, works=works)
+        ahead = Foresight(bin_s, ((at, full_s(profile, inputs, outputs)) for at, inputs, outputs in workload))
+        return Clairvoyant(ahead.needs(share), bin_s, start_s)
 
     grid = product((0.2, 0.35, 0.5, 0.7, 0.9, 1.2), (15.0, 60.0))
     return {f"{share:.0%} of a replica, by {bin_s:g} s": partial(law, share, bin_s) for share, bin_s in grid}
-
-
-def full_s(profile: EngineProfile, inputs: int, outputs: int) -> float:
-    """Seconds that a request takes of a replica with every place taken."""
-    work = work_of(Load(1.0, inputs, outputs), profile)
-    return work.total_s + (work.decodes + 1.0) * profile.base_s / profile.max_concurrency
 
 
 def _forebay(engine: Engine, setup: Setup, objective: Objective) -> Settings:

@@ -63,20 +63,20 @@ def cheapest(found: Mapping[str, tuple[float, float]], target: float) -> str:
 
 
 def row(name: str, setting: str, scores: Sequence[Score], case: Case) -> dict[str, Any]:
-    """Means over the seeds, and beside each its standard deviation."""
+    """Means over the seeds, and beside each its standard deviation; None of a single one."""
     hours = [s.replica_hours * case.gpus for s in scores]
     price = case.usd_per_gpu_hour
     return {
         "name": name,
-        **_spread("attainment", [s.attainment for s in scores], 4),
-        **_spread("replicas_mean", [s.replicas_mean for s in scores], 3),
-        **_spread("gpu_hours", hours, 3),
-        **_spread("p99_ttft_s", [s.p99_first_token_s for s in scores], 3),
-        **(_spread("usd", [h * price for h in hours], 3) if price is not None else {"usd": None, "usd_sd": None}),
+        **spread("attainment", [s.attainment for s in scores], 4),
+        **spread("replicas_mean", [s.replicas_mean for s in scores], 3),
+        **spread("gpu_hours", hours, 3),
+        **spread("p99_ttft_s", [s.p99_first_token_s for s in scores], 3),
+        **(spread("usd", [h * price for h in hours], 3) if price is not None else {"usd": None, "usd_sd": None}),
         "setting": setting,
     }
 
 
-def _spread(name: str, values: Sequence[float], count: int) -> dict[str, float]:
-    deviation = stdev(values) if len(values) > 1 else 0.0
-    return {name: digits(fmean(values), count), f"{name}_sd": digits(deviation, 2)}
+def spread(name: str, values: Sequence[float], count: int) -> dict[str, float | None]:
+    """A figure to so many digits and its deviation over the seeds, of which a single one says nothing."""
+    return {name: digits(fmean(values), count), f"{name}_sd": digits(stdev(values), 2) if len(values) > 1 else None}

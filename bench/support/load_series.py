@@ -7,7 +7,9 @@ import gzip
 import json
 import math
 import random
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,29 +33,69 @@ class Series:
     rates: Sequence[float] = ()
 
 
+LEAST_STEPS = 30
+"""A series of fewer has no half to be scored on."""
+
+RATES, CLIENTS = "servegen/{model}_rate_10min.csv", "servegen/{model}_clients_10min.csv.gz"
+AZURE, MOONCAKE = "azure_llm_2023/AzureLLMInferenceTrace_code.csv.gz", "mooncake/conversation_trace.jsonl.gz"
+CASPER = "carbon_casper_aws/requests.csv"
+MODELS = ("m-large", "deepseek-r1")
+
+
 def recorded(folder: Path) -> Iterator[Series]:
-    """Every load series of the data folder. Raises ForebayError where one is absent."""
-    for model in ("m-large", "deepseek-r1"):
-        yield from _servegen(folder / "servegen", model)
-    yield from _by_minute("azure code", _azure(folder / "azure_llm_2023" / "AzureLLMInferenceTrace_code.csv.gz"))
-    yield from _by_minute("mooncake", _mooncake(folder / "mooncake" / "conversation_trace.jsonl.gz"))
-    yield from _casper(folder / "carbon_casper_aws" / "requests.csv")
+    """Every load series of the data folder. Raises ForebayError where one is absent, which is known at once, or is no such trace."""
+    of_models = [form.format(model=model) for model in MODELS for form in (RATES, CLIENTS)]
+    for name in (*of_models, AZURE, MOONCAKE, CASPER):
+        if not (folder / name).is_file():
+            raise ForebayError(f"no recorded load at {folder / name}: name the folder of the traces with --data")
+    for model in MODELS:
+        yield from _long_enough(_servegen(folder, model), folder / RATES.format(model=model))
+    yield from _long_enough(_by_minute("azure code", _azure(folder / AZURE)), folder / AZURE)
+    yield from _long_enough(_by_minute("mooncake", _mooncake(folder / MOONCAKE)), folder / MOONCAKE)
+    yield from _long_enough(_casper(folder / CASPER), folder / CASPER)
 
 
-def _text(path: Path) -> IO[str]:
+def _long_enough(found: Iterable[Series], path: Path) -> Iterator[Series]:
+    for series in found:
+        if len(series.values) < LEAST_STEPS:
+            raise ForebayError(f"{path}: {series.name} has {len(series.values)} steps, and {LEAST_STEPS} are the fewest to score")
+        yield series
+
+
+class _Lines:
+    """The lines of a file, and at which it is."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file, self.number = file, 0
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._file:
+            self.number += 1
+            yield line
+
+
+@contextmanager
+def _read(path: Path) -> Iterator[_Lines]:
+    """Raises ForebayError, with the line, where what is in the file is not what should be."""
+    lines = None
     try:
-        return gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
-    except OSError as error:
-        raise ForebayError(f"no recorded load at {path}: name the folder of the traces with --data ({error.strerror})") from error
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            lines = _Lines(file)
+            yield lines
+    except KeyError as error:
+        raise ForebayError(f"{path}, line 1: no column {error}") from error
+    except (OSError, EOFError, zlib.error, ValueError, TypeError, IndexError, csv.Error) as error:
+        at = f", line {lines.number}" if lines is not None and lines.number else ""
+        raise ForebayError(f"{path}{at}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _servegen(folder: Path, model: str) -> Iterator[Series]:
-    with _text(folder / f"{model}_rate_10min.csv") as file:
-        total = [float(row["total_rate_rps"]) for row in csv.DictReader(file)]
+    with _read(folder / RATES.format(model=model)) as lines:
+        total = [float(row["total_rate_rps"]) for row in csv.DictReader(lines)]
     yield Series(f"servegen {model}", 600, total)
     clients: dict[str, list[float]] = {}
-    with _text(folder / f"{model}_clients_10min.csv.gz") as file:
-        for row in csv.DictReader(file):
+    with _read(folder / CLIENTS.format(model=model)) as lines:
+        for row in csv.DictReader(lines):
             clients.setdefault(row["client"], [0.0] * len(total))[int(float(row["ts_s"])) // 600] = float(row["rate_rps"])
     ranked = sorted(clients.values(), key=sum, reverse=True)
     for name, first, end in CLIENT_GROUPS:
@@ -64,23 +106,23 @@ _Requests = list[tuple[float, int, int]]
 
 
 def _azure(path: Path) -> _Requests:
-    with _text(path) as file:
+    with _read(path) as lines:
         return [
             (datetime.fromisoformat(row["TIMESTAMP"][:26]).timestamp(), int(row["ContextTokens"]), int(row["GeneratedTokens"]))
-            for row in csv.DictReader(file)
+            for row in csv.DictReader(lines)
         ]
 
 
 def _mooncake(path: Path) -> _Requests:
-    with _text(path) as file:
-        rows = map(json.loads, file)
+    with _read(path) as lines:
+        rows = map(json.loads, lines)
         return [(row["timestamp"] / 1000, row["input_length"], row["output_length"]) for row in rows]
 
 
 def _by_minute(name: str, requests: _Requests) -> Iterator[Series]:
     """Requests and tokens per second, by whole minutes from the first request."""
-    start = requests[0][0]
-    sums = [[0.0, 0.0, 0.0] for _ in range(int((requests[-1][0] - start) // 60))]
+    start, end = (requests[0][0], requests[-1][0]) if requests else (0.0, 0.0)
+    sums = [[0.0, 0.0, 0.0] for _ in range(int((end - start) // 60))]
     for at, inputs, outputs in requests:
         minute = int((at - start) // 60)
         if minute < len(sums):
@@ -91,10 +133,13 @@ def _by_minute(name: str, requests: _Requests) -> Iterator[Series]:
 
 
 def _casper(path: Path) -> Iterator[Series]:
-    with _text(path) as file:
-        rows = sorted(csv.DictReader(file), key=lambda row: int(row["timestamp"]))
-    for region in [name for name in rows[0] if name not in ("timestamp", "datetime")]:
-        yield Series(f"casper {region}", 3600, [float(row[region]) for row in rows])
+    with _read(path) as lines:
+        rows = sorted(csv.DictReader(lines), key=lambda row: int(row["timestamp"]))
+        if not rows:
+            raise ValueError("there are no rows")
+        regions = [name for name in rows[0] if name not in ("timestamp", "datetime")]
+        found = [Series(f"casper {region}", 3600, [float(row[region]) for row in rows]) for region in regions]
+    yield from found
 
 
 KINDS = ("season", "weekend", "trend", "level shift", "bursts", "all of it")

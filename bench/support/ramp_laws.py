@@ -13,7 +13,7 @@ from forebay.planning.work import EngineProfile
 from forebay.simulation.law import Law
 from forebay.simulation.laws.behavior import Rule
 from forebay.simulation.laws.capacity import most_rps
-from forebay.simulation.laws.clairvoyant import Clairvoyant
+from forebay.simulation.laws.clairvoyant import Clairvoyant, Foresight
 from forebay.simulation.laws.dynamo import Constant, Dynamo, Kalman
 from forebay.simulation.laws.forebay import Forebay, pool_of
 from forebay.simulation.laws.hpa import Hpa
@@ -48,6 +48,12 @@ class Engine:
         return replace(self, cache_tokens=self.profile.max_concurrency * (mean.inputs + mean.outputs))
 
 
+MINUTE_S = 60.0
+"""What the bound looks at as one: by seconds, chance would ask for replicas."""
+
+CLAIRVOYANT_RPS = (1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0, 2.1)
+"""From what holds with ease to what misses: with 2 requests/s a replica has more than it can do."""
+
 RAMP = Mean(4000.0, 1000.0, 100.0)
 
 
@@ -67,7 +73,7 @@ def laws(engine: Engine, setup: Setup, objective: Objective, mean: Mean = RAMP) 
 
 def clairvoyants(setup: Setup) -> Settings:
     """The bound, over what one replica takes, requests/s."""
-    return {f"{rps:g} rps a replica": partial(_clairvoyant, rps, setup.start_s) for rps in (1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8)}
+    return {f"{rps:g} rps a replica": partial(_clairvoyant, rps, setup.start_s) for rps in CLAIRVOYANT_RPS}
 
 
 def blind(make: Callable[[], Law]) -> Callable[[Workload], Law]:
@@ -76,7 +82,7 @@ def blind(make: Callable[[], Law]) -> Callable[[Workload], Law]:
 
 
 def _clairvoyant(rps: float, start_s: float, workload: Workload) -> Law:
-    return Clairvoyant([at for at, _, _ in workload], rps, start_s)
+    return Clairvoyant(Foresight(MINUTE_S, ((at, 1.0) for at, _, _ in workload)).needs(rps), MINUTE_S, start_s)
 
 
 def _forebay(engine: Engine, setup: Setup, objective: Objective, mean: Mean) -> Settings:

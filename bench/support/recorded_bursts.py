@@ -86,6 +86,8 @@ def recorded(folder: Path, mix: Mix, engine: Engine, most_replicas: int) -> Reco
     if not path.exists():
         raise ForebayError(f"{path} is not there: say --data DIR where the recorded traces are")
     requests = tuple((r.arrived, r.input_tokens, r.output_tokens) for r in read(path) if r.arrived < SPAN_S)
+    if not requests or not requests[0][0] < HALF_S < requests[-1][0]:
+        raise ForebayError(f"{path}: it has no requests in both halves of an hour, which tuning and scoring need")
     if mix.tokens is not None:
         chance = random.Random(mix.name)
         requests = tuple((at, *(_about(chance, tokens) for tokens in mix.tokens)) for at, _, _ in requests)

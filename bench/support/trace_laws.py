@@ -5,14 +5,15 @@ from __future__ import annotations
 from functools import partial
 
 from bench.ramp import OBJECTIVE, PROFILE, load_engine
-from bench.support.burst_laws import full_s, promised_each
+from bench.support.burst_laws import promised_each
 from bench.support.comparison import Settings
-from bench.support.ramp_laws import RAMP, Engine, Mean, blind, laws, promised
+from bench.support.ramp_laws import MINUTE_S, RAMP, Engine, Mean, blind, laws, promised
 from bench.support.recorded_bursts import full_with
 from bench.support.trace_load import Trace
+from forebay.runtime.errors import ForebayError
 from forebay.simulation.law import Law
-from forebay.simulation.laws.capacity import most_rps
-from forebay.simulation.laws.clairvoyant import Clairvoyant
+from forebay.simulation.laws.capacity import full_s, most_rps
+from forebay.simulation.laws.clairvoyant import Clairvoyant, Foresight
 from forebay.simulation.laws.forebay import Forebay, pool_of
 from forebay.simulation.laws.static import Static
 from forebay.simulation.run import Setup
@@ -36,7 +37,11 @@ def mean_of(trace: Trace) -> Mean:
     inputs, outputs = trace.lengths.mean
     if (inputs, outputs) == (RAMP.inputs, RAMP.outputs):
         return RAMP
-    return Mean(inputs, outputs, full_with(load_engine(PROFILE).profile, inputs, outputs, OBJECTIVE))
+    engine = load_engine(PROFILE).profile
+    if most_rps(engine, inputs, outputs, OBJECTIVE) <= 0.0:
+        what = f"{inputs:.0f} tokens in and {outputs:.0f} out"
+        raise ForebayError(f"a mean request has {what}, and misses its objective on a replica of its own: give other lengths")
+    return Mean(inputs, outputs, full_with(engine, inputs, outputs, OBJECTIVE))
 
 
 def setup_for(engine: Engine, lead_s: float) -> Setup:
@@ -64,9 +69,9 @@ def bound(trace: Trace, share: float, lead_s: float, since_s: float, until_s: fl
     mean = mean_of(trace)
     engine = engine_for(mean).profile
     one_s = full_s(engine, mean.inputs, mean.outputs)
-    work = [(at, full_s(engine, inputs, outputs) / one_s) for at, inputs, outputs in trace.between(since_s, until_s)]
-    most = most_rps(engine, mean.inputs, mean.outputs, OBJECTIVE)
-    return Clairvoyant((at for at, _ in work), share * most, lead_s, works=(each for _, each in work))
+    requests = trace.between(since_s, until_s)
+    ahead = Foresight(MINUTE_S, ((at, full_s(engine, inputs, outputs) / one_s) for at, inputs, outputs in requests))
+    return Clairvoyant(ahead.needs(share * most_rps(engine, mean.inputs, mean.outputs, OBJECTIVE)), MINUTE_S, lead_s)
 
 
 def given(mean: Mean, share: float) -> str:

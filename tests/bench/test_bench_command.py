@@ -34,9 +34,20 @@ def test_list_names_every_bench_with_its_help(capsys: pytest.CaptureFixture[str]
         ([], "name a bench, or say --all"),
         (["planner", "--all"], "name a bench, or say --all"),
         (["planner", "--pools", "10,none"], "'none' is not a whole number"),
-        (["planner", "--rounds", "0"], "'0' is not a whole number"),
-        (["planner", "--seconds", "nan"], "'nan' is not between 0 and 3600 seconds"),
-        (["planner", "--peers", "envoy"], "'envoy' is not one of nginx, litellm, none"),
+        (["sizing", "--rounds", "0"], "'0' is not a whole number"),
+        (["gateway", "--seconds", "nan"], "'nan' is not a number between 0.01 and 3600"),
+        (["gateway", "--peers", "envoy"], "'envoy' is not one of nginx, litellm, none"),
+        (["planner", "--passes", "-1"], "'-1' is not a whole number between 1 and 100000"),
+        (["planner", "--learned-days", "-1"], "'-1' is not a number between 0 and 366"),
+        (["ramp", "--seeds", "0"], "'0' is not a whole number"),
+        (["ramp", "--usd-per-gpu-hour", "free"], "'free' is not a number between 0 and 10000"),
+        (["trace", "--lead", "0s"], "argument --lead: must be longer than nothing"),
+        (["trace", "--lead", "5m,"], "argument --lead: '' is not a duration"),
+        (["trace", "--days", "-3"], "'-3' is not a number between"),
+        (["trace", "--mean-rps", "nan"], "'nan' is not a number between"),
+        (["truth", "--run-seconds", "0"], "'0' is not a number between 1 and 3600"),
+        (["ramp", "--mixes", "azure"], "unrecognized arguments: --mixes azure"),
+        (["planner", "--rounds", "3"], "unrecognized arguments: --rounds 3"),
         (["truth", "--busy", "2"], "'2' is not a number between 0.05 and 0.9"),
         (["planner", "--fast"], "unrecognized arguments: --fast"),
     ],
@@ -44,6 +55,27 @@ def test_list_names_every_bench_with_its_help(capsys: pytest.CaptureFixture[str]
 def test_wrong_usage_says_what_would_be_right(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == 64
     assert said in capsys.readouterr().err
+
+
+def test_help_of_a_bench_is_what_it_measures_and_its_own_options(capsys: pytest.CaptureFixture[str]) -> None:
+    told = {}
+    for name in names():
+        with pytest.raises(SystemExit) as end:
+            main([name, "--help"])
+        assert end.value.code == 0
+        told[name] = capsys.readouterr().out
+    assert len(set(told.values())) == len(names())
+    assert "llm-d's published benchmark" in told["ramp"] and "--seeds" in told["ramp"]
+    assert "--seeds" not in told["planner"] and "--passes" in told["planner"] and "--passes" not in told["ramp"]
+    assert all("--json" in text and "--data" in text for text in told.values())
+
+
+def test_several_benches_have_the_options_of_each(capsys: pytest.CaptureFixture[str]) -> None:
+    """The rounds are of sizing alone; what neither has is refused before anything runs."""
+    assert main(["sizing", "ramp", "--rounds", "1", "--seeds", "1", "--passes", "2"]) == 64
+    assert "unrecognized arguments: --passes 2" in capsys.readouterr().err
+    assert main(["--all", "--rounds", "1", "--passes", "2", "--seconds", "x"]) == 64
+    assert "argument --seconds: 'x' is not a number" in capsys.readouterr().err
 
 
 def test_json_is_one_line_of_named_rows() -> None:
@@ -71,6 +103,7 @@ def test_load_over_sockets_counts_what_the_gateway_answered() -> None:
     assert done.returncode == 0, done.stderr
     rows = {row["name"]: row for row in json.loads(done.stdout)["rows"]}
     assert set(rows) == {"forebay, straight", "forebay, miss", "forebay, exact hit"}
+    assert "gateway: round 1 of 1" in done.stderr, "how far it is stands on standard error"
     assert all(row["requests"] > 0 and row["failed"] == 0 and row["cpu_us"] > 0 for row in rows.values())
 
 

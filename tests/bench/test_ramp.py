@@ -45,5 +45,6 @@ def test_tuning_takes_the_cheapest_that_meets_the_target_or_the_nearest() -> Non
 def test_a_row_has_the_figures_and_their_spread_and_no_cost_without_a_price() -> None:
     scores = [the_case().run(Static(8), workload(1))]
     found = row("static", "8 replicas", scores, the_case())
-    assert found["gpu_hours"] == pytest.approx(2 * 8 * 2430 / 3600, rel=0.01) and found["attainment_sd"] == 0.0
+    assert found["gpu_hours"] == pytest.approx(2 * 8 * 2430 / 3600, rel=0.01) and found["attainment_sd"] is None
+    assert row("static", "8 replicas", 2 * scores, the_case())["attainment_sd"] == 0.0
     assert found["usd"] is None and row("static", "", scores, the_case(usd_per_gpu_hour=2.0))["usd"] == pytest.approx(21.6, rel=0.01)

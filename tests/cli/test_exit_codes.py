@@ -85,7 +85,7 @@ def test_a_file_that_is_not_what_is_needed_is_1(
             "binary",
             "a file of decision records is expected, one JSON object a line, as `forebay operator` and `forebay up` write",
         ),
-        ("replay", "text", "given.yaml:1: not JSON: Expecting value at character 1; a file of decision records is expected"),
+        ("replay", "text", "given.yaml:1: not JSON: Expecting value (character 1); a file of decision records is expected"),
         ("replay", "list", "given.yaml:1: not a decision record, which has time, pool, id, snapshot and plan; a file of decision records"),
         ("simulate --workload", "empty", "given.yaml is empty: expected is text of one row to a line, gzipped or not"),
         ("simulate --spot-events", "binary", "given.yaml is not text: expected is text of one row to a line, gzipped or not"),

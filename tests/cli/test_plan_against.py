@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +275,7 @@ def test_a_live_api_is_a_state_too(tmp_path: Path, capsys: pytest.CaptureFixture
     [
         ("", "there is no decision in it"),
         ("{}\n", ":1: not a decision record"),
+        ('{"time": "", "pool": 7, "id": "", "snapshot": {}, "plan": {}}\n', ":1: not a decision record"),
         ('{"time": "", "pool": "a/b", "id": "", "snapshot": {}, "plan": {}}\n', ":1: snapshot."),
     ],
 )
@@ -284,6 +286,65 @@ def test_a_state_that_cannot_be_read_is_said_in_one_line(tmp_path: Path, capsys:
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [["-f", str(QUICKSTART), "--against", ""], ["-f", "", "--against", "state.jsonl"], ["-f", ""]])
+def test_a_variable_of_ci_that_is_not_set_is_no_state_and_no_folder(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Without its state a folder was planned as if newly applied, and without its folder whichever CI happened to be in."""
+    assert main(["plan", *arguments]) == 64
+    assert "must not be empty" in capsys.readouterr().err
+
+
 def test_a_state_needs_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "--against", "cluster"]) == 64
     assert "say which with -f DIR" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        (
+            "kustomization.yaml",
+            "resources: [pools.yaml]\n",
+            "kustomization.yaml:1: apiVersion is missing, or is not text; it is kustom",
+        ),
+        (
+            "Chart.yaml",
+            "apiVersion: v2\nname: c\n",
+            "Chart.yaml:1: kind is missing, or is not text; it is of a Helm chart: give",
+        ),
+        ("t.yaml", "{{- if .Values.on }}\nkind: InferencePool\n{{- end }}\n", "; it is of a Helm chart: give the file that `helm template"),
+        ("plain.yaml", "a: [\n", "plain.yaml:2: did not find expected node content\n"),
+    ],
+)
+def test_what_must_be_rendered_first_is_said(
+    records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, text: str, told: str
+) -> None:
+    folder = Path(a_folder(tmp_path))
+    (folder / file).write_text(text)
+    assert main(["plan", "-f", str(folder), "--against", str(records)]) == 1
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("against", [True, False])
+def test_what_kustomize_would_change_is_said_not_to_be_in_the_plan(
+    records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], against: bool
+) -> None:
+    """The folder's pools would go into another namespace, and were planned in silence where they stand."""
+    folder = Path(a_folder(tmp_path))
+    kustomization = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [pools.yaml]\nnamespace: prod\n"
+    (folder / "kustomization.yaml").write_text(kustomization)
+    assert main(["plan", "-f", str(folder), *(["--against", str(records)] if against else [])]) == 0
+    said = capsys.readouterr().err
+    assert "kustomization.yaml:1: files are read as they stand, and not as kustomize would change them: give the file that" in said
+
+
+def test_a_load_of_long_ago_is_said_to_be_of_then(
+    records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, found = chat(capsys, "-f", a_folder(tmp_path), "--against", str(records))
+    at = datetime.fromisoformat(found["measuredAt"]).timestamp()
+    for later_s, said in ((600.0, None), (7300.0, "2 hours ago"), (5 * 86_400.0, "5 days ago")):
+        monkeypatch.setattr("time.time", lambda later_s=later_s: at + later_s)
+        main(["plan", "-f", str(tmp_path / "pr"), "--against", str(records)])
+        told = " ".join(capsys.readouterr().out.split())
+        assert ("planned for the load of" in told) == (said is not None)
+        assert said is None or f"planned for the load of {found['measuredAt']}, {said}" in told

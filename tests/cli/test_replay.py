@@ -132,7 +132,7 @@ WITHOUT_SPEC = {key: value for key, value in a_record()["snapshot"].items() if k
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", ":3: not JSON: Expecting property name enclosed in double quotes at character "),
+        ("{", ":3: not JSON: Expecting property name enclosed in double quotes (character "),
         ("[" * 100_000, ":3: maximum recursion depth exceeded"),
         ("[]", ":3: not a decision record, which has time, pool, id, snapshot and plan; a file of decision records is expected"),
         ('{"time": 1}', ":3: not a decision record"),

@@ -194,10 +194,46 @@ def test_other_laws_stand_beside_it(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "peers are re-implementations, as shipped, on sim-gpu-on-demand replicas" in told and "static:2" in told
 
 
-@pytest.mark.parametrize("laws", ["fortune", "static", "static:0", "hpa,", "clairvoyant"])
+@pytest.mark.parametrize("laws", ["fortune", "static", "static:0", "static:²", "hpa,", ""])
 def test_a_law_that_does_not_exist_is_said_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], laws: str) -> None:
     assert simulate("--workload", a_workload(tmp_path, count=5), "--compare", laws) == 64
-    assert "there are hpa, kpa, llmd, wva, dynamo, sageserve, static:N" in capsys.readouterr().err
+    assert "there are hpa, kpa, llmd, wva, dynamo, sageserve, static:N, clairvoyant" in capsys.readouterr().err
+
+
+def test_a_law_that_is_named_twice_is_run_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    simulate("--workload", a_workload(tmp_path, count=20), "--compare", "hpa,static:2, hpa,static:02", "--json")
+    assert [row["law"] for row in json.loads(capsys.readouterr().out)["comparison"]] == ["hpa", "static:2"]
+
+
+def in_waves(folder: Path) -> str:
+    """Ten minutes at which one replica is enough, ten at which it is not, and ten more of the first."""
+    times = [*(i * 2.0 for i in range(300)), *(600 + i / 4.0 for i in range(2400)), *(1200 + i * 2.0 for i in range(300))]
+    work = folder / "waves.csv"
+    work.write_text("arrival_time_s,input_tokens,output_tokens\n" + "".join(f"{at},200,200\n" for at in times))
+    return str(work)
+
+
+def test_the_clairvoyant_keeps_every_promise_for_less_than_a_count_that_never_changes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "report.html"
+    simulate("--workload", in_waves(tmp_path), "--compare", "clairvoyant,static:3,static:4,static:5", "--report", str(page), "--json")
+    bound, *static = json.loads(capsys.readouterr().out)["comparison"]
+    assert bound["bound"] and not any(row["bound"] for row in static)
+    assert all(o["met"] for o in bound["objectives"])
+    enough = [row["replicas"]["mean"] for row in static if all(o["met"] for o in row["objectives"])]
+    assert enough and bound["replicas"]["mean"] < 0.8 * min(enough)
+    assert bound["searched"]["runs"] <= 15 and bound["searched"]["binSeconds"] in (15, 60)
+    assert "clairvoyant (bound)" in page.read_text() and "for the least cost with every promise kept" in page.read_text()
+
+
+def test_after_a_cold_start_the_clairvoyant_keeps_what_can_be_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two minutes of a load for several replicas, of which there is one until the others have started."""
+    work = a_workload(tmp_path, every_s=0.2, count=600, output_tokens=200)
+    assert simulate("--workload", work, "--compare", "clairvoyant") == 2
+    told = capsys.readouterr().out
+    assert "clairvoyant (bound): no law; it knows this very workload" in told
+    assert "as much of interactive/timeToFirstToken as the most replicas kept from this start" in told
 
 
 def test_what_came_at_once_is_paid_for_until_it_is_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,6 +108,19 @@ def test_replicas_that_mode_recommend_leaves_wake_the_pool_when_they_are_asked()
     assert asked.replicas > 1 and "its replicas are asked: the pool wakes" in told(asked)
 
 
+def test_a_sleep_that_is_recommended_stays_so_over_a_restart_of_the_operator() -> None:
+    """It was told as it is deployed until metrics had come, and for a window after that."""
+    memory, of = idle(3, spec(mode="Recommend")).memory, spec(mode="Recommend")
+    assert memory.target == 0
+    for look in range(40):
+        seen = None if look < 2 else demand(reporting=3, age_s=-600 - 15 * look)
+        decision = plan(a_snapshot(now=NOW + 600 + 15 * look, spec=of, demand=seen, gateways=SILENT, memory=memory, **running(3)))
+        assert (decision.replicas, decision.notes) == (0, ()), look
+        memory = decision.memory
+    asked = a_snapshot(now=NOW + 1215, spec=of, demand=demand(5.0, reporting=3, age_s=-1215), gateways=SILENT, memory=memory, **running(3))
+    assert plan(asked).replicas >= 1
+
+
 def test_what_is_there_does_not_go_by_an_earlier_decision_while_nothing_is_measured() -> None:
     """Mode Recommend had let the pool sleep; in mode Enforce its replicas are not taken away unseen."""
     slept = idle(3, spec(mode="Recommend"), target=0).memory

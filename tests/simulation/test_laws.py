@@ -10,7 +10,7 @@ from forebay.planning.work import EngineProfile
 from forebay.simulation.law import Observation, Sample
 from forebay.simulation.laws.behavior import DOWN, UP, Behavior, Rule
 from forebay.simulation.laws.capacity import mean_per_token_s, most_rps
-from forebay.simulation.laws.clairvoyant import Clairvoyant
+from forebay.simulation.laws.clairvoyant import Clairvoyant, Foresight, largest
 from forebay.simulation.laws.dynamo import Constant, Dynamo, Kalman
 from forebay.simulation.laws.hpa import Hpa
 from forebay.simulation.laws.kpa import Kpa
@@ -166,8 +166,22 @@ def test_sageserve_allocates_for_the_same_minutes_of_the_day_before() -> None:
 
 def test_the_clairvoyant_orders_ahead_by_a_start_and_gives_up_at_once() -> None:
     arrivals = [*(60.0 * m + i for m in range(10) for i in range(60)), *(600.0 + i / 3.0 for i in range(180)), 660.0]
-    law = Clairvoyant(sorted(arrivals), replica_rps=1.0, start_s=100.0)
+    ahead = Foresight(60.0, ((at, 1.0) for at in arrivals))
+    law = Clairvoyant(ahead.needs(1.0), 60.0, start_s=100.0)
     assert law.decide(Observation(490.0, 1, 0, [])) == 1
     assert law.decide(Observation(495.0, 1, 0, [])) == 3
     assert law.decide(Observation(655.0, 3, 0, [])) == 3
     assert law.decide(Observation(660.0, 3, 0, [])) == 1
+
+
+def test_work_that_may_wait_is_spread_evenly_over_its_time() -> None:
+    ahead = Foresight(60.0, [(30.0, 60.0)])
+    ahead.add(70.0, 180.0, within_s=180.0)
+    assert ahead.needs(1.0) == [1, 1, 1, 1, 0]
+
+
+@pytest.mark.parametrize(("holds", "expected"), [(0, None), (1, 10.0), (5, 50.0), (8, 80.0)])
+def test_the_largest_that_holds_is_found(holds: int, expected: float | None) -> None:
+    values = [10.0 * (k + 1) for k in range(8)]
+    found = largest(values, lambda value: 2 * value, lambda doubled: doubled <= 20.0 * holds)
+    assert found == (None if expected is None else (expected, 2 * expected))

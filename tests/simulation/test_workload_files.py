@@ -90,7 +90,7 @@ def test_public_formats_load_as_they_are(tmp_path: Path, name: str, text: str, p
         (
             "a.jsonl",
             "\n{\n  1}\n",
-            "a.jsonl, line 2: not JSON: Expecting property name enclosed in double quotes at character 3; a workload",
+            "a.jsonl, line 2: not JSON: Expecting property name enclosed in double quotes (character 3); a workload",
         ),
         ("a.csv", gzip.compress(OURS.encode() * 500)[:40], "a.csv ends in the middle"),
         ("a.csv", gzip.compress(OURS.encode(), mtime=0)[:10] + b"\xff" * 40, "a.csv is damaged"),

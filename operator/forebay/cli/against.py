@@ -46,11 +46,12 @@ def _of_file(path: Path) -> State:
     found, classes = dict[str, Snapshot](), dict[str, BatchClassSpec]()
     for number, record in read_records(path):
         try:
-            found[record["pool"]] = Snapshot.model_validate(record["snapshot"])
-            classes |= found[record["pool"]].classes
+            snapshot = Snapshot.model_validate(record["snapshot"])
         except ValidationError as error:
             where = ".".join(("snapshot", *map(str, error.errors()[0]["loc"])))
             raise ForebayError(f"{path}:{number}: {where}: {error.errors()[0]['msg']}") from error
+        found[f"{snapshot.pool.namespace}/{snapshot.pool.name}"] = snapshot
+        classes |= snapshot.classes
     if not found:
         raise ForebayError(f"{path}: {NO_DECISION}")
     return State(found, classes)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import textwrap
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+from forebay.adapters.clock import timestamp
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import InferencePoolSpec
 from forebay.api.shared_limits import SharedLimit
@@ -23,21 +25,29 @@ from forebay.runtime.columns import columns
 from forebay.runtime.errors import ForebayError, UsageError
 from forebay.runtime.output import complain
 
+OLD_S = 3600.0
+"""A load that was measured so long ago is said to be of then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """One pool before and after; `before` is None where it is new. Without measurements it is planned for no load.
 
-    A pool that the folder leaves out is here where a class of the folder changes it, or where it is `prunable`: it is in a namespace of the
-    folder, so whatever prunes removes it. `after` is None where nothing else changes it.
+    `measured_at` is when its demand was measured, in seconds of the epoch. A pool that the folder leaves out is here where a class of the
+    folder changes it, or where it is `prunable`: it is in a namespace of the folder, so whatever prunes removes it. `after` is None where
+    nothing else changes it.
     """
 
     pool: str
     before: Preview | None
     after: Preview | None
-    measured: bool
+    measured_at: float | None
     left_out: bool = False
     prunable: bool = False
+
+    @property
+    def measured(self) -> bool:
+        return self.measured_at is not None
 
     @property
     def breaks(self) -> bool:
@@ -47,6 +57,7 @@ class Change:
         return {
             "pool": self.pool,
             "measured": self.measured,
+            "measuredAt": None if self.measured_at is None else timestamp(self.measured_at),
             "inFolder": not self.left_out,
             "removedByPruning": self.prunable,
             "before": None if self.before is None else _document(self.before),
@@ -83,7 +94,10 @@ def changes(args: argparse.Namespace) -> list[Change]:
     Raises:
         ForebayError: folder or state cannot be read.
     """
-    objects = list(read_part(args.file).objects.values())
+    folder = read_part(args.file)
+    for note in folder.unrendered:
+        complain(f"forebay: {note}")
+    objects = list(folder.objects.values())
     classes = {o["metadata"]["name"]: BatchClassSpec.model_validate(o["spec"]) for o in objects if o["kind"] == "BatchClass"}
     pools = [o for o in objects if o["kind"] == "InferencePool"]
     if not pools and not classes:
@@ -134,9 +148,9 @@ def _shown(names: list[str], namespace: str | None) -> list[str]:
 
 
 def _change(name: str, before: Snapshot | None, after: Snapshot | None, *, left_out: bool, prunable: bool) -> Change:
-    measured = before is not None and before.demand is not None
+    measured_at = before.demand.measured_at if before is not None and before.demand is not None else None
     was, becomes = (None if s is None else preview(s) for s in (before, after))
-    return Change(name, was, becomes, measured, left_out, prunable)
+    return Change(name, was, becomes, measured_at, left_out, prunable)
 
 
 def table(found: list[Change], width: int) -> list[str]:
@@ -160,7 +174,15 @@ def _notes(change: Change) -> list[str]:
         notes.append("new: planned for no load")
     elif not change.measured:
         notes.append("nothing was measured of it yet: planned for no load")
+    elif (age_s := time.time() - (change.measured_at or 0.0)) > OLD_S:
+        notes.append(f"planned for the load of {timestamp(change.measured_at or 0.0)}, {span(age_s)} ago")
     return notes
+
+
+def span(seconds: float) -> str:
+    """So long ago, as people say it."""
+    days, hours = int(seconds // 86_400), int(seconds // 3600)
+    return f"{days} days" if days > 1 else f"{hours} hours" if hours > 1 else "an hour"
 
 
 def _left_out(change: Change) -> list[str]:

@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from forebay.cli.source import add_source, pool_name, read_pools
+from forebay.cli.values import given, path
 from forebay.runtime.columns import columns
 from forebay.runtime.errors import UsageError
-from forebay.runtime.output import say
+from forebay.runtime.output import complain, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-f", "--file", type=Path, metavar="DIR", help="plan the resources of this folder as if newly applied, without a cluster"
+        "-f", "--file", type=path, metavar="DIR", help="plan the resources of this folder as if newly applied, without a cluster"
     )
     parser.add_argument(
         "--against",
+        type=given,
         metavar="STATE",
         help="with -f: what the folder would change; `cluster`, or a file of decision records for the state to start from",
     )
@@ -71,8 +73,8 @@ def _run_against(args: argparse.Namespace) -> int:
 
 def _refuse_source(args: argparse.Namespace, why: str, *more: tuple[str, Any]) -> None:
     """Options that say which cluster to read, where none is read. Raises UsageError."""
-    for option, given in (("--local", args.local), ("--kubeconfig", args.kubeconfig), *more):
-        if given:
+    for option, value in (("--local", args.local), ("--kubeconfig", args.kubeconfig), *more):
+        if value:
             raise UsageError(f"{why}: {option} goes with a cluster, as in --against cluster")
 
 
@@ -116,7 +118,10 @@ def _from_folder(folder: Path) -> list[dict[str, Any]]:
     from forebay.local.folder import read_folder
     from forebay.planning.planner import plan
 
-    objects = list(read_folder(folder).objects.values())
+    found = read_folder(folder)
+    for note in found.unrendered:
+        complain(f"forebay: {note}")
+    objects = list(found.objects.values())
     classes = {o["metadata"]["name"]: BatchClassSpec.model_validate(o["spec"]) for o in objects if o["kind"] == "BatchClass"}
     pools = [o for o in objects if o["kind"] == "InferencePool"]
     rows = []

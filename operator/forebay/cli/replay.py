@@ -113,7 +113,8 @@ def read_records(path: Path, pool: str | None = None, others: set[str] | None = 
 
 def _is_record(found: dict[str, Any]) -> bool:
     snapshot, decided = found.get("snapshot"), found.get("plan")
-    if {"time", "pool", "id"} - found.keys() or not isinstance(snapshot, dict) or not isinstance(decided, dict):
+    named = isinstance(found.get("pool"), str) and not {"time", "id"} - found.keys()
+    if not named or not isinstance(snapshot, dict) or not isinstance(decided, dict):
         return False
     return isinstance(decided.get("memory", {}), dict)
 
@@ -133,7 +134,7 @@ def _parsed(line: str) -> dict[str, Any]:
     try:
         found = json.loads(line)
     except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error.msg} at character {error.pos + 1}; {_EXPECTED}") from error
+        raise ValueError(f"not JSON: {error.msg} (character {error.pos + 1}); {_EXPECTED}") from error
     if not isinstance(found, dict):
         raise ValueError(_NO_RECORD)
     return found

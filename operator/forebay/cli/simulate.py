@@ -6,6 +6,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import takewhile
 from math import inf
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forebay.cli.simulated import Progress, lines
-from forebay.cli.values import duration, number, some_time, whole, writable
+from forebay.cli.values import duration, number, path, some_time, whole, writable
 from forebay.runtime.errors import ForebayError, UsageError
 from forebay.runtime.output import say
 
@@ -32,8 +33,8 @@ HELP_WORKLOAD = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-f", "--file", type=Path, required=True, metavar="DIR", help="folder of resources, as `forebay up` reads it")
-    parser.add_argument("--workload", type=Path, required=True, metavar="FILE", help=HELP_WORKLOAD)
+    parser.add_argument("-f", "--file", type=path, required=True, metavar="DIR", help="folder of resources, as `forebay up` reads it")
+    parser.add_argument("--workload", type=path, required=True, metavar="FILE", help=HELP_WORKLOAD)
     parser.add_argument("--pool", metavar="NAME", help="the InferencePool to simulate, where there are several")
     parser.add_argument("--class", dest="batch_class", metavar="NAME", help="class of requests that name none (default: the pool's first)")
     parser.add_argument("--until", type=some_time, metavar="TIME", help="end here, such as 6h (default: the end of the workload)")
@@ -64,9 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="CSV of input_tokens and output_tokens to draw from, or Vidur's or ServeGen's",
     )
     _add_misfortune(parser)
-    parser.add_argument(
-        "--compare", metavar="LAW,LAW", help="other laws of scaling beside it, as shipped: hpa, kpa, llmd, wva, dynamo, sageserve, static:N"
+    beside = (
+        "other laws of scaling beside it, as shipped: hpa, kpa, llmd, wva, dynamo, sageserve, static:N; and clairvoyant, a bound that knows"
+        " the workload and is searched on it, which takes some 15 runs"
     )
+    parser.add_argument("--compare", metavar="LAW,LAW", help=beside)
     parser.add_argument("--report", type=Path, metavar="HTML", help="write a report with plots, and the JSON document beside it")
     records = "append the decision records of the first seed here, as an operator writes them, for `forebay replay` and `plan --against`"
     parser.add_argument("--decisions", type=Path, metavar="FILE", help=records)
@@ -168,12 +171,14 @@ def _compared(
 ) -> list[dict[str, Any]]:
     from forebay.simulation.compare import compared
 
-    means, rows = document["meanTokens"], []
-    for name in _laws(args):
+    @contextmanager
+    def again(what: str) -> Iterator[tuple[Iterator[Any], Callable[[float, int], None]]]:
         workload, share = _workload(args, default, needed, args.seed)
-        with Progress(f"{name}: ", share) as tell:
-            rows.append(compared(asked, name, workload, (means["input"], means["output"]), tell))
-    return rows
+        with Progress(f"{what}: ", share) as tell:
+            yield workload, tell
+
+    means = document["meanTokens"]
+    return [compared(asked, name, again, (means["input"], means["output"])) for name in _laws(args)]
 
 
 def _fortune(args: argparse.Namespace, seed: int) -> Any:
@@ -197,9 +202,9 @@ def _step_times(args: argparse.Namespace, pool: dict[str, Any]) -> dict[str, flo
 def _laws(args: argparse.Namespace) -> list[str]:
     from forebay.simulation.laws.registry import check
 
-    names = [name.strip() for name in args.compare.split(",")] if args.compare else []
+    names = [name.strip() for name in args.compare.split(",")] if args.compare is not None else []
     # Ours is there in any case.
-    return [check(name) for name in names if name != "forebay"]
+    return list(dict.fromkeys(check(name) for name in names if name != "forebay"))
 
 
 def _chosen(pools: list[dict[str, Any]], name: str | None) -> dict[str, Any]:

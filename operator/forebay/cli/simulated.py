@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from forebay.runtime.columns import columns
+from forebay.simulation.told import law_name, notes
 
 _BAR = 24
 
@@ -134,7 +135,6 @@ def _comparison(document: dict[str, Any]) -> list[str]:
         within = (f"{100 * o['attainment']:.2f} %" for o in row["objectives"])
         counts = (f"{row['replicas']['mean']:.2f}", f"{row['replicas']['hours']:.2f}")
         gone = (f"{row['requests']['refused']:,}", f"{row['requests']['lost']:,}")
-        rows.append((row["law"], *counts, cost, *gone, *within))
-    kind = document["comparison"][0]["kind"]
-    told = f"peers are re-implementations, as shipped, on {kind} replicas, within the pool's bounds and limits; static:N begins with N"
-    return ["", told + ("; of the first seed" if document["spread"] else ""), *columns(rows)]
+        rows.append((law_name(row), *counts, cost, *gone, *within))
+    said, *more = notes(document["comparison"], first_seed=bool(document["spread"]))
+    return ["", said, *columns(rows), *more]

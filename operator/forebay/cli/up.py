@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from forebay.cli.values import PORT, add_shared_limits, duration, shared_limits, some_time
+from forebay.cli.values import PORT, add_shared_limits, duration, path, shared_limits, some_time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="DIR", help="folder with the resources; changes are taken over as files are saved")
+    parser.add_argument("folder", type=path, metavar="DIR", help="folder with the resources; changes are taken over as files are saved")
     parser.add_argument("--demo", action="store_true", help="load the folder's models for two minutes, say what happened, and end")
     parser.add_argument("--summary", type=Path, metavar="FILE", help="with --demo: also write what happened to this file, as JSON")
     parser.add_argument(

@@ -72,6 +72,11 @@ def given(text: str) -> str:
     return text
 
 
+def path(text: str) -> Path:
+    """A path that is not empty: of an empty one pathlib makes the folder that one is in."""
+    return Path(given(text))
+
+
 def namespace(text: str) -> str:
     """A name that a namespace may have."""
     if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text):

@@ -53,11 +53,15 @@ Address = tuple[Kind, str, str]
 
 @dataclass(frozen=True)
 class Folder:
-    """What a folder holds: objects by their address, the machine to pretend to be, and notes on what only a cluster understands."""
+    """What a folder holds: objects by their address, the machine to pretend to be, and notes on what only a cluster understands.
+
+    `unrendered` are notes on what says that these files are to be changed before a cluster gets them, which nobody did.
+    """
 
     objects: dict[Address, Object]
     machine: MachineSpec | None
     skipped: tuple[str, ...]
+    unrendered: tuple[str, ...] = ()
 
 
 class FolderError(ForebayError):
@@ -98,10 +102,11 @@ def read_part(path: Path) -> Folder:
     try:
         found = read_dir(path)
     except ReadError as error:
-        raise FolderError(str(error)) from error
+        raise FolderError(f"{error}{_rendered_by(Path(error.file))}") from error
     objects: dict[Address, Object] = {}
     machines: list[MachineSpec] = []
     skipped: list[str] = []
+    unrendered: list[str] = []
     problems: list[str] = []
     for file, line, obj in found:
         where = f"{file}:{line}"
@@ -110,13 +115,30 @@ def read_part(path: Path) -> Folder:
             problems += _take_machine(obj, where, machines)
         elif kind is None and str(obj.get("apiVersion")).startswith(f"{GROUP}/"):
             problems.append(f"{where}: there is no {obj.get('kind')} in {obj.get('apiVersion')}: {API_VERSION} has {', '.join(_OURS)}")
+        elif str(obj.get("apiVersion")).startswith("kustomize.config.k8s.io/"):
+            unrendered.append(f"{where}: files are read as they stand, and not as kustomize would change them: give {_KUSTOMIZED}")
         elif kind is None:
             skipped.append(f"{where}: {obj.get('apiVersion')} {obj.get('kind')} is left to a cluster")
         else:
             problems += _take(kind, obj, where, objects)
     if problems:
         raise FolderError("\n".join(problems))
-    return Folder(objects, machines[0] if machines else _default(objects), tuple(skipped))
+    return Folder(objects, machines[0] if machines else _default(objects), tuple(skipped), tuple(unrendered))
+
+
+_KUSTOMIZED = "the file that `kubectl kustomize DIR > FILE` writes"
+_KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml")
+
+
+def _rendered_by(file: Path) -> str:
+    """What would make a file of this name or content into resources, where it is none that a cluster gets as it stands."""
+    if file.name in _KUSTOMIZATIONS:
+        return f"; it is kustomize's: give {_KUSTOMIZED}"
+    try:
+        template = file.name == "Chart.yaml" or "{{" in file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return "; it is of a Helm chart: give the file that `helm template DIR > FILE` writes" if template else ""
 
 
 def _take(kind: Kind, obj: Object, where: str, objects: dict[Address, Object]) -> list[str]:

@@ -171,7 +171,7 @@ def _leaves(errors: BaseExceptionGroup[BaseException]) -> Iterator[BaseException
 def _greet(settings: Settings, folder: Folder, state: Path, local: Local) -> None:
     kubeconfig = state / "kubeconfig"
     write_kubeconfig(kubeconfig, local.api)
-    for note in folder.skipped:
+    for note in (*folder.skipped, *folder.unrendered):
         say(f"skipped {note}")
     counts = Counter(kind.name for kind, _, _ in folder.objects)
     say(f"{settings.folder}: {', '.join(f'{count} {name}' for name, count in sorted(counts.items()))}")

@@ -158,10 +158,11 @@ def _choose(snapshot: Snapshot) -> Chosen:
 def _current(snapshot: Snapshot) -> int:
     """Replicas that were decided last; where that is not remembered, what is deployed.
 
-    Of a pool that may sleep none is a decision too, but nothing that is there goes by it while nobody knows whether it is asked.
+    Of a pool that may sleep none is a decision too, but nothing that is there goes by it while nobody knows whether it is asked. What is
+    only recommended takes nothing away, and stands: metrics are not there yet when an operator has just begun.
     """
-    memory = snapshot.memory
-    known = memory.target or (memory.rest is not None and snapshot.spec.scaling.min_replicas == 0 and snapshot.fresh)
+    memory, unharmed = snapshot.memory, snapshot.fresh or snapshot.spec.mode == Mode.RECOMMEND
+    known = memory.target or (memory.rest is not None and snapshot.spec.scaling.min_replicas == 0 and unharmed)
     return memory.target if known else sum(d.replicas for d in snapshot.deployments)
 
 

@@ -8,6 +8,7 @@ from math import inf
 from typing import Any
 
 from forebay.simulation.plot import Band, Line, Mark, Plot, drawn, stacked
+from forebay.simulation.told import law_name, notes
 
 Document = dict[str, Any]
 
@@ -173,11 +174,9 @@ def _comparison(document: Document) -> str:
         requests = row["requests"]
         counts = (f"{row['replicas']['mean']:.2f}", f"{row['replicas']['hours']:.2f}", _dollars(row["usd"]))
         gone = (f"{requests['refused']:,}", f"{requests['lost']:,}")
-        rows.append((escape(row["law"]), *counts, *gone, *(f"{100 * o['attainment']:.2f} %" for o in row["objectives"])))
-    kind = escape(document["comparison"][0]["kind"])
-    told = f"as shipped, on {kind} replicas alone, within the pool's bounds and limits; static:N begins with its N replicas"
-    note = f"<p>Peers are re-implementations, {told}.</p>"
-    return _table("Beside other laws", head, rows) + note
+        rows.append((escape(law_name(row)), *counts, *gone, *(f"{100 * o['attainment']:.2f} %" for o in row["objectives"])))
+    said = "".join(f"<p>{escape(note)}.</p>" for note in notes(document["comparison"], first_seed=bool(document.get("spread"))))
+    return _table("Beside other laws", head, rows) + said
 
 
 def _spread(document: Document) -> str:

@@ -95,7 +95,7 @@ def _json_lines(lines: Iterator[str], name: str, needed: Collection[str], time_u
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             # The error's own count of lines is within this one.
-            what = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)[:80]
+            what = f"{error.msg} (character {error.pos + 1})" if isinstance(error, json.JSONDecodeError) else str(error)[:80]
             raise WorkloadError(f"{name}, line {number}: not JSON: {what}; a workload has one object per line") from error
         if not isinstance(row, dict):
             raise WorkloadError(f"{name}, line {number}: not an object; a workload has one object per line")

@@ -6,7 +6,7 @@ a token takes each(n) = base + n d + n p / O on average and n requests leave at 
 
 from __future__ import annotations
 
-from forebay.planning.work import EngineProfile
+from forebay.planning.work import EngineProfile, Load, work_of
 from forebay.simulation.score import Objective
 
 
@@ -27,3 +27,9 @@ def most_rps(engine: EngineProfile, inputs: float, outputs: float, objective: Ob
             break
         best = max(best, running / (outputs * each_s))
     return best
+
+
+def full_s(engine: EngineProfile, inputs: float, outputs: float) -> float:
+    """Seconds that a request takes of a replica with every place taken."""
+    work = work_of(Load(1.0, inputs, outputs), engine)
+    return work.total_s + (work.decodes + 1.0) * engine.base_s / engine.max_concurrency

@@ -17,7 +17,11 @@ from forebay.simulation.laws.static import Static
 from forebay.simulation.laws.wva import Wva
 from forebay.simulation.score import Objective
 
-NAMES = ("hpa", "kpa", "llmd", "wva", "dynamo", "sageserve", "static:N")
+CLAIRVOYANT = "clairvoyant"
+"""No law but a bound (laws/clairvoyant.py): it has no setting that it is shipped with, and is searched."""
+
+PEERS = ("hpa", "kpa", "llmd", "wva", "dynamo", "sageserve")
+NAMES = (*PEERS, "static:N", CLAIRVOYANT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +40,17 @@ class Known:
 
 
 def check(name: str) -> str:
-    """A law's name, if there is such a law. Raises UsageError."""
-    number = name.removeprefix("static:")
-    if name in NAMES[:-1] or (number != name and number.isdecimal() and 1 <= int(number) <= 10_000):
+    """A law's name as it is told, if there is such a law. Raises UsageError."""
+    if name in (*PEERS, CLAIRVOYANT):
         return name
+    number = name.removeprefix("static:")
+    if number != name and number.isascii() and number.isdecimal() and 1 <= int(number) <= 10_000:
+        return f"static:{int(number)}"
     raise UsageError(f"there is no law {name!r}: there are {', '.join(NAMES)}")
 
 
 def shipped(name: str, known: Known) -> Law:
-    """A law as it is shipped. Raises UsageError."""
+    """A law of PEERS or a static one, as it is shipped. Raises UsageError."""
     match check(name):
         case "hpa":
             return Hpa()
