@@ -160,6 +160,30 @@ def test_sizes_hold_behind_a_router_that_spares_prompts_where_the_others_would_b
     assert sum(chosen) < 0.7 * sum(others)
 
 
+def test_answers_are_not_interrupted_by_prompts_that_idle_replicas_take(figures: Callable[[str], None]) -> None:
+    """The time between tokens after long prompts: a pool was sized as if each of its replicas got its share of prompts, busy or not."""
+    chance = random.Random(6)
+    cases = [between_tokens(a_case_of_long_prompts(chance), chance) for _ in range(CLUMPED_CASES)]
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as processes:
+        sizes = list(processes.map(tried, cases, range(CLUMPED_CASES)))
+    broken = [
+        f"{described(c, z)}: {met:.4f} met"
+        for c, (z, (met, least), _) in zip(cases, sizes, strict=True)
+        if least < c.promise.quantile - TOLERANCE
+    ]
+    chosen = sum(size.replicas for size, _, _ in sizes)
+    figures(f"sizing, tokens after long prompts: {CLUMPED_CASES - len(broken)} of {CLUMPED_CASES} sizes hold, {chosen} replicas")
+    assert not broken, "\n".join(broken)
+    assert chosen < 200, "301 with prompts at a replica's mean rate"
+
+
+def between_tokens(case: Case, chance: random.Random) -> Case:
+    """The case with a promise between tokens, behind a router that counts requests."""
+    idle_s = tail_s(replace(case.load, requests_per_s=0.0), case.engine, "interTokenLatency", case.promise.quantile, 1)
+    promise = Promise("interTokenLatency", case.promise.quantile, idle_s * 10 ** chance.uniform(0.15, 0.8))
+    return replace(case, promise=promise, router=EVEN)
+
+
 def a_case_of_long_prompts(chance: random.Random) -> Case:
     engine = EngineProfile(
         base_s=10 ** chance.uniform(-2.2, -1.5),

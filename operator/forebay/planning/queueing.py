@@ -59,7 +59,7 @@ class Occupancy:
     an arrival sees in flight, over the average. `share` is 1 where the router is blind, and 1/replicas where it sends each request to the
     replica with the fewest. `clumping` is the dispersion of a replica's arrivals; above 1, all counts are of clumps of requests.
     Where the router spares prompts it does so for a share `spares` of requests, but for a share `crowded` that finds prompts on every
-    replica.
+    replica. `joined` is the rate at which a busy replica gets more.
     """
 
     clumping: float
@@ -81,6 +81,7 @@ class Occupancy:
     mean_wait_s: float
     spares: float = 0.0
     crowded: float = 1.0
+    joined: float = 0.0
 
     def prompts(self, decoding: float) -> float:
         """Mean number of prompts in a step with so many decoding."""
@@ -92,7 +93,7 @@ class Occupancy:
 
     def prompts_over(self, steps: float, decoding: float) -> float:
         """Mean number of prompts in the first steps of an answer, with so many decoding: what came with it echoes soon, not late."""
-        arriving = self.rate * (self.base_s + self.work.decode_s * decoding)
+        arriving = self.joined * (self.base_s + self.work.decode_s * decoding)
         prompts = max(0.05 * steps * arriving, steps * self._carried(arriving) + self.brought(steps) * (decoding - self.fluid))
         # Each of the other places is filled anew once in an answer's time.
         return min(prompts, (self.places - 1.0) * (1.0 + steps / (self.work.decodes + 1.0)))
@@ -272,7 +273,8 @@ def occupancy(
         work, engine, rate = _in_clumps(work, engine, rate, clumping)
     flight, met = _in_flight(engine, work, rate, share, window_s)
     idle = _idle(engine, work, rate, share) if rate > 0.0 else 1.0
-    burst = bursts(work, _joined(engine, work, rate, idle) * work.prompt_s)
+    joined = _joined(engine, work, rate, idle)
+    burst = bursts(work, joined * work.prompt_s)
     near = min(1.0, max(met, 1.0 - idle) / flight) if flight > 0.0 else 1.0
     even, single, dispersion = _decoding(engine, work, rate, burst)
     level = max(even, rate * work.decodes * (engine.base_s + work.decode_s))
@@ -299,6 +301,7 @@ def occupancy(
         places=places,
         waits=waits,
         mean_wait_s=mean_wait_s,
+        joined=share * rate + (1.0 - share) * joined,
         spares=router.spares,
         crowded=_crowded(engine, work, rate, share, own) if router.spares > 0.0 else 1.0,
     )
