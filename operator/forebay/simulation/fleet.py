@@ -12,8 +12,8 @@ from forebay.simulation.request import Request
 Span = tuple[float, float]
 """From, until: seconds. Of a replica that never was paid for the end is before the beginning."""
 
-PROMPT_TOKENS = 1000
-"""Step in which prompts are compared: the gateway's 4 KiB."""
+PROMPT_TOKENS = 250
+"""Step in which prompts are compared: the gateway's KiB."""
 
 
 class Fleet:
@@ -158,7 +158,7 @@ class Fleet:
         return []
 
     def route(self, request: Request, now: float) -> Replica | None:
-        """As the gateway does: to the replica with the least prompts to compute, in thousands of tokens, and then the fewest in flight.
+        """As the gateway does: to the replica with the least prompts to compute, in steps of a KiB, and then the fewest in flight.
 
         Held where there is none. Answers the replica.
         """

@@ -120,6 +120,16 @@ def test_a_replica_that_has_just_come_does_not_get_every_prompt() -> None:
     assert replicas.pick(()) is replicas.endpoints[0]
 
 
+def test_a_prompt_of_some_hundred_tokens_is_not_waited_for_where_another_replica_has_none() -> None:
+    """In steps of 4 KiB it was none at all: first tokens due within 1.5 times what an idle replica needs took 16 replicas instead of 5."""
+    replicas = Replicas()
+    replicas.update([("10.0.0.1", 1), ("10.0.0.2", 1)])
+    computing, decoding = replicas.endpoints
+    computing.unbegun_bytes = 2_500
+    decoding.told(0, 60, 100, draining=False)
+    assert replicas.pick(()) is replicas.pick(()) is decoding
+
+
 def test_short_prompts_are_no_reason_to_crowd_a_replica() -> None:
     replicas = Replicas()
     replicas.update([("10.0.0.1", 1), ("10.0.0.2", 1)])
