@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from tests.adapters.prometheus_server import Question, answering
 from tests.planning.builders import a_snapshot, running, said, settled, verdict
 
+from forebay.adapters import promql
 from forebay.adapters.metrics import Target
 from forebay.adapters.prometheus import PrometheusMetrics
 from forebay.planning.measured import Demand, PromptMeetings
@@ -287,6 +289,18 @@ def test_prometheus_that_does_not_end_its_answer_is_given_up(monkeypatch: pytest
             assert nothing_known(ask(PrometheusMetrics(url))) == "Prometheus: it answers too slowly"
         finally:
             go_on.set()
+
+
+def test_a_question_that_is_not_answered_in_time_is_not_a_server_that_cannot_be_reached() -> None:
+    """The client's library tells both as a connection that failed."""
+    go_on = threading.Event()
+    with answering(lambda _: b"{}" if go_on.wait(20) else b"") as url:
+        try:
+            with pytest.raises(promql.FAILURES) as failed:
+                promql.PromQL(url).instant("up", time.monotonic() + 0.2)
+        finally:
+            go_on.set()
+    assert promql.trouble(failed.value) == "it answers too slowly"
 
 
 @pytest.mark.parametrize("absent", [name for name in Prometheus().rows if "timestamp" not in name and "arrivals" not in name])

@@ -13,6 +13,7 @@ from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from requests import PreparedRequest, RequestException, Response, Session
 from requests.exceptions import SSLError, Timeout
+from urllib3.exceptions import MaxRetryError, ReadTimeoutError
 from urllib3.util.retry import Retry
 
 Row = dict[str, Any]
@@ -20,6 +21,7 @@ TIMEOUT_S = 5.0
 LONG_TIMEOUT_S = 30.0
 """Of a query over weeks."""
 MAX_WORDS = 300
+_SLOW = "it answers too slowly"
 
 FAILURES = (
     PrometheusApiClientException,
@@ -60,7 +62,9 @@ def trouble(error: BaseException) -> str:
         case SSLError():
             return "its certificate is not trusted, see --prometheus-ca"
         case Timeout() | TimeoutError():
-            return "it answers too slowly"
+            return _SLOW
+        case RequestException(args=[MaxRetryError(reason=ReadTimeoutError())]):
+            return _SLOW  # the client's library takes it for a connection that failed
         case OSError() if not isinstance(error, ValueError):
             return "it cannot be reached"
     return "what it says is no answer"
@@ -139,7 +143,7 @@ def _no_longer_than(seconds: float) -> dict[str, str]:
 def _left(until: float, most_s: float) -> float:
     left_s = until - time.monotonic()
     if left_s <= 0:
-        raise TimeoutError("it answers too slowly")
+        raise TimeoutError(_SLOW)
     return min(left_s, most_s)
 
 
