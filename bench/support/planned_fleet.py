@@ -10,7 +10,7 @@ from bench.support.fleet import CLASS_SPECS, SETTINGS, Object, accelerator, prof
 from bench.support.learned import PHASES, wave
 from forebay.api.inference_pool import InferencePoolSpec
 from forebay.planning.decision import Plan
-from forebay.planning.measured import ClassDemand, Demand
+from forebay.planning.measured import ClassDemand, Demand, PromptMeetings
 from forebay.planning.memory import Memory
 from forebay.planning.nodes import node_pool_name
 from forebay.planning.snapshot import DeploymentView, NodePoolView, NodeView, PodView, PoolIdentity, Snapshot
@@ -76,7 +76,13 @@ def a_planned_demand(number: int, now: float) -> Demand:
         source="bench",
         replicas_reporting=64,
         classes={n: _measured(rate, chance) for n, rate in rates.items()},
+        prompting=_met(45.0 * sum(rates.values()), chance),
     )
+
+
+def _met(arrivals: float, chance: random.Random) -> PromptMeetings:
+    """Of a gateway that spares nearly all prompts, where one is open for a fifth of a replica's time."""
+    return PromptMeetings(arrivals=arrivals, met=arrivals * chance.uniform(0.0, 0.02), open_seconds=64 * 9.0, seconds=64 * 45.0)
 
 
 def _measured(rate: float, chance: random.Random) -> ClassDemand:
