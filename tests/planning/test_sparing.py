@@ -12,6 +12,7 @@ from tests.planning.builders import NOW, a_class, a_snapshot, a_spec, demand, ru
 from forebay.planning.measured import Demand, PromptMeetings
 from forebay.planning.memory import Memory, Sparing
 from forebay.planning.planner import plan
+from forebay.planning.snapshot import Snapshot
 from forebay.planning.sparing import spares
 
 INTERACTIVE = {"interactive": a_class(objectives={"timeToFirstToken": {"target": "400ms"}})}
@@ -31,14 +32,16 @@ def told(met: float, open_share: float = 0.25, streamed: float = 1.0, reporting:
 
 def learned(measured: Demand, looks: int = 240, **fields: Any) -> Sparing | None:
     memory = Memory()
-    for _ in range(looks):
-        memory = plan(a_pool(measured, memory, **fields)).memory
+    for look in range(looks):
+        memory = plan(a_pool(measured, memory, look, **fields)).memory
     return memory.sparing
 
 
-def a_pool(measured: Demand, memory: Memory, **fields: Any) -> Any:
+def a_pool(measured: Demand, memory: Memory, look: int = 0, **fields: Any) -> Snapshot:
+    """The pool at so many looks from now, just measured."""
+    now = NOW + 15.0 * look
     given = {"spec": a_spec(profiles=[PROFILE], scaling={"maxReplicas": 100}), "classes": INTERACTIVE, **running(REPLICAS), **fields}
-    return a_snapshot(demand=measured, memory=memory, **given)
+    return a_snapshot(now=now, demand=measured.model_copy(update={"measured_at": now}), memory=memory, **given)
 
 
 def test_a_router_that_meets_no_prompts_spares_them_and_one_that_meets_as_many_as_chance_has_it_does_not() -> None:
@@ -49,9 +52,23 @@ def test_a_router_that_meets_no_prompts_spares_them_and_one_that_meets_as_many_a
 
 
 def test_little_is_believed_of_few_requests() -> None:
-    assert spares(learned(told(met=0.0), looks=1)) < 0.8
+    assert spares(Sparing(avoidable=10.0, avoided=10.0)) == 0.5
     assert spares(Sparing(avoidable=1.0, avoided=1.0)) <= 0.1
     assert spares(None) == 0.0
+
+
+def test_a_measurement_that_is_looked_at_twice_counts_once() -> None:
+    once = plan(a_pool(told(met=0.01), Memory())).memory
+    again = plan(a_pool(told(met=0.01), once)).memory
+    assert once.sparing is not None and once.sparing.avoidable > 0 and again.sparing == once.sparing
+
+
+def test_clock_step_back_counts_nothing_twice_and_goes_on_from_there() -> None:
+    memory = plan(a_pool(told(met=0.01), Memory(), look=40)).memory
+    back = plan(a_pool(told(met=0.01), memory)).memory
+    assert memory.sparing is not None and back.sparing == memory.sparing.model_copy(update={"at": NOW})
+    later = plan(a_pool(told(met=0.01), back, look=1)).memory
+    assert later.sparing is not None and later.sparing.avoidable > memory.sparing.avoidable
 
 
 def test_answers_in_one_piece_are_not_spared() -> None:
@@ -79,8 +96,8 @@ def test_sidecars_that_tell_nothing_of_prompts_change_nothing() -> None:
 
 def test_a_router_that_is_replaced_by_a_blind_one_is_forgotten_within_about_an_hour() -> None:
     memory = Memory(sparing=Sparing(avoidable=5000.0, avoided=5000.0))
-    for _ in range(240):
-        memory = plan(a_pool(told(met=0.25), memory)).memory
+    for look in range(240):
+        memory = plan(a_pool(told(met=0.25), memory, look)).memory
     assert spares(memory.sparing) < 0.3
 
 

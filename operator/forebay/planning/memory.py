@@ -46,10 +46,13 @@ class Spread(K8sModel):
 
 
 class Sparing(K8sModel):
-    """Of streamed requests, over about an hour: how many would have met a prompt by chance that need not, and how many of them did not."""
+    """Of streamed requests, over about an hour: how many would have met a prompt by chance that need not, and how many of them did not.
+    `at` is when the last of what is counted was measured.
+    """
 
     avoidable: float = 0.0
     avoided: float = 0.0
+    at: float = 0.0
 
 
 class Clumping(Spread):

@@ -36,16 +36,20 @@ def spared(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice | None, ef
     arrived = sum(c.requests_per_s for c in demand.classes.values()) * demand.window_s
     if told.arrivals <= 0.0 or arrived <= 0.0 or demand.replicas_reporting < 2 or _unsettled(snapshot):
         return known
+    before = known or Sparing()
+    # A pool is looked at more often than it is measured, and windows overlap. After a clock that was set back counting begins anew.
+    new_s = min(demand.window_s, demand.measured_at - before.at)
+    if new_s <= 0.0:
+        return before.model_copy(update={"at": demand.measured_at})
     open_share = min(1.0, told.open_seconds / told.seconds)
     avoidable = told.arrivals * max(0.0, open_share - _crowded(snapshot, loads, choice, efficiency))
     # Whose answer comes in one piece is not spared: nobody sees its prompt.
     avoided = (told.arrivals * open_share - told.met) * min(1.0, told.arrivals / arrived)
-    span_s = min(snapshot.settings.interval_s, demand.window_s)
-    new, kept = span_s / demand.window_s, max(0.0, 1.0 - span_s / HORIZON_S)
-    before = known or Sparing()
+    new, kept = new_s / demand.window_s, max(0.0, 1.0 - new_s / HORIZON_S)
     return Sparing(
         avoidable=round(kept * before.avoidable + new * avoidable, 4),
         avoided=round(kept * before.avoided + (new * avoided if avoidable > 0.0 else 0.0), 4),
+        at=demand.measured_at,
     )
 
 
