@@ -14,7 +14,7 @@ from forebay.planning.burstiness import MOST, PRIOR_S, at_rate, averaged, disper
 from forebay.planning.measured import ClassDemand, Demand
 from forebay.planning.memory import Clumping, DemandPoint, Memory, Spread
 from forebay.planning.planner import plan
-from forebay.planning.queueing import Router
+from forebay.planning.sharing import Router
 from forebay.planning.sizing import Demanded, replicas_for
 from forebay.planning.work import EngineProfile, Load, Promise
 

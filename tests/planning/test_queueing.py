@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from forebay.api.inference_pool import Task
 from forebay.planning.capacity import tail_s
 from forebay.planning.latency import miss, miss_at_most
-from forebay.planning.queueing import EngineProfile, Load, Metric, Router, occupancy, service_rate, work_of
+from forebay.planning.queueing import EngineProfile, Load, Metric, occupancy, service_rate, work_of
+from forebay.planning.sharing import Router
 from forebay.planning.tails import count_points, gamma_points, gamma_tail, none_at_all
 from forebay.planning.work import mixed
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from forebay.api.inference_pool import Task
 from forebay.planning.capacity import capacity_rps, tail_s
-from forebay.planning.queueing import EVEN, EngineProfile, Load, Metric, Promise, Router
+from forebay.planning.queueing import EngineProfile, Load, Metric, Promise
+from forebay.planning.sharing import EVEN, Router
 from forebay.planning.sizing import Demanded, Infeasible, Sizing, expected, replicas_for
 
 MOST = 2000

@@ -21,7 +21,8 @@ from step_simulation import Setting, simulate
 
 from forebay.api.inference_pool import Task
 from forebay.planning.capacity import capacity_rps, tail_s
-from forebay.planning.queueing import EVEN, EngineProfile, Load, Metric, Promise, Router, service_rate, work_of
+from forebay.planning.queueing import EngineProfile, Load, Metric, Promise, service_rate, work_of
+from forebay.planning.sharing import EVEN, Router
 from forebay.planning.sizing import Demanded, Sizing, replicas_for
 
 CASES = 30

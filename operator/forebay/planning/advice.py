@@ -15,7 +15,7 @@ from forebay.api.pool_capacity import NodeLimits
 from forebay.planning.cheapest import alone
 from forebay.planning.limits import Bill
 from forebay.planning.mix import Fleet, Kind
-from forebay.planning.queueing import Router
+from forebay.planning.sharing import Router
 from forebay.planning.sizing import CARE, Demanded, Infeasible, rounded_up
 
 MOST = 10_000

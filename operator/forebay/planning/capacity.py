@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from forebay.planning.queueing import EVEN, EngineProfile, Load, Metric, Promise, Router, occupancy, work_of
+from forebay.planning.queueing import EngineProfile, Load, Metric, Promise, occupancy, work_of
+from forebay.planning.sharing import EVEN, Router
 from forebay.planning.sizing import CLOSE, Demanded, Infeasible, kind_of, tail_of
 
 

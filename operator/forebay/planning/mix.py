@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from math import inf
 
 from forebay.planning.latency import miss, miss_at_most
-from forebay.planning.queueing import EVEN, EngineProfile, Occupancy, Router, occupancy, service_rate
+from forebay.planning.queueing import EngineProfile, Occupancy, occupancy, service_rate
+from forebay.planning.sharing import EVEN, Router
 from forebay.planning.sizing import MOST_UTILISED, THROUGHPUT, TURNED_AWAY, WAIT, Demanded, Expected, as_met, kind_of
 from forebay.planning.work import Promise, Work
 

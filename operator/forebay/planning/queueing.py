@@ -12,6 +12,7 @@ from math import ceil, exp
 
 from forebay.api.inference_pool import Task
 from forebay.planning.bursts import Bursts, bursts
+from forebay.planning.sharing import EVEN, Router, dispersed
 from forebay.planning.tails import Points, gamma_points, gamma_tail, negative_binomial, none_at_all
 from forebay.planning.work import EngineProfile, Load, Metric, Promise, Work, clump_size, clumps, mixed, work_of
 
@@ -23,9 +24,6 @@ UNEVEN = 0.3
 UNEVEN_SHARE = 0.15
 """Share of replicas that such a router leaves idle although every replica could have a request."""
 
-MOST_POOLED = 64
-"""Replicas that are taken to help each other out. With more of them pooling gains nothing that matters, and the chain only grows."""
-
 PROMPT_STEPS = 1.5
 """Steps without prompts that a prompt takes beside its own time: half of the one that it arrives in, and the one that computes it."""
 
@@ -33,21 +31,6 @@ _TINY = 1e-6
 
 _INSTANT_S = 1e-9
 """A step takes at least this long, so that a profile of nothing but zeros divides nothing by zero."""
-
-
-@dataclass(frozen=True, slots=True)
-class Router:
-    """How well requests are shared out to replicas; both from 0 to 1.
-
-    `efficiency` is 0 where they are sent at random, 1 where each goes to the replica with the fewest in flight. `spares` says how rarely a
-    request is sent where a prompt waits or is computed while another replica has none: 0 as often as chance has it, 1 never.
-    """
-
-    efficiency: float = 1.0
-    spares: float = 0.0
-
-
-EVEN = Router()
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,27 +194,6 @@ def _prompts_only(engine: EngineProfile, work: Work, rate: float, share: float, 
     return standing * prefilling / (1.0 - prefilling) if prefilling < 1.0 else 1.0
 
 
-def _dispersed(replicas: int, efficiency: float, dispersion: float) -> tuple[float, float]:
-    """The share of what is random in the pool that each replica sees, and the dispersion of its own arrivals.
-
-    Clumps of a pool behave as that many times fewer replicas (W. S. Hayward's approximation). A good router deals one out to all replicas,
-    and only what is more than they are clumps on one of them; a blind one thins it out.
-    """
-    if dispersion <= 1.0:
-        return max(1.0 - efficiency * (1.0 - 1.0 / replicas), 1.0 / MOST_POOLED), 1.0
-    dealt = dispersion / replicas
-    share = max(1.0 - efficiency * (1.0 - min(1.0, dealt)), 1.0 / MOST_POOLED)
-    thinned = 1.0 + (dispersion - 1.0) / replicas
-    return share, efficiency * max(dealt, _rounds(dispersion, replicas)) + (1.0 - efficiency) * thinned
-
-
-def _rounds(dispersion: float, replicas: int) -> float:
-    """Mean rounds that dealing out takes of the clump that a request comes in, which is of a gamma size with shape 2: a few are large."""
-    step = 2.0 * replicas / (dispersion - 1.0)
-    ratio = exp(-step)
-    return 1.0 + ratio / (1.0 - ratio) + step * ratio / (1.0 - ratio) ** 2
-
-
 def _crowded(engine: EngineProfile, work: Work, rate: float, share: float, decoding: float) -> float:
     """P(every replica has a prompt that waits or is computed), as an arrival finds it: a queue with as many servers, Erlang's C."""
     plain_s = engine.base_s + work.decode_s * decoding
@@ -268,7 +230,7 @@ def occupancy(
     rate = pool_rate / replicas
     if rate >= service_rate(engine, work):
         return None
-    share, clumping = _dispersed(replicas, router.efficiency, dispersion)
+    share, clumping = dispersed(replicas, router.efficiency, dispersion)
     if clumping > 1.0:
         work, engine, rate = _in_clumps(work, engine, rate, clumping)
     flight, met = _in_flight(engine, work, rate, share, window_s)

@@ -28,8 +28,7 @@ def routed(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice | None) ->
         return known
     if not loads:  # no class of the pool is there any more: what replicas work on is not known
         return known
-    ready = [p for p in snapshot.pods if p.ready and not p.deleting]
-    if any(p.ready_at is not None and snapshot.now - p.ready_at < SETTLED_S for p in ready):
+    if unsettled(snapshot):
         return known
     mean = sum(c.in_flight + c.queued for c in demand.classes.values()) / demand.replicas_reporting
     engine = speed(snapshot, choice).engine
@@ -37,3 +36,9 @@ def routed(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice | None) ->
     growth = sum(c.requests_per_s for c in demand.classes.values()) / demand.replicas_reporting * work.total_s
     sample = evenness(demand.in_flight_variance, mean, min(growth, 0.9))
     return averaged(known or Spread(value=1.0, seconds=PRIOR_S), sample, snapshot.settings.interval_s, least=0.0, most=1.0)
+
+
+def unsettled(snapshot: Snapshot) -> bool:
+    """Whether a replica has become ready too recently for the router to be judged by what it has."""
+    ready = [p for p in snapshot.pods if p.ready and not p.deleting]
+    return any(p.ready_at is not None and snapshot.now - p.ready_at < SETTLED_S for p in ready)

@@ -14,21 +14,9 @@ from math import ceil, floor, inf, isfinite, log10
 from forebay.api.meta import format_duration
 from forebay.planning.latency import miss, miss_at_most
 from forebay.planning.priorities import Ranked, in_lines
-from forebay.planning.queueing import (
-    EVEN,
-    EngineProfile,
-    Load,
-    Metric,
-    Occupancy,
-    Promise,
-    Router,
-    Work,
-    mixed,
-    occupancy,
-    service_rate,
-    work_of,
-)
+from forebay.planning.queueing import EngineProfile, Load, Metric, Occupancy, Promise, Work, mixed, occupancy, service_rate, work_of
 from forebay.planning.search import fewest
+from forebay.planning.sharing import EVEN, Router
 
 MOST_UTILISED = 0.9
 """Share of its throughput that a replica may be loaded with: nearer to all of it queues outgrow any promise, and any measurement."""

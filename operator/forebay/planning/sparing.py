@@ -12,8 +12,9 @@ from math import floor
 from forebay.planning.demand import ClassLoad
 from forebay.planning.memory import Sparing
 from forebay.planning.profiles import speed
-from forebay.planning.queueing import Router, mixed, occupancy, work_of
-from forebay.planning.router import SETTLED_S
+from forebay.planning.queueing import mixed, occupancy, work_of
+from forebay.planning.router import unsettled
+from forebay.planning.sharing import Router
 from forebay.planning.snapshot import Snapshot
 from forebay.planning.variants import Choice
 
@@ -34,7 +35,7 @@ def spared(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice | None, ef
     if demand is None or told is None or not loads or choice is None or not snapshot.fresh or told.seconds <= 0.0:
         return known
     arrived = sum(c.requests_per_s for c in demand.classes.values()) * demand.window_s
-    if told.arrivals <= 0.0 or arrived <= 0.0 or demand.replicas_reporting < 2 or _unsettled(snapshot):
+    if told.arrivals <= 0.0 or arrived <= 0.0 or demand.replicas_reporting < 2 or unsettled(snapshot):
         return known
     before = known or Sparing()
     # A pool is looked at more often than it is measured, and windows overlap. After a clock that was set back counting begins anew.
@@ -57,11 +58,6 @@ def spares(known: Sparing | None) -> float:
     """The share of meetings that the router avoids, 0 to 1; 0 where little was counted."""
     share = known.avoided / (known.avoidable + PRIOR) if known is not None else 0.0
     return round(STEP * floor(min(1.0, max(0.0, share)) / STEP + 1e-9), 2)
-
-
-def _unsettled(snapshot: Snapshot) -> bool:
-    ready = [p for p in snapshot.pods if p.ready and not p.deleting]
-    return any(p.ready_at is not None and snapshot.now - p.ready_at < SETTLED_S for p in ready)
 
 
 def _crowded(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice, efficiency: float) -> float:

@@ -21,8 +21,9 @@ from forebay.planning.mix import Fleet, Kind, kind
 from forebay.planning.mixing import Mixed, Mixing, needed
 from forebay.planning.prices import PriceList
 from forebay.planning.profiles import speed
-from forebay.planning.queueing import Metric, Promise, Router
+from forebay.planning.queueing import Metric, Promise
 from forebay.planning.series import IN_FLIGHT, PROMPTING
+from forebay.planning.sharing import Router
 from forebay.planning.sizing import Demanded, Infeasible, Sizing, replicas_for
 from forebay.planning.snapshot import Snapshot
 from forebay.planning.sparing import spares
