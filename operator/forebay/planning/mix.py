@@ -15,7 +15,7 @@ from forebay.planning.latency import miss, miss_at_most
 from forebay.planning.queueing import EngineProfile, Occupancy, occupancy, service_rate
 from forebay.planning.sharing import EVEN, Router
 from forebay.planning.sizing import MOST_UTILISED, THROUGHPUT, TURNED_AWAY, WAIT, Demanded, Expected, as_met, kind_of
-from forebay.planning.work import Promise, Work
+from forebay.planning.work import Promise, Work, dispersion_of
 
 _CLOSE = 1.02
 """Ratio between the ends of a bracket at which a rate is exact enough."""
@@ -112,11 +112,11 @@ class Fleet:
         if rates is None:
             return None
         window_s = max(c.batch_window_s for c in self.classes)
-        clumps = sum(c.load.requests_per_s * c.load.dispersion for c in self.classes) / self.rate if self.rate > 0.0 and rate > 0.0 else 1.0
+        dispersion = dispersion_of([c.load for c in self.classes]) if rate > 0.0 else 1.0
         found = []
         for n, own_rps, of in zip(counts, rates, self.kinds, strict=True):
             if n:
-                state = occupancy(of.work, of.engine, own_rps * replicas, replicas, self.router, window_s, max(1.0, clumps))
+                state = occupancy(of.work, of.engine, own_rps * replicas, replicas, self.router, window_s, dispersion)
                 if state is None:
                     return None
                 found.append((n * own_rps / rate if rate > 0.0 else n / replicas, of, self._in_lines(of, own_rps, state)))

@@ -6,9 +6,9 @@ from forebay.planning.burstiness import PRIOR_S, averaged, evenness
 from forebay.planning.demand import ClassLoad
 from forebay.planning.memory import Spread
 from forebay.planning.profiles import speed
-from forebay.planning.queueing import mixed, work_of
 from forebay.planning.snapshot import Snapshot
 from forebay.planning.variants import Choice
+from forebay.planning.work import mixed_on
 
 SETTLED_S = 120.0
 """A replica that became ready more recently has fewer requests than its share, whatever the router does."""
@@ -26,13 +26,10 @@ def routed(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice | None) ->
         or demand.replicas_reporting < 2
     ):
         return known
-    if not loads:  # no class of the pool is there any more: what replicas work on is not known
-        return known
     if unsettled(snapshot):
         return known
     mean = sum(c.in_flight + c.queued for c in demand.classes.values()) / demand.replicas_reporting
-    engine = speed(snapshot, choice).engine
-    work = mixed([(load.load.requests_per_s, work_of(load.load, engine)) for load in loads])
+    work = mixed_on([load.load for load in loads], speed(snapshot, choice).engine)
     growth = sum(c.requests_per_s for c in demand.classes.values()) / demand.replicas_reporting * work.total_s
     sample = evenness(demand.in_flight_variance, mean, min(growth, 0.9))
     return averaged(known or Spread(value=1.0, seconds=PRIOR_S), sample, snapshot.settings.interval_s, least=0.0, most=1.0)

@@ -17,6 +17,7 @@ from forebay.planning.priorities import Ranked, in_lines
 from forebay.planning.queueing import EngineProfile, Load, Metric, Occupancy, Promise, Work, mixed, occupancy, service_rate, work_of
 from forebay.planning.search import fewest
 from forebay.planning.sharing import EVEN, Router
+from forebay.planning.work import dispersion_of
 
 MOST_UTILISED = 0.9
 """Share of its throughput that a replica may be loaded with: nearer to all of it queues outgrow any promise, and any measurement."""
@@ -121,14 +122,9 @@ class _Pool:
         """The rate that one replica may be loaded with, whatever is promised."""
         return MOST_UTILISED * service_rate(self.engine, self.work)
 
-    @property
-    def dispersion(self) -> float:
-        """Of all arrivals. Classes arrive apart from each other, so their variances add up."""
-        return max(1.0, sum(c.load.requests_per_s * c.load.dispersion for c in self.classes) / self.rate) if self.rate > 0.0 else 1.0
-
     def state(self, replicas: int, rate: float) -> Occupancy | None:
         window_s = max(c.batch_window_s for c in self.classes)
-        dispersion = self.dispersion if rate > 0.0 else 1.0
+        dispersion = dispersion_of([c.load for c in self.classes]) if rate > 0.0 else 1.0
         return occupancy(self.work, self.engine, rate, replicas, self.router, window_s, dispersion)
 
     def in_lines(self, state: Occupancy, replicas: int, rate: float) -> list[Occupancy]:

@@ -12,11 +12,12 @@ from math import floor
 from forebay.planning.demand import ClassLoad
 from forebay.planning.memory import Sparing
 from forebay.planning.profiles import speed
-from forebay.planning.queueing import mixed, occupancy, work_of
+from forebay.planning.queueing import occupancy
 from forebay.planning.router import unsettled
 from forebay.planning.sharing import Router
 from forebay.planning.snapshot import Snapshot
 from forebay.planning.variants import Choice
+from forebay.planning.work import dispersion_of, mixed_on
 
 HORIZON_S = 3600.0
 """What was counted longer ago than this is forgotten."""
@@ -63,11 +64,8 @@ def spares(known: Sparing | None) -> float:
 def _crowded(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice, efficiency: float) -> float:
     """How often a request finds a prompt on every replica, whatever the router does; 1 where the replicas cannot keep up."""
     assert snapshot.demand is not None
-    rate = sum(c.requests_per_s for c in snapshot.demand.classes.values())
-    engine = speed(snapshot, choice).engine
-    work = mixed([(load.load.requests_per_s, work_of(load.load, engine)) for load in loads])
-    planned = sum(load.load.requests_per_s for load in loads)
-    clumps = sum(load.load.requests_per_s * load.load.dispersion for load in loads) / planned if planned > 0.0 else 1.0
+    rate, replicas = sum(c.requests_per_s for c in snapshot.demand.classes.values()), snapshot.demand.replicas_reporting
+    asked, engine = [load.load for load in loads], speed(snapshot, choice).engine
     router = Router(efficiency, spares=1.0)
-    state = occupancy(work, engine, rate, snapshot.demand.replicas_reporting, router, dispersion=max(1.0, clumps))
+    state = occupancy(mixed_on(asked, engine), engine, rate, replicas, router, dispersion=dispersion_of(asked))
     return state.crowded if state is not None else 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -104,6 +105,17 @@ def mixed(shares: list[tuple[float, Work]]) -> Work:
         prompt_cv2=max(0.0, prompt2 / prompt**2 - 1.0),
         steps_cv2=max(0.0, steps2 / (decodes + 1.0) ** 2 - 1.0),
     )
+
+
+def mixed_on(loads: Sequence[Load], engine: EngineProfile) -> Work:
+    """The work of these loads together on one kind of replica."""
+    return mixed([(load.requests_per_s, work_of(load, engine)) for load in loads])
+
+
+def dispersion_of(loads: Sequence[Load]) -> float:
+    """Of all their arrivals, at least 1. Classes arrive apart from each other, so their variances add up."""
+    rate = sum(load.requests_per_s for load in loads)
+    return max(1.0, sum(load.requests_per_s * load.dispersion for load in loads) / rate) if rate > 0.0 else 1.0
 
 
 def clumps(work: Work, dispersion: float) -> Work:

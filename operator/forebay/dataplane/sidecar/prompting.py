@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from time import monotonic
 
-from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from forebay.api.prompting import NOTHING, TERMS, Prompting
+from forebay.api.prompting import TERMS, Prompting
+from forebay.dataplane.sidecar.terms import of_terms
 
 _NAME = "forebay_sidecar_prompting"
 _HELP = (
@@ -44,13 +45,7 @@ class PromptCounts(Collector):
         return Prompt(self._prompting)
 
     def collect(self) -> Iterator[Metric]:
-        yield self._family(self._prompting.sums(monotonic()))
+        yield of_terms(_NAME, _HELP, TERMS, self._prompting.sums(monotonic()))
 
     def describe(self) -> Iterator[Metric]:
-        yield self._family(NOTHING)
-
-    def _family(self, sums: tuple[float, ...]) -> Metric:
-        family = CounterMetricFamily(_NAME, _HELP, labels=["term"])
-        for term, value in zip(TERMS, sums, strict=True):
-            family.add_metric([term], value)
-        return family
+        yield of_terms(_NAME, _HELP)

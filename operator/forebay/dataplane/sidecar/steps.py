@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from forebay.api.step_moments import NOTHING, TERMS, observe
 from forebay.dataplane.sidecar.sse import Usage
+from forebay.dataplane.sidecar.terms import of_terms
 from forebay.dataplane.sidecar.whole import Company, Mark
 
 _WINDOW_S = 0.5
@@ -219,10 +220,7 @@ class Steps(Collector):
             self._events_tokens = _KEPT * self._events_tokens + usage.output_tokens
 
     def describe(self) -> Iterator[Metric]:
-        yield CounterMetricFamily(_NAME, _HELP, labels=["term"])
+        yield of_terms(_NAME, _HELP)
 
     def collect(self) -> Iterator[Metric]:
-        family = CounterMetricFamily(_NAME, _HELP, labels=["term"])
-        for term, value in zip(TERMS, self.sums, strict=True):
-            family.add_metric([term], value)
-        yield family
+        yield of_terms(_NAME, _HELP, TERMS, self.sums)
