@@ -71,7 +71,8 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     seeds = range(FIRST_SEED, FIRST_SEED + options.seeds_of(args))
     with ProcessPoolExecutor(max_workers=cpu_count()) as pool:
         steady = pool.map(steady_row, *zip(*STEADY, strict=True))
-        optimum = tuple(pool.map(optimal, LOADS))
+        quiet, busy = pool.map(optimal, LOADS)
+        optimum = (quiet, busy)
         progress(NAME, f"the optimum is found, now {len(seeds)} seeds of every law")
         rows: list[dict[str, Any]] = []
         for start_s in STARTS:
@@ -129,7 +130,7 @@ NAMES = ("forebay", "optimum", "forebay, fast alone", "forebay, slow alone", "wv
 """WVA's is its cost-ordered rule, re-implemented."""
 
 
-def scored(name: str, optimum: Sequence[Counts], start_s: float, seed: int) -> Scored:
+def scored(name: str, optimum: tuple[Counts, Counts], start_s: float, seed: int) -> Scored:
     """One run of one law."""
     steps = ((LOADS[0], STEP_S), (LOADS[1], END_S))
     if name == "optimum":

@@ -60,7 +60,7 @@ def _weights(tokens: int) -> dict[str, NDArray[np.float32]]:
     random = np.random.default_rng(seed=7)
 
     def matrix(rows: int, columns: int) -> NDArray[np.float32]:
-        return (random.standard_normal((rows, columns)) / columns**0.5).astype(np.float32)
+        return np.asarray(random.standard_normal((rows, columns)) / columns**0.5, np.float32)
 
     ones = np.ones(_WIDTH, np.float32)
     output = np.zeros((tokens, _WIDTH), np.float32)

@@ -22,7 +22,7 @@ Arrival = tuple[float, int, int]
 """Time, seconds, input and output tokens."""
 
 Workload = Sequence[Arrival]
-Settings = Mapping[str, Callable[[Workload], Law]]
+Settings = dict[str, Callable[[Workload], Law]]
 """Laws by what distinguishes them; the first is as shipped. Made anew for every run."""
 
 

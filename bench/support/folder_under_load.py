@@ -26,8 +26,9 @@ from forebay.local.folder import Folder, read_folder
 from forebay.local.rollout import is_over
 from forebay.planning.variants import LABEL_POOL
 from forebay.runtime.errors import ForebayError
+from forebay.simulation.figures import Document
 from forebay.simulation.request import Request
-from forebay.simulation.study import Asked, Document, study
+from forebay.simulation.study import Asked, study
 
 INTERVAL_S = 3.0
 """Time between two decisions, in both."""

@@ -7,7 +7,7 @@ logarithm: whichever loses least there. Both go on following the series in the s
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -21,7 +21,21 @@ Floats = NDArray[np.float64]
 _GAINS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
 _TREND_GAINS = (0.0, 0.01, 0.05, 0.1, 0.3)
 _DAMPINGS = (0.8, 0.9, 0.98)
-_SPACES = ((lambda v: v, lambda v: v), (np.log1p, lambda v: np.expm1(np.minimum(v, 700.0))))
+
+
+def _as_it_is(values: Floats) -> Floats:
+    return values
+
+
+def _log(values: Floats) -> Floats:
+    return np.log1p(values)
+
+
+def _exp(values: Floats) -> Floats:
+    return np.expm1(np.minimum(values, 700.0))
+
+
+_SPACES = ((_as_it_is, _as_it_is), (_log, _exp))
 
 
 def pinball(values: Floats, bounds: Floats) -> float:
@@ -71,10 +85,10 @@ def damped_holt(values: Floats, horizons: Sequence[int]) -> dict[int, Floats]:
     return {horizon: _bounds(values, middle, half)[1] for horizon, (_, middle) in best.items()}
 
 
-def _first_half_loss(values: Floats, scaled: Floats, middle: Floats, back: object, horizon: int) -> float:
+def _first_half_loss(values: Floats, scaled: Floats, middle: Floats, back: Callable[[Floats], Floats], horizon: int) -> float:
     seen = slice(horizon + 1, None)
     steps = np.quantile(scaled[seen] - middle[seen], LEVELS, method="higher")
-    bounds = np.maximum(back(middle[seen] + steps[:, None]), 0.0)  # type: ignore[operator]
+    bounds = np.maximum(back(middle[seen] + steps[:, None]), 0.0)
     return pinball(values[seen], bounds)
 
 

@@ -12,9 +12,8 @@ from forebay.api.inference_pool import InferencePoolSpec
 from forebay.planning.decision import Plan
 from forebay.planning.measured import ClassDemand, Demand, PromptMeetings
 from forebay.planning.memory import Memory
-from forebay.planning.nodes import node_pool_name
 from forebay.planning.snapshot import DeploymentView, NodePoolView, NodeView, PodView, PoolIdentity, Snapshot
-from forebay.planning.variants import LABEL_NODE_POOL, Variant, preferred_profile
+from forebay.planning.variants import LABEL_NODE_POOL, Variant, node_pool_name, preferred_profile
 from forebay.planning.workload import deployment_name, template_hash
 
 INPUT_TOKENS, OUTPUT_TOKENS = 600, 150

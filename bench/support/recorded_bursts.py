@@ -90,7 +90,8 @@ def recorded(folder: Path, mix: Mix, engine: Engine, most_replicas: int) -> Reco
         raise ForebayError(f"{path}: it has no requests in both halves of an hour, which tuning and scoring need")
     if mix.tokens is not None:
         chance = random.Random(mix.name)
-        requests = tuple((at, *(_about(chance, tokens) for tokens in mix.tokens)) for at, _, _ in requests)
+        inputs, outputs = mix.tokens
+        requests = tuple((at, _about(chance, inputs), _about(chance, outputs)) for at, _, _ in requests)
     first = [r for r in requests if r[0] < HALF_S]
     load = _load(first)
     most_rps = most_replicas * service_rate(engine.profile, work_of(load, engine.profile))

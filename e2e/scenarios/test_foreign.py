@@ -13,6 +13,7 @@ from e2e import llama_cpp, resources
 from e2e.controlplane.client import Object
 from e2e.forebay import GATEWAY_PORT, Forebay
 from e2e.waiting import eventually
+from openai.types.chat import ChatCompletionMessageParam
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
@@ -20,7 +21,7 @@ SIDECAR_PORT = 9400
 EMBEDDER = "multilingual-e5-small"
 DIMENSIONS = 384
 TEXTS = ["query: how do rivers get their water", "passage: rain and melting snow feed a river", "passage: the invoice is due on Friday"]
-HELLO = [{"role": "user", "content": "how do rivers get their water"}]
+HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "how do rivers get their water"}]
 
 
 def apply(forebay: Forebay, name: str, model: Object, engine: str, command: list[str], probe: Object, **batch_class: Any) -> None:
@@ -102,7 +103,9 @@ def test_tokens_of_llama_cpp_by_the_openai_client(forebay: Forebay) -> None:
     with a_client(forebay) as client:
         eventually("the model is listed", lambda: [model.id for model in client.models.list()] == ["writer"], 15)
         whole = client.chat.completions.create(model="writer", messages=HELLO, max_tokens=20)
-        assert whole.usage.completion_tokens == 20 and set(whole.choices[0].message.content.split()) <= set(llama_cpp.WORDS)
+        text = whole.choices[0].message.content
+        assert whole.usage is not None and whole.usage.completion_tokens == 20
+        assert text is not None and set(text.split()) <= set(llama_cpp.WORDS)
         chunks = list(client.chat.completions.create(model="writer", messages=HELLO, max_tokens=300, stream=True))
         assert chunks[-1].choices[0].finish_reason == "length" and not any(chunk.usage for chunk in chunks)
         with pytest.raises(openai.BadRequestError, match="context"):
