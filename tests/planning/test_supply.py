@@ -110,7 +110,13 @@ def test_nothing_is_ordered_twice_before_a_start_was_seen() -> None:
 def test_max_replicas_bound_what_is_ordered_once_more() -> None:
     tight = a_spec(scaling={"minReplicas": 1, "maxReplicas": 4})
     snapshot = waiting(2, 2, age_s=300, node="node-1", spec=tight, memory=watched(4, starts=STARTS), demand=demand(50))
-    assert desired(plan(snapshot)) == (4, 0)
+    decision = plan(snapshot)
+    assert desired(decision) == (4, 0)
+    assert any("none asked for beside; maxReplicas leaves no room for another" in w for w in decision.why)
+    roomier = a_spec(scaling={"minReplicas": 4, "maxReplicas": 5})
+    one_more = plan(waiting(2, 2, age_s=300, node="node-1", spec=roomier, memory=watched(4, starts=STARTS)))
+    assert desired(one_more) == (5, 0)
+    assert any("1 asked for beside; maxReplicas leaves no room for the others" in w for w in one_more.why)
 
 
 def test_pod_stuck_pending() -> None:

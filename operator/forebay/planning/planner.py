@@ -190,10 +190,9 @@ def _beside(snapshot: Snapshot, lots: tuple[Lot, ...]) -> tuple[tuple[Lot, ...],
     found: list[Lot] = []
     why: tuple[str, ...] = ()
     for lot in lots:
-        late = replacements(snapshot, [v.name for v in lot.variants], lot.replicas)
-        more = min(late.replicas, room)
-        found.append(Lot(lot.variants, lot.replicas + more))
-        room, why = room - more, (*why, *late.why)
+        late = replacements(snapshot, [v.name for v in lot.variants], lot.replicas, room)
+        found.append(Lot(lot.variants, lot.replicas + late.replicas))
+        room, why = room - late.replicas, (*why, *late.why)
     return tuple(found), why
 
 

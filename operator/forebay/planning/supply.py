@@ -57,10 +57,10 @@ class Replacements:
     why: tuple[str, ...] = ()
 
 
-def replacements(snapshot: Snapshot, names: Collection[str], wanted: int) -> Replacements:
+def replacements(snapshot: Snapshot, names: Collection[str], wanted: int, room: int) -> Replacements:
     """What is ordered once more for replicas of these variants that have a node and are overdue.
 
-    At most what is lacking now: where the replacements do not come either, nothing is ordered for them.
+    At most what is lacking now, and for what there is `room`: where the replacements do not come either, nothing is ordered for them.
     """
     if any(d.rolling for d in snapshot.deployments if d.variant in names):
         return Replacements(0)
@@ -80,8 +80,10 @@ def replacements(snapshot: Snapshot, names: Collection[str], wanted: int) -> Rep
         return Replacements(0)
     expected = len(late) - missing
     hoped = f"{expected:.2g} of {len(late)} are expected within {within_s:.0f} s"
-    why = f"{named(late)} should be ready by now: {hoped}, {count} asked for beside"
-    return Replacements(count, (why,))
+    more = min(count, room)
+    full = f"; maxReplicas leaves no room for {'the others' if more else 'another'}" if more < count else ""
+    why = f"{named(late)} should be ready by now: {hoped}, {more or 'none'} asked for beside{full}"
+    return Replacements(more, (why,))
 
 
 def _starting(snapshot: Snapshot) -> list[PodView]:
