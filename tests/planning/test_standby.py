@@ -23,7 +23,7 @@ def test_a_number_is_kept_beside_what_is_needed() -> None:
     bare, two = planned(0), planned(2)
     assert desired(two)[0] == desired(bare)[0] + 2
     assert (bare.status.desired.warm_standby, two.status.desired.warm_standby) == (0, 2)
-    assert any(w.startswith("warmStandby: 2 more than needed are kept ready") for w in two.why)
+    assert any(w.startswith("warmStandby: 2 more than needed are to be ready") for w in two.why)
 
 
 def test_what_min_replicas_holds_beyond_the_need_is_ready_already() -> None:

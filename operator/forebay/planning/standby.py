@@ -29,10 +29,11 @@ def with_standby(snapshot: Snapshot, loads: list[ClassLoad], sized: Sized) -> Si
     wished = scaling.warm_standby
     if sized.profile is None or not wished:
         return sized
-    more, why = _rise(snapshot, loads, sized) if wished == AUTO else (wished, f"{wished} more than needed are kept ready")
+    more, why = _rise(snapshot, loads, sized) if wished == AUTO else (wished, f"{wished} more than needed are to be ready")
     standby = max(0, min(more, scaling.max_replicas - sized.needed))
     replicas = max(sized.replicas, sized.needed + standby)
-    return replace(sized, replicas=replicas, standby=standby, why=(*sized.why, f"warmStandby: {why}: {replicas} replicas"))
+    bound = f", {standby} of them within maxReplicas" if standby < more else ""
+    return replace(sized, replicas=replicas, standby=standby, why=(*sized.why, f"warmStandby: {why}{bound}: {replicas} replicas"))
 
 
 def _rise(snapshot: Snapshot, loads: list[ClassLoad], sized: Sized) -> tuple[int, str]:
