@@ -71,6 +71,11 @@ def test_fallback_at_zero() -> None:
         assert decision.replicas == 1
 
 
+def test_what_one_gateway_of_several_holds_wakes_as_many_as_it_needs() -> None:
+    decision = plan(asleep(AtGateways(asked=3, answered=1, held={"interactive": 4000}), demand=None))
+    assert 1 < decision.replicas <= 20
+
+
 def test_a_request_of_a_class_that_the_pool_does_not_serve_wakes_it_too() -> None:
     assert plan(asleep(AtGateways(asked=1, answered=1, held={"gone": 1}))).replicas == 1
 

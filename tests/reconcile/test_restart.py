@@ -168,6 +168,29 @@ def test_after_a_restart_nothing_shrinks_for_a_window() -> None:
     in_lab(test)
 
 
+def test_after_a_restart_of_a_moment_nothing_shrinks_for_a_window() -> None:
+    """Not all that was seen is saved: that less was enough must be seen for a whole window by who looks now."""
+
+    async def test(lab: Lab) -> None:
+        await growth(lab)
+        async with lab.operator() as operator:
+            await operator.again()
+            grown = sum((await lab.replicas()).values())
+            for _ in range(18):
+                await lab.clock.advance(15)
+                lab.demand(rps=0)
+                await operator.again()
+        assert sum((await lab.replicas()).values()) == grown > 4
+        async with lab.operator() as operator:
+            for _ in range(20):
+                lab.demand(rps=0)
+                await operator.again()
+                assert sum((await lab.replicas()).values()) == grown
+                await lab.clock.advance(14.9)
+
+    in_lab(test)
+
+
 @pytest.mark.parametrize("lives", range(1, 12))
 def test_a_restart_right_after_growing_does_not_undo_it(lives: int) -> None:
     """Nothing is measured at first, so what was decided must not be forgotten."""
