@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -73,6 +74,7 @@ def replicas(*names: str) -> list[Target]:
 
 
 PODS = replicas("chat-1", "chat-2", "chat-3")
+READY = [replace(pod, ready_at=NOW - 600) for pod in PODS]
 
 
 def ask(metrics: PrometheusMetrics, pool: str = "chat", now: float = NOW, targets: list[Target] = PODS) -> Demand | None:
@@ -108,6 +110,44 @@ def test_no_series_is_no_answer() -> None:
     prometheus.rows.clear()
     with serving(prometheus) as url:
         assert ask(PrometheusMetrics(url)) is None
+
+
+def test_a_pool_that_answers_and_that_no_series_exist_for_says_what_is_missing() -> None:
+    """Without a PodMonitor it was as if its sidecars were to be measured at any moment."""
+    prometheus = Prometheus()
+    prometheus.rows.clear()
+    with serving(prometheus) as url:
+        found = ask(PrometheusMetrics(url, matchers={"cluster": "eu-1"}), targets=READY)
+    decision = plan(a_snapshot(now=NOW, demand=found, memory=settled(3), **running(3)))
+    assert said(decision, "MetricsFresh") == ("False", "Stale") and decision.replicas == 3
+    missing = 'Prometheus has no forebay_sidecar_arrivals_total{namespace="default",forebay_pool="chat",cluster="eu-1"}: it is to scrape'
+    assert missing in verdict(decision, "MetricsFresh").message
+    assert "podMonitor.enabled" in verdict(decision, "MetricsFresh").message
+
+
+def test_half_of_the_pods_that_are_scraped_are_not_the_whole_demand() -> None:
+    prometheus = Prometheus()
+    reporting(prometheus, "chat-1")
+    with serving(prometheus) as url:
+        found = ask(PrometheusMetrics(url))
+    decision = plan(a_snapshot(now=NOW, demand=found, memory=settled(3), **running(3)))
+    assert verdict(decision, "MetricsFresh").message.startswith(
+        "1 of 3 replicas measured by prometheus: what the others are asked for is not"
+    )
+    assert decision.replicas == 3
+
+
+@pytest.mark.parametrize("pods", [2, 9], ids=["no more than it has", "more than it has"])
+def test_pods_that_two_jobs_scrape_are_never_double_demand(pods: int) -> None:
+    """Beside pods that are not scraped at all there are as many series as replicas, and each of them is of twice what is asked."""
+    prometheus = Prometheus()
+    prometheus.rows["(forebay_sidecar_config_info"] = [({"hash": "abc", "pod": f"chat-{i}"}, "2") for i in range(pods)]
+    with serving(prometheus) as url:
+        found = ask(PrometheusMetrics(url), targets=replicas(*(f"chat-{i}" for i in range(9))))
+    decision = plan(a_snapshot(now=NOW, demand=found, memory=settled(9), **running(9)))
+    assert said(decision, "MetricsFresh") == ("False", "Stale") and decision.replicas == 9
+    assert "the series of chat-0 are there more than once" in verdict(decision, "MetricsFresh").message
+    assert "--prometheus-matchers" in verdict(decision, "MetricsFresh").message
 
 
 @pytest.mark.parametrize("value", ["NaN", "+Inf", "-1", "1e30"])
@@ -338,6 +378,8 @@ def test_all_metrics_stale() -> None:
         metrics = PrometheusMetrics(url)
         before = ask(metrics)
         prometheus.rows.clear()
-        assert before is not None and ask(metrics, now=NOW + 400) == before
-    decision = plan(a_snapshot(now=NOW + 400, demand=before, memory=settled(3), **running(3)))
+        after = ask(metrics, now=NOW + 400, targets=READY)
+    assert before is not None and after is not None and after == before.model_copy(update={"wrong": after.wrong})
+    decision = plan(a_snapshot(now=NOW + 400, demand=after, memory=settled(3), **running(3)))
     assert said(decision, "MetricsFresh") == ("False", "Stale") and decision.replicas == 3
+    assert "(limit 45 s), for Prometheus has no forebay_sidecar_arrivals_total{" in verdict(decision, "MetricsFresh").message

@@ -10,6 +10,8 @@ from tests.planning.builders import said, verdict
 
 SEVEN_RPS = 40.0
 """What seven replicas are for."""
+CLOSED = 1
+"""A port that nobody listens on."""
 WINDOW_LOOKS = 8
 """By then less has been enough for a whole window."""
 SERIES = [line.rpartition(" ")[0].replace("{{", "{").replace("}}", "}") for line in EXPOSITION.splitlines()]
@@ -112,6 +114,35 @@ def test_all_metrics_missing(text: str) -> None:
             replica.said = lambda _: text
         decision = await fleet.look(WINDOW_LOOKS)
         assert said(decision, "MetricsFresh") == ("False", "Stale") and decision.replicas == 7
+
+    fleet_of(7, SEVEN_RPS, test)
+
+
+def test_sidecars_that_nobody_can_reach() -> None:
+    """A network policy in the way of their port: that nothing is measured for it is said, and not that it will be."""
+
+    async def test(fleet: Fleet) -> None:
+        for replica in fleet.replicas:
+            replica.port = CLOSED
+        told = verdict(await fleet.look(WINDOW_LOOKS), "MetricsFresh")
+        assert (told.status, told.reason) == ("False", "Stale") and set(fleet.counts) == {7}
+        nobody = f"the metrics of {fleet.replicas[0].name} (and of 6 more) cannot be read: no connection to 127.0.0.1:{CLOSED}"
+        assert f"nothing could be measured yet, for {nobody}" in told.message
+
+    fleet_of(7, SEVEN_RPS, test)
+
+
+def test_half_of_the_sidecars_that_nobody_can_reach() -> None:
+    """Half of the load is seen: that it is not all of it stands where people look, and nothing shrinks."""
+
+    async def test(fleet: Fleet) -> None:
+        await fleet.look(5)
+        for replica in fleet.replicas[4:]:
+            replica.port = CLOSED
+        told = verdict(await fleet.look(2 * WINDOW_LOOKS), "MetricsFresh")
+        assert told.message.startswith("4 of 7 replicas measured by scrape: what the others are asked for is not known")
+        assert f"; left out, for the metrics of {fleet.replicas[4].name} (and of 2 more) cannot be read" in told.message
+        assert set(fleet.counts) == {7}
 
     fleet_of(7, SEVEN_RPS, test)
 

@@ -4,7 +4,7 @@ A rate takes two samples within the window. Where there is none of arrivals, or 
 
 A Prometheus may hold series of another cluster with the same names, and of pods that are gone. Pods are told apart by the label `pod`: what
 is not of the pool's own is left out. Where that label is missing, more replicas than there are pods make the whole answer void: held is
-better than sized for somebody else's demand.
+better than sized for somebody else's demand. So do pods whose series are there twice, for sums would be of twice what is asked.
 """
 
 from __future__ import annotations
@@ -34,6 +34,14 @@ LOOKBACK_S = 300.0
 MAX_LEFT_OUT = 50
 """Pods that a query can leave out by name."""
 THREADS = 4
+_SCRAPED = (
+    "it is to scrape the port forebay-sidecar of the pool's pods and to label what it finds so, as the chart's PodMonitor has it"
+    " (podMonitor.enabled)"
+)
+_TWICE = (
+    "the series of {pod} are there more than once, for two jobs or two servers scrape it: name a label of those to keep in"
+    " --prometheus-matchers, such as job=NAME (chart: operator.prometheusMatchers)"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -78,16 +86,17 @@ class PrometheusMetrics:
         kept = self._pools.setdefault((namespace, pool), _Pool())
         kept.seen = {pod: min(at, now) for pod, at in kept.seen.items() if now - at < LOOKBACK_S} | {t.pod: now for t in targets}
         if not 0 <= now - self._failed_at < PAUSE_S:
-            answer = await self._asked(namespace, pool, frozenset(kept.seen), now)
+            awaited = any(target.ready_at is not None for target in targets)
+            answer = await self._asked(namespace, pool, frozenset(kept.seen), awaited, now)
             if answer is not None:
                 kept.answer = scrape.nothing_newer(kept.answer, answer.wrong, "prometheus", now) if answer.wrong else answer
         if 0 <= now - self._failed_at < PAUSE_S:
             kept.answer = scrape.nothing_newer(kept.answer, (f"Prometheus: {self._trouble}",), "prometheus", now)
         return kept.answer
 
-    async def _asked(self, namespace: str, pool: str, own: frozenset[str], now: float) -> Demand | None:
+    async def _asked(self, namespace: str, pool: str, own: frozenset[str], awaited: bool, now: float) -> Demand | None:
         select = promql.selector(namespace, pool, self._matchers)
-        asking = asyncio.get_running_loop().run_in_executor(self._threads, self._ask, select, own, now)
+        asking = asyncio.get_running_loop().run_in_executor(self._threads, self._ask, select, own, awaited, now)
         try:
             return await asyncio.wait_for(asking, PATIENCE_S)
         except FAILURES as error:
@@ -95,7 +104,9 @@ class PrometheusMetrics:
             self._failed_at, self._trouble = now, promql.trouble(error)
             return None
 
-    def _ask(self, select: str, own: frozenset[str], now: float) -> Demand | None:
+    def _ask(self, select: str, own: frozenset[str], awaited: bool, now: float) -> Demand | None:
+        """What the pool's `own` pods are asked for; without series None, unless they are `awaited`."""
+        none = f"Prometheus has no {series.ARRIVALS}{select}}}: {_SCRAPED}"
         until = time.monotonic() + PATIENCE_S
 
         def query(text: str) -> list[Row]:
@@ -103,10 +114,12 @@ class PrometheusMetrics:
             return [row for row in self._promql.instant(text, until) if scrape.countable(float(row["value"][1]))]
 
         who = _told_apart(query(f"count by (pod,hash) ({series.CONFIG_INFO}{select}}})"), own)
+        if who.twice:
+            return scrape.nothing_newer(None, (f"Prometheus: {_TWICE.format(pod=who.twice)}",), "prometheus", now)
         select += f",pod!~{promql.quoted('|'.join(map(re.escape, who.strangers)))}}}" if who.strangers else "}"
         newest = query(f"max(timestamp({series.ARRIVALS}{select}))")
         if not newest:
-            return None
+            return scrape.nothing_newer(None, (none,) if awaited else (), "prometheus", now)
         found = Demand(
             measured_at=now - _age_s(newest[0]),
             window_s=self._window_s,
@@ -150,10 +163,14 @@ class PrometheusMetrics:
 
 @dataclass(frozen=True, slots=True)
 class _Reporting:
-    """Replicas of the pool by the hash of the configuration they have loaded, and pods that report as if they were the pool's."""
+    """Replicas of the pool by the hash of the configuration they have loaded, and pods that report as if they were the pool's.
+
+    `twice` is one of its own of which there are several series that are to be one, if there is any.
+    """
 
     hashes: dict[str, int]
     strangers: tuple[str, ...]
+    twice: str
 
 
 def _age_s(newest: Row) -> float:
@@ -169,11 +186,14 @@ def _spread(rows: list[Row], replicas: int) -> float | None:
 
 def _told_apart(rows: list[Row], own: frozenset[str]) -> _Reporting:
     hashes: dict[str, int] = {}
-    strangers = set()
+    strangers, twice = set(), set()
     for row in rows:
         pod, name = row["metric"].get("pod", ""), row["metric"].get("hash", "")
         if pod and pod not in own:
             strangers.add(pod)
-        else:
-            hashes[name] = hashes.get(name, 0) + int(float(row["value"][1]))
-    return _Reporting(hashes, tuple(sorted(strangers)))
+            continue
+        count = int(float(row["value"][1]))
+        hashes[name] = hashes.get(name, 0) + count
+        if pod and count > 1:
+            twice.add(pod)
+    return _Reporting(hashes, tuple(sorted(strangers)), min(twice, default=""))

@@ -4,7 +4,8 @@ Counters are differenced per replica between two scrapes, and the differences ar
 counting for what it did within the window, one that restarted counts from zero, and one seen for the first time counts from zero only if
 it became ready within the window. One scrape alone says nothing about rates: demand is unknown until the second.
 
-A reading in which a value is no number, or arrivals are missing, is no reading: what is not known must not look like no load.
+A reading in which a value is no number, or arrivals are missing, is no reading: what is not known must not look like no load. Why a replica
+that is ready was not read is told.
 
 Spans are measured with the monotonic clock: the calendar may be set, and rates over what it jumped by would be of any size.
 """
@@ -156,10 +157,11 @@ class ScrapedMetrics:
             kept.added.clear()
             kept.last.clear()
         answers = await asyncio.gather(*(self._read(target) for target in targets))
-        read = {target.pod: (target, reading) for target, reading in zip(targets, answers, strict=True) if reading is not None}
+        read = {target.pod: (target, found) for target, found in zip(targets, answers, strict=True) if isinstance(found, Reading)}
+        silent = {t.pod: why for t, why in zip(targets, answers, strict=True) if isinstance(why, str) and t.ready_at is not None}
         faults = {pod: reading.wrong or _lost(kept.last.get(pod), reading, at_s - self._window_s) for pod, (_, reading) in read.items()}
         readings = {pod: found for pod, found in read.items() if not faults[pod]}
-        wrong = tuple(sorted(set(faults.values()) - {""}))[:MAX_WRONG]
+        wrong = (*_unheard(silent), *sorted(set(faults.values()) - {""}))[:MAX_WRONG]
         if not readings:
             kept.answer = nothing_newer(kept.answer, wrong, "scrape", now)
             return kept.answer
@@ -174,16 +176,21 @@ class ScrapedMetrics:
             kept.answer = None
         return kept.answer
 
-    async def _read(self, target: Target) -> Reading | None:
+    async def _read(self, target: Target) -> Reading | str:
+        """What its sidecar says, or why that is not known."""
         async with self._slots:
             try:
                 async with asyncio.timeout(SCRAPE_TIMEOUT_S):
                     reply = await self._client.send(target.address, target.port, "GET", "/metrics", first_byte_timeout_s=SCRAPE_TIMEOUT_S)
                     async with reply:
                         body = await reply.read(MAX_BODY_BYTES)
-                return parse(body.decode()) if reply.status == 200 else None
-            except (UpstreamError, TimeoutError, ValueError):
-                return None
+                return parse(body.decode()) if reply.status == 200 else f"it answers {reply.status}"
+            except UpstreamError as error:
+                return str(error)
+            except TimeoutError:
+                return f"no answer within {SCRAPE_TIMEOUT_S:g} s"
+            except ValueError:
+                return "what it answers are no metrics"
 
     def _summary(self, kept: _Pool, readings: dict[str, tuple[Target, Reading]], now: float) -> Demand:
         opened = kept.added[0][0]
@@ -212,6 +219,15 @@ class ScrapedMetrics:
             steps=steps_of(total),
             prompting=prompting_of(total),
         )
+
+
+def _unheard(silent: dict[str, str]) -> tuple[str, ...]:
+    """What is said of replicas that should answer and do not: by the first of them, for they mostly have one cause."""
+    if not silent:
+        return ()
+    pod = min(silent)
+    more = f" (and of {len(silent) - 1} more)" if len(silent) > 1 else ""
+    return (f"the metrics of {pod}{more} cannot be read: {silent[pod]}",)
 
 
 def _lost(before: tuple[float, dict[Sample, float]] | None, reading: Reading, since_s: float) -> str:
