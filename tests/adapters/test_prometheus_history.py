@@ -112,6 +112,31 @@ def test_prometheus_answering_slowly_stops_no_other_pool_and_comes_with_a_later_
         asyncio.run(asyncio.wait_for(both(url), 20))
 
 
+def test_pools_beyond_those_that_are_asked_for_at_once_come_with_a_later_decision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand pools after a restart do not each keep a question waiting."""
+    monkeypatch.setattr("forebay.adapters.prometheus_history.PATIENCE_S", 0.05)
+    monkeypatch.setattr("forebay.adapters.prometheus_history.MAX_WAITING", 1)
+    go_on, asked_for = threading.Event(), set()
+
+    def slow(asked: Question) -> bytes:
+        asked_for.add(asked["query"].partition('forebay_pool="')[2][0])
+        go_on.wait(20)
+        return server()(asked)
+
+    async def both(url: str) -> None:
+        history, since = PrometheusHistory(url), {"interactive": NOW - DAY}
+        for pool in ("a", "b"):
+            assert await history.read("default", pool, since, NOW) == {}
+        assert asked_for == {"a"}
+        go_on.set()
+        for pool in ("a", "b"):
+            while not await history.read("default", pool, since, NOW + 15):
+                await asyncio.sleep(0.01)
+
+    with answering(slow) as url:
+        asyncio.run(asyncio.wait_for(both(url), 20))
+
+
 @pytest.mark.parametrize("body", [{"warnings": ["store 10.1.2.3: deadline exceeded"]}, {"isPartial": True}, {"status": "error"}])
 def test_prometheus_answering_partly_is_asked_again_later(body: dict[str, Any]) -> None:
     whole = {"is": False}

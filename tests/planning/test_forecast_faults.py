@@ -64,6 +64,13 @@ def test_a_history_gap_is_not_zero_load(missing_s: float) -> None:
     assert _forecast(state).p50 == pytest.approx(4.0, rel=0.25)
 
 
+@pytest.mark.parametrize("now", [1.5, 6.0, 12.0])
+def test_what_a_load_was_before_a_long_history_gap_is_not_what_it_is_now(now: float) -> None:
+    back = _steady(300)
+    later = noisy(lambda _: now, [MONDAY + MINUTE * (340 + i) for i in range(2)], 0.05)
+    assert _forecast(after(later, back, step_s=MINUTE)).p50 == pytest.approx(now, rel=0.15)
+
+
 def test_what_a_load_changed_by_in_a_history_gap_is_no_change_of_a_minute() -> None:
     state = observe(_steady(300), MONDAY + 300 * MINUTE, 4.0)
     before = unpack(state).change
