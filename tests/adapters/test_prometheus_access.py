@@ -8,7 +8,7 @@ import shutil
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -141,6 +141,65 @@ def test_a_certificate_of_ones_own_authority_is_checked_by_it(tmp_path: Path) ->
 def test_a_ca_that_is_not_there_is_said_at_the_start(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["operator", "--image", "i", "--prometheus", "https://p", "--prometheus-ca", "none.pem"]) == 1
     assert "--prometheus-ca none.pem: there is no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "-----BEGIN CERTIFICATE-----\nMIIB"])
+def test_a_ca_without_certificates_is_said_at_the_start(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Later it would look as if the server's certificate were not to be trusted."""
+    (file := tmp_path / "ca.pem").write_text(text)
+    assert main(["operator", "--image", "i", "--prometheus", "https://p", "--prometheus-ca", str(file)]) == 1
+    assert f"--prometheus-ca {file}: no certificates in PEM are in it" in capsys.readouterr().err
+
+
+def test_a_server_without_tls_is_not_one_whose_certificate_is_not_trusted(tmp_path: Path) -> None:
+    with guarded() as url:
+        found = why(ask(url.replace("http://", "https://"), a_token(tmp_path)))
+    assert found == "Prometheus: it does not speak TLS as it should: is its URL http://?"
+
+
+def test_a_path_that_is_missing_from_its_url_is_asked_for(tmp_path: Path) -> None:
+    with guarded(refusal=404) as url:
+        assert "it answers 404 (is its URL whole, with the path that it serves under" in why(ask(url, Access()))
+
+
+@contextmanager
+def redirecting(to: Callable[[str], str]) -> Iterator[str]:
+    """A server that sends everybody on."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            page = b"<html>log in</html>" if self.path.startswith("/login") else b""
+            self.send_response(200 if page else 302)
+            if not page:
+                self.send_header("Location", to(self.path))
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *_: Any) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_a_redirect_is_followed_and_takes_the_token_to_no_other_server(tmp_path: Path) -> None:
+    with guarded() as inner, redirecting(lambda path: inner + path) as url:
+        assert "401" in why(ask(url.replace("127.0.0.1", "localhost"), a_token(tmp_path)))
+
+
+def test_a_redirect_to_a_page_or_to_itself_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with redirecting(lambda _: "/login") as url:
+        assert why(ask(url, Access())) == "Prometheus: what it says is no answer"
+    assert "<html>log in</html>" in caplog.text
+    with redirecting(lambda path: path) as url:
+        assert why(ask(url, Access())) == "Prometheus: it redirects without end"
 
 
 @pytest.mark.parametrize("option", ["--prometheus-token-file", "--prometheus-ca"])

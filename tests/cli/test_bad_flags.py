@@ -33,6 +33,10 @@ OPERATOR = ["operator", "--image", "forebay:1"]
         ([*OPERATOR, "--prometheus", "prometheus:9090"], "'prometheus:9090' is not a URL such as http://prometheus:9090"),
         ([*OPERATOR, "--prometheus", "http://host:port"], "'http://host:port' is not a URL"),
         (
+            [*OPERATOR, "--prometheus", "http://host:9090?tenant=a"],
+            "'http://host:9090?tenant=a' is not a URL such as http://prometheus:9090",
+        ),
+        (
             [*OPERATOR, "--prometheus-matchers", "cluster"],
             "argument --prometheus-matchers: 'cluster' is not LABEL=VALUE, such as cluster=eu-1",
         ),

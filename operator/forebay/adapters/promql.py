@@ -12,7 +12,7 @@ from typing import Any
 from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from requests import PreparedRequest, RequestException, Response, Session
-from requests.exceptions import SSLError, Timeout
+from requests.exceptions import JSONDecodeError, SSLError, Timeout, TooManyRedirects
 from urllib3.exceptions import MaxRetryError, ReadTimeoutError
 from urllib3.util.retry import Retry
 
@@ -60,7 +60,14 @@ def trouble(error: BaseException) -> str:
         case Partial() | Refused():
             return str(error)
         case SSLError():
-            return "its certificate is not trusted, see --prometheus-ca"
+            unknown = "CERTIFICATE_VERIFY_FAILED" in str(error)
+            return (
+                "its certificate is not trusted, see --prometheus-ca"
+                if unknown
+                else "it does not speak TLS as it should: is its URL http://?"
+            )
+        case TooManyRedirects():
+            return "it redirects without end"
         case Timeout() | TimeoutError():
             return _SLOW
         case RequestException(args=[MaxRetryError(reason=ReadTimeoutError())]):
@@ -89,6 +96,11 @@ def selector(namespace: str, pool: str, matchers: Mapping[str, str]) -> str:
 
 
 OPEN = Access()
+_HINTS = {
+    401: " (no token, or a wrong one: see --prometheus-token-file)",
+    403: " (its token does not allow it)",
+    404: " (is its URL whole, with the path that it serves under, such as http://host/prometheus?)",
+}
 
 
 class _Bearer:
@@ -152,9 +164,11 @@ def _whole(response: Response, *_: Any, **__: Any) -> None:
     if response.is_redirect:
         return
     if response.status_code != 200:
-        hint = {401: " (no token, or a wrong one: see --prometheus-token-file)", 403: " (its token does not allow it)"}
-        raise Refused(f"it answers {response.status_code}{hint.get(response.status_code, '')}", response=response)
-    body = response.json()
+        raise Refused(f"it answers {response.status_code}{_HINTS.get(response.status_code, '')}", response=response)
+    try:
+        body = response.json()
+    except JSONDecodeError:
+        raise Refused("what it says is no answer", response=response) from None
     if not isinstance(body, dict) or body.get("status") != "success":
         raise Partial(f"no answer: {str(body)[:MAX_WORDS]}")
     warnings = [w for w in body.get("warnings") or () if not str(w).startswith("PromQL")]

@@ -70,9 +70,23 @@ def run(args: argparse.Namespace) -> int:
     for option in ("--prometheus-matchers", "--prometheus-token-file", "--prometheus-ca"):
         if vars(args)[option[2:].replace("-", "_")] and not args.prometheus:
             raise UsageError(f"{option} goes with --prometheus URL")
-    if args.prometheus_ca and not args.prometheus_ca.is_file():
-        raise ForebayError(f"--prometheus-ca {args.prometheus_ca}: there is no such file")
+    if args.prometheus_ca:
+        _certificates(args.prometheus_ca)
     configure(args.log_level)
     called = {**vars(args), "shared_limits": shared_limits(args.shared_limits)}
     values = {k: v for k, v in called.items() if k in Options.__dataclass_fields__}
     return main(Options(**values))
+
+
+def _certificates(path: Path) -> None:
+    """Raises ForebayError where a server's certificate cannot be checked by this file: later the server's would seem not to be trusted."""
+    import ssl
+
+    if not path.is_file():
+        raise ForebayError(f"--prometheus-ca {path}: there is no such file")
+    try:
+        ssl.create_default_context(cafile=str(path))
+    except ssl.SSLError:
+        raise ForebayError(f"--prometheus-ca {path}: no certificates in PEM are in it") from None
+    except OSError as error:
+        raise ForebayError(f"--prometheus-ca {path}: {error.strerror}") from None

@@ -146,7 +146,7 @@ def engine_url(text: str) -> str:
 def _url(text: str, example: str) -> str:
     try:
         parts = urlsplit(text)
-        good = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port)
+        good = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port) and not {"?", "#"} & set(text)
     except ValueError:
         good = False
     if not good:
