@@ -27,7 +27,7 @@ def test_a_row_has_what_is_there_beside_what_is_wanted() -> None:
 
 
 def test_a_pool_that_nobody_has_planned_has_no_figures() -> None:
-    assert top.cells(a_new_pool()) == ("default/chat", "0/0", "0", "0", "0.0", "0", "0", "0", "-", "-", "unknown")
+    assert top.cells(a_new_pool()) == ("default/chat", "0/0", "0", "0", "-", "-", "-", "-", "-", "-", "unknown")
 
 
 def rows(*pools: str) -> list[tuple[str, ...]]:
@@ -160,6 +160,12 @@ def test_an_explanation_has_the_prices_and_start_times_that_its_figures_rest_on(
         "Starts of gpu on-demand: nine in ten (p90) are ready within 5s, half within 3s; of 12 seen, p90 by stage: node 500ms, load 4s."
     )
     assert [line for line in said if line.startswith("Starts")] == [starts]
+
+
+def test_what_is_not_measured_is_not_told_as_no_load() -> None:
+    blind = a_pool(demand={"forecast": []})
+    assert top.cells(blind)[4:8] == ("-", "-", "-", "-")
+    assert "Measured: nothing fresh, which is not that nothing is asked." in sentences(blind)
 
 
 def test_conditions_that_need_a_person_are_told_and_no_others() -> None:

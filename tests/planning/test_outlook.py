@@ -112,6 +112,14 @@ def test_bounds_that_did_not_hold_for_a_day_are_named_and_do_not_size() -> None:
     assert not forecast_status([replace(known, expected=doubted)])[0].drives
 
 
+def test_a_pool_whose_classes_may_wait_does_not_say_that_it_will_be_forecast() -> None:
+    """It was to be measured for longer, for ever."""
+    patient = a_snapshot(classes={"interactive": a_class(objectives=None)}, demand=demand(3.0), memory=learned(RISING))
+    told = verdict(plan(patient), "ForecastCalibrated")
+    assert (told.status, told.reason) == ("Unknown", "Learning")
+    assert told.message == "no class has objectives: what may wait is not forecast"
+
+
 def test_a_pool_whose_bounds_did_not_hold_for_a_day_falls_back_to_what_is_measured_and_says_so() -> None:
     """Two days calm, then hours in which every other minute is just above its bound."""
     calm = [6.0 + 2.0 * sin(minute / 9.0) for minute in range(2 * 1440)]

@@ -159,6 +159,13 @@ def test_the_worst_class_is_shown() -> None:
     assert status.demand.requests_per_second == 3.23
 
 
+@pytest.mark.parametrize("known", [None, demand(rps=100, age_s=500)], ids=["never measured", "stale"])
+def test_demand_that_is_not_known_is_not_shown_as_none(known: Demand | None) -> None:
+    shown = plan(a_snapshot(**running(1), demand=known, memory=settled(1))).status.demand
+    assert shown.model_dump(exclude_none=True, by_alias=True) == {"forecast": []}
+    assert plan(a_snapshot(**running(1), demand=demand(0), memory=settled(1))).status.demand.requests_per_second == 0
+
+
 def test_unknown_prices_are_shown_as_unknown() -> None:
     spec = a_spec(capacity={"accelerators": [{"name": "h100"}]})
     assert plan(a_snapshot(spec=spec)).status.rate.usd_per_hour == "unknown"

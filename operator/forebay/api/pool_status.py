@@ -79,13 +79,13 @@ class ClassForecastStatus(K8sModel):
 
 
 class DemandStatus(K8sModel):
-    """What the sidecars measured, and what is expected."""
+    """What the sidecars measured, of which no figure is there while nothing fresh is measured; and what is expected."""
 
-    requests_per_second: Annotated[float, Field(description="Requests that arrive, per second.")] = 0.0
-    input_tokens_per_second: Annotated[float, Field(description="Tokens that are read, per second.")] = 0.0
-    output_tokens_per_second: Annotated[float, Field(description="Tokens that are written, per second.")] = 0.0
-    queued: Annotated[int, Field(description="Requests that wait in the sidecars.")] = 0
-    in_flight: Annotated[int, Field(description="Requests that the engines work on.")] = 0
+    requests_per_second: Annotated[float | None, Field(description="Requests that arrive, per second.")] = None
+    input_tokens_per_second: Annotated[float | None, Field(description="Tokens that are read, per second.")] = None
+    output_tokens_per_second: Annotated[float | None, Field(description="Tokens that are written, per second.")] = None
+    queued: Annotated[int | None, Field(description="Requests that wait in the sidecars.")] = None
+    in_flight: Annotated[int | None, Field(description="Requests that the engines work on.")] = None
     forecast: Annotated[
         list[ClassForecastStatus],
         Field(default_factory=list, max_length=16, description="What is expected, by class.", json_schema_extra=listmap("name")),

@@ -33,9 +33,7 @@ def sentences(pool: dict[str, Any]) -> list[str]:
     lines = [
         f"{pool_name(pool)} {plan['summary']}: {status.get('readyReplicas', 0)} of {status.get('replicas', 0)} replicas answer,"
         f" at {status.get('rate', {}).get('usdPerHour', 'unknown')} $/h. Decided {plan['decidedAt']} ({plan['id']}).",
-        f"Measured: {demand.get('requestsPerSecond', 0):g} requests/s, {demand.get('inputTokensPerSecond', 0):g} input and"
-        f" {demand.get('outputTokensPerSecond', 0):g} output tokens/s,"
-        f" {demand.get('queued', 0)} queued, {demand.get('inFlight', 0)} in flight.",
+        _measured(demand),
     ]
     objective = status.get("objective", {})
     if objective.get("p95TimeToFirstToken"):
@@ -45,6 +43,16 @@ def sentences(pool: dict[str, Any]) -> list[str]:
     lines += [*_prices(variants), *_starts(variants), *(_expected(row) for row in demand.get("forecast", []))]
     lines += ["Because:", *(f"  - {why}" for why in plan.get("why", []))]
     return lines + _conditions(status)
+
+
+def _measured(demand: dict[str, Any]) -> str:
+    if "requestsPerSecond" not in demand:
+        return "Measured: nothing fresh, which is not that nothing is asked."
+    return (
+        f"Measured: {demand['requestsPerSecond']:g} requests/s, {demand['inputTokensPerSecond']:g} input and"
+        f" {demand['outputTokensPerSecond']:g} output tokens/s,"
+        f" {demand['queued']} queued, {demand['inFlight']} in flight."
+    )
 
 
 def _expected(row: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from forebay.api.pool_status import ClassForecastStatus, TokensForecast
 from forebay.planning.decision import Verdict
 from forebay.planning.demand import ClassLoad
 from forebay.planning.forecast import Forecast
+from forebay.planning.outlook import foreseen
 from forebay.planning.snapshot import Snapshot
 
 
@@ -53,6 +54,7 @@ def forecast_verdict(snapshot: Snapshot, loads: Sequence[ClassLoad]) -> Verdict:
         said = "; ".join(f"class {name}: {reason}" for name, reason in drifted)
         return verdict("False", Reason.FORECAST_DRIFTED, f"{said}. What is measured sizes the pool until they do")
     if not found or doubted:
-        said = "; ".join(f"class {name}: {reason}" for name, reason in doubted) or "no class was measured for long enough"
+        told = "no class was measured for long enough" if foreseen(snapshot) else "no class has objectives: what may wait is not forecast"
+        said = "; ".join(f"class {name}: {reason}" for name, reason in doubted) or told
         return verdict("Unknown", Reason.FORECAST_LEARNING, said)
     return verdict("True", Reason.FORECAST_CALIBRATED, f"the forecast sizes the pool for {', '.join(name for name, _ in found)}")

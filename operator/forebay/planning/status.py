@@ -115,8 +115,11 @@ def _leaving(facts: Facts) -> list[VariantStatus]:
 
 
 def _demand(facts: Facts) -> DemandStatus:
+    """What is asked, as far as that is known: nothing fresh is not no load."""
     snapshot = facts.snapshot
-    classes = snapshot.demand.classes.values() if snapshot.demand and snapshot.fresh else ()
+    if snapshot.demand is None or not snapshot.fresh:
+        return DemandStatus(forecast=forecast_status(facts.loads))
+    classes = snapshot.demand.classes.values()
     return DemandStatus(
         requests_per_second=round(sum(c.requests_per_s for c in classes), 2),
         input_tokens_per_second=round(sum(c.input_tokens_per_s for c in classes), 1),
