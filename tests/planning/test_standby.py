@@ -26,6 +26,15 @@ def test_a_number_is_kept_beside_what_is_needed() -> None:
     assert any(w.startswith("warmStandby: 2 more than needed are to be ready") for w in two.why)
 
 
+def test_the_event_says_what_the_count_comes_from() -> None:
+    """Of two that are to be ready beside one, and of a floor of three, it said `1 → 3 replicas: 1 replicas by floor`."""
+    for standby, floor, said in ((2, 1, "warmStandby: 2 more than needed are to be ready"), (0, 3, "minReplicas")):
+        (event,) = [n for n in planned(standby, rps=0.1, at_least=floor).notes if n.reason == "ScaledUp"]
+        assert event.message == f"1 → 3 replicas: {said}: 3 replicas"
+    (event,) = [n for n in planned(0).notes if n.reason == "ScaledUp"]
+    assert "3 replicas by interactive/timeToFirstToken" in event.message, "the load's own sentence, where that is all of it"
+
+
 def test_what_min_replicas_holds_beyond_the_need_is_ready_already() -> None:
     assert desired(planned(2, rps=0.1, at_least=3)) == (3, 0)
     assert desired(planned(2, rps=0.1, at_least=2)) == (3, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from forebay.api.conditions import TOO_FEW, Reason, Type
 from forebay.api.inference_pool import Mode
@@ -25,8 +25,7 @@ def notes(facts: Facts, verdicts: Collection[Verdict]) -> tuple[Note, ...]:
     if after != before and not snapshot.spec.scaling.paused:
         direction = "Up" if after > before else "Down"
         by_load = snapshot.fresh and before and after and facts.held.replicas >= facts.sized.replicas
-        reasons = facts.sized.why if by_load else facts.held.why
-        why = next((w for w in reasons if "replicas" in w), reasons[0] if reasons else "")
+        why = _reason(facts.sized.why, facts.sized.replicas) if by_load else _reason(facts.held.why, facts.held.replicas)
         found.append(Note(reason=f"{prefix}{direction}", message=f"{before} → {after} replicas: {why}"))
     for reason, names in _interrupted(snapshot).items():
         found.append(Note(type="Warning", reason="Interrupted", message=f"{reason}: replaced are {named(names)}"))
@@ -46,6 +45,12 @@ def notes(facts: Facts, verdicts: Collection[Verdict]) -> tuple[Note, ...]:
     if facts.partitioned is not None and facts.partitioned.reason in (Reason.PARTITIONING_FAILED, Reason.PARTITIONING_STUCK):
         found.append(_warning(facts.partitioned))
     return tuple(found)
+
+
+def _reason(why: Sequence[str], replicas: int) -> str:
+    """The sentence that leads to the count: what names it, or speaks of replicas at all, or the first."""
+    naming = (w for words in (f" {replicas} replicas", "replicas", "") for w in why if words in w)
+    return next(naming, "")
 
 
 def _before(snapshot: Snapshot) -> int:

@@ -240,7 +240,8 @@ def _sized(snapshot: Snapshot, loads: list[ClassLoad], choice: Choice, sizing: S
         feasible = _verdict("False", Reason.MAX_REPLICAS, too_few(sizing.binding, enough, scaling.max_replicas, name))
     else:
         feasible = _holds(snapshot, loads, name)
-    said = (why, *_tuned(snapshot, choice))
+    floor = (f"minReplicas: {replicas} replicas",) if replicas > sizing.replicas else ()
+    said = (why, *_tuned(snapshot, choice), *floor)
     return Sized(((choice, replicas),), replicas, feasible, (*(x.why for x in loads), *said), needed=sizing.replicas)
 
 
