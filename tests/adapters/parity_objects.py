@@ -142,6 +142,10 @@ BAD: dict[str, tuple[Object, str]] = {
         f'maxWait: Invalid value: "30": {DURATION}',
     ),
     "a duration with a space": (a_class(tier="Deferred", queue={"maxWait": "30 s"}), DURATION),
+    "a duration in days": (
+        a_pool("", scaling={"forecast": {"history": "14d"}}),
+        f'spec.scaling.forecast.history: Invalid value: "14d": {DURATION}, of at most 9 digits a unit; days are written in hours',
+    ),
     "a duration with a newline": (a_class(tier="Deferred", queue={"maxWait": "1s\n"}), DURATION),
     "an empty duration": (a_class(tier="Deferred", batching={"window": ""}), f'spec.batching.window: Invalid value: "": {DURATION}'),
     "a duration as a number": (

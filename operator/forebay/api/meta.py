@@ -47,7 +47,10 @@ BOUNDED_DURATION = r"^([0-9]{1,9}(\.[0-9]{1,9})?(h|ms|us|ns|m|s))+$"
 
 
 def _duration_schema(*further: dict[str, str]) -> dict[str, Any]:
-    form = cel(f"self.matches(r'{BOUNDED_DURATION}')", "must be a duration such as 250ms, 30s or 1h30m, of at most 9 digits a unit")
+    form = cel(
+        f"self.matches(r'{BOUNDED_DURATION}')",
+        "must be a duration such as 250ms, 30s or 1h30m, of at most 9 digits a unit; days are written in hours, such as 336h for two weeks",
+    )
     return {"type": "string", "maxLength": 32, **rules(form, *further)}
 
 
@@ -78,7 +81,7 @@ HistoryDuration = Annotated[
         _duration_schema(
             cel(
                 f"!self.matches(r'{BOUNDED_DURATION}') || (duration(self) >= duration('1h') && duration(self) <= duration('1440h'))",
-                "must be from 1h to 1440h (60 days); days are written in hours, such as 336h for two weeks",
+                "must be from 1h to 1440h (60 days)",
             )
         )
     ),
