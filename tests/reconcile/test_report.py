@@ -80,6 +80,22 @@ def test_status_is_written_when_it_says_something_new() -> None:
     in_lab(test)
 
 
+def test_demand_that_is_not_known_any_more_goes_from_the_status() -> None:
+    async def test(lab: Lab) -> None:
+        async with lab.operator() as operator:
+            await lab.apply(a_class(), a_pool())
+            await lab.run_pods()
+            lab.demand(rps=1.4)
+            await operator.again()
+            assert (await lab.status())["demand"]["requestsPerSecond"] == 1.4
+            await lab.clock.advance(60)
+            await operator.again()
+            assert "requestsPerSecond" not in (await lab.status()).get("demand", {})
+            assert (await lab.condition("MetricsFresh"))["reason"] == "Stale"
+
+    in_lab(test)
+
+
 def test_a_status_that_somebody_else_broke_is_mended() -> None:
     async def test(lab: Lab) -> None:
         async with lab.operator() as operator:
