@@ -34,7 +34,7 @@ OPERATOR = ["operator", "--image", "forebay:1"]
         ([*OPERATOR, "--prometheus", "http://host:port"], "'http://host:port' is not a URL"),
         (
             [*OPERATOR, "--prometheus", "http://host:9090?tenant=a"],
-            "'http://host:9090?tenant=a' is not a URL such as http://prometheus:9090",
+            "'http://host:9090?tenant=a': a URL of a host, and perhaps a path, is needed, without ? and #",
         ),
         (
             [*OPERATOR, "--prometheus-matchers", "cluster"],

@@ -134,8 +134,11 @@ def objective(text: str) -> tuple[str, float, float]:
 
 
 def url(text: str) -> str:
-    """The address of something on the web, such as http://prometheus:9090."""
-    return _url(text, "http://prometheus:9090")
+    """The address of something on the web to which paths are added, such as http://prometheus:9090."""
+    found = _url(text, "http://prometheus:9090")
+    if {"?", "#"} & set(found):
+        raise argparse.ArgumentTypeError(f"{text!r}: a URL of a host, and perhaps a path, is needed, without ? and #")
+    return found
 
 
 def engine_url(text: str) -> str:
@@ -146,7 +149,7 @@ def engine_url(text: str) -> str:
 def _url(text: str, example: str) -> str:
     try:
         parts = urlsplit(text)
-        good = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port) and not {"?", "#"} & set(text)
+        good = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port)
     except ValueError:
         good = False
     if not good:
