@@ -96,3 +96,12 @@ def test_whatever_a_snapshot_holds_comes_back(snapshots: list[Any]) -> None:
     records = [a_record(snapshot=value) for value in snapshots]
     lines = [json.dumps(line) for record in records for line in writer.lines(record)]
     assert [r["snapshot"] for r in together(lines)] == snapshots
+
+
+def test_half_a_record_of_one_who_was_killed_spoils_no_record_after_it(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    FileDecisions(path).write(a_record())
+    whole = path.read_text()
+    path.write_text(whole + whole[:100])
+    FileDecisions(path).write(a_record())
+    assert path.read_text() == whole + whole[:100] + "\n" + whole

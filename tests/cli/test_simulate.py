@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import xml.etree.ElementTree as ET
 from html import unescape
 from pathlib import Path
@@ -162,6 +163,18 @@ def test_bad_input_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFix
     work = a_workload(tmp_path, count=50)
     assert simulate(*(a.replace("{work}", work) for a in args)) == code
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("again", [["--seeds", "2"], ["--compare", "hpa"]])
+def test_what_can_be_read_only_once_is_refused_before_anything_runs(again: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The first run was over, and lost, when that was said."""
+    out, into = os.pipe()
+    with os.fdopen(into, "wb") as pipe:
+        pipe.write(b"arrival_time_s,input_tokens,output_tokens\n0,30,40\n")
+    with os.fdopen(out, "rb") as pipe:
+        assert simulate("--workload", f"/dev/fd/{out}", *again) == 64
+        assert pipe.read().endswith(b"0,30,40\n")
+    assert f"{again[0]} reads the workload again" in capsys.readouterr().err
 
 
 def test_the_unit_of_times_can_be_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

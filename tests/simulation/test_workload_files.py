@@ -43,6 +43,8 @@ def a_file(folder: Path, text: str | bytes, name: str = "trace.csv") -> Path:
             '{"arrival_time_s": 1, "input_tokens": 7, "output": 9}\n\n{"arrival_time_s": 2.5, "input_tokens": 8, "output": 1}\n',
         ),
         ("milliseconds.csv", "arrival_time_ms,input_tokens,output_tokens\n0,7,9\n1500,8,1\n"),
+        ("microseconds.csv", "arrival_time_us,input_tokens,output_tokens\n0,7,9\n1500000,8,1\n"),
+        ("nanoseconds.jsonl", '{"time_ns": 5, "input": 7, "output": 9}\n{"time_ns": 1500000005, "input": 8, "output": 1}\n'),
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])
@@ -100,13 +102,23 @@ def test_public_formats_load_as_they_are(tmp_path: Path, name: str, text: str, p
         ("a.jsonl", "[1]\n", "a.jsonl, line 1: not an object"),
         ("a.jsonl", "[" * 100_000 + "\n", "a.jsonl, line 1: not JSON"),
         ("a.jsonl", '{"arrival_time_s": true, "input_tokens": 1, "output_tokens": 1}\n', "a.jsonl, line 1: arrival_time_s is 'True'"),
-        ("a.jsonl", '{"arrival_time_s": 1, "input_tokens": 1, "output_tokens": 1}\n{}\n', "a.jsonl, line 2: arrival_time_s is 'None'"),
+        ("a.jsonl", '{"arrival_time_s": 1, "input_tokens": 1, "output_tokens": 1}\n{}\n', "a.jsonl, line 2: no column for arrival"),
+        ("a.csv", OURS.replace(",", ";") + "0;1;1;;\n", "for columns are separated by commas and not by ';'"),
+        ("a.csv", OURS.replace(",", "\t") + "0\t1\t1\t\t\n", "for columns are separated by commas and not by '\\t'"),
     ],
 )
 def test_what_cannot_be_used_is_named_with_its_line(tmp_path: Path, name: str, text: str | bytes, told: str) -> None:
     with pytest.raises(WorkloadError) as error:
         list(read(a_file(tmp_path, text, name)))
     assert told in str(error.value) and str(tmp_path) not in str(error.value)
+
+
+def test_an_object_may_have_what_the_one_before_it_left_out(tmp_path: Path) -> None:
+    """Loggers leave out what is null: the first request had no class, and that of all others was lost."""
+    rows = ["", ', "class": "batch", "tenant": "acme"', "", ', "tenant": "acme"']
+    text = "".join(f'{{"arrival_time_s": {i}, "input_tokens": 7, "output_tokens": 9{more}}}\n' for i, more in enumerate(rows))
+    found = [(r.batch_class, r.tenant) for r in read(a_file(tmp_path, text), default_class="interactive")]
+    assert found == [("interactive", ""), ("batch", "acme"), ("interactive", ""), ("interactive", "acme")]
 
 
 def test_what_a_workload_may_be_is_told(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Long texts of a record stand in lines of their own before it, once (see blobs).
 from __future__ import annotations
 
 import json
+import os
 from collections import deque
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -31,6 +32,8 @@ class FileDecisions:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: TextIO = path.open("a", encoding="utf-8")
         self._writer = Writer()
+        if not _ends_whole(path):
+            self._file.write("\n")
 
     def write(self, record: dict[str, Any]) -> None:
         if self._file.tell() > self._max_bytes:
@@ -39,6 +42,15 @@ class FileDecisions:
             self._file = self._path.open("a", encoding="utf-8")
             self._writer.forget()
         _write(self._file, self._writer, record)
+
+
+def _ends_whole(path: Path) -> bool:
+    """Whether its last line has an end. Whoever is killed while writing leaves half a record, which is to spoil none that follows."""
+    if not path.is_file() or not path.stat().st_size:
+        return True
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
 
 
 def in_file(path: Path) -> FileDecisions:

@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     from forebay.simulation.seeds import over_seeds
     from forebay.simulation.study import study
 
-    _laws(args)
+    _refuse_again(args, len(_laws(args)))
     if args.report:
         _can_write(args.report)
     objects = list(read_folder(args.file).objects.values())
@@ -205,6 +205,15 @@ def _laws(args: argparse.Namespace) -> list[str]:
     names = [name.strip() for name in args.compare.split(",")] if args.compare is not None else []
     # Ours is there in any case.
     return list(dict.fromkeys(check(name) for name in names if name != "forebay"))
+
+
+def _refuse_again(args: argparse.Namespace, laws: int) -> None:
+    """Raises UsageError, before anything is simulated, where the workload would have to be read twice and cannot be."""
+    from forebay.simulation.files import ONLY_ONCE, name_of, only_once
+
+    if (args.seeds > 1 or laws) and only_once(args.workload):
+        again = "--seeds" if args.seeds > 1 else "--compare"
+        raise UsageError(f"{again} reads the workload again, and {name_of(args.workload)} {ONLY_ONCE}")
 
 
 def _chosen(pools: list[dict[str, Any]], name: str | None) -> dict[str, Any]:

@@ -25,6 +25,8 @@ _HEAD = 65_536
 
 _GZIP, _BOM = b"\x1f\x8b", b"\xef\xbb\xbf"
 _STDIN = Path("-")
+
+ONLY_ONCE = "can be read only once: write it to a file, and name that"
 _EXPECTED = "expected is text of one row to a line, gzipped or not"
 
 _once: dict[tuple[int, int], tuple[bytes, io.BufferedReader] | None] = {}
@@ -124,6 +126,12 @@ def _named(path: Path) -> Iterator[None]:
         raise WorkloadError(f"{name} ends in the middle: it is cut off") from error
 
 
+def only_once(path: Path) -> bool:
+    """Whether it is there and can be read only once, as a pipe."""
+    real = Path("/dev/stdin") if path == _STDIN else path
+    return real.exists() and not real.is_file() and not real.is_dir()
+
+
 def _not_text(path: Path) -> WorkloadError:
     return WorkloadError(f"{name_of(path)} is not text: {_EXPECTED}")
 
@@ -147,7 +155,7 @@ def _looked_at(path: Path) -> bytes:
         _once[key] = head, raw
     held = _once[key]
     if held is None:
-        raise WorkloadError(f"{name_of(path)} can be read only once: write it to a file, and name that")
+        raise WorkloadError(f"{name_of(path)} {ONLY_ONCE}")
     return held[0]
 
 

@@ -18,18 +18,22 @@ REQUESTS = ("arrival", *LENGTHS)
 EMBEDDINGS = ("arrival", "input")
 """Of embeddings an answer has no tokens."""
 
+_UNITS_S = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_TIMES_S = {
+    time + unit: seconds
+    for time in ("arrivaltime", "arrival", "arrived", "arrivedat", "timestamp", "time", "ts")
+    for unit, seconds in _UNITS_S.items()
+}
+"""Names of times, and the seconds in the unit that each says."""
+
 _NAMES = {
-    "arrival": (
-        *("arrivaltime", "arrivaltimes", "arrivaltimems", "arrival", "arrivals", "arrived", "arrivedat"),
-        *("timestamp", "timestampms", "timestamps", "time", "ts"),
-    ),
+    "arrival": tuple(_TIMES_S),
     "input": ("inputtokens", "inputlength", "contexttokens", "requesttokens", "prompttokens", "numprefilltokens", "input"),
     "output": ("outputtokens", "outputlength", "generatedtokens", "responsetokens", "completiontokens", "numdecodetokens", "output"),
     "class": ("class", "batchclass", "servicetier"),
     "tenant": ("tenant", "user", "client"),
 }
 _NEEDED = {"arrival": "arrival_time_s", "input": "input_tokens", "output": "output_tokens"}
-_IN_MS = frozenset({"arrivaltimems", "timestampms"})
 _MOONCAKE = frozenset({"inputlength", "outputlength"})
 
 
@@ -68,12 +72,14 @@ def columns_of(names: list[str], where: str, needed: Collection[str] = REQUESTS,
     if time_unit_s is not None:
         return Columns(of, time_unit_s)
     arrival = _plain(of.get("arrival", ""))
-    in_ms = arrival in _IN_MS or (arrival == "timestamp" and plain.keys() >= _MOONCAKE)
-    return Columns(of, 0.001 if in_ms else 1.0)
+    in_ms = arrival == "timestamp" and plain.keys() >= _MOONCAKE
+    return Columns(of, 0.001 if in_ms else _TIMES_S.get(arrival, 1.0))
 
 
 def _told(names: list[str], missing: list[str], needed: Collection[str]) -> str:
     has = ", ".join(map(shown, names[:12])) or "nothing"
+    if len(names) == 1 and (other := next((mark for mark in ";\t|" if mark in names[0]), None)):
+        has += f", for columns are separated by commas and not by {other!r}"
     told = f"{' and '.join(_NEEDED[what] for what in missing)}: there is {has}. Needed are {', '.join(_NEEDED[what] for what in needed)},"
     if missing == ["arrival"]:
         return f"{told} or give this as --lengths beside a workload of rates"

@@ -87,7 +87,7 @@ def _csv_lines(lines: Iterator[str], name: str, needed: Collection[str], time_un
 
 
 def _json_lines(lines: Iterator[str], name: str, needed: Collection[str], time_unit_s: float | None) -> Iterator[tuple[int, Columns, Row]]:
-    columns: Columns | None = None
+    keys: Collection[str] | None = None
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -99,7 +99,9 @@ def _json_lines(lines: Iterator[str], name: str, needed: Collection[str], time_u
             raise WorkloadError(f"{name}, line {number}: not JSON: {what}; a workload has one object per line") from error
         if not isinstance(row, dict):
             raise WorkloadError(f"{name}, line {number}: not an object; a workload has one object per line")
-        columns = columns or columns_of(list(row), f"{name}, line {number}", needed, time_unit_s=time_unit_s)
+        if row.keys() != keys:
+            # An object may leave out what another one has, such as a class.
+            keys, columns = row.keys(), columns_of(list(row), f"{name}, line {number}", needed, time_unit_s=time_unit_s)
         yield number, columns, row
 
 
