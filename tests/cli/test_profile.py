@@ -112,6 +112,8 @@ def answering(status: int, body: bytes) -> Handler:
         (404, b'{"error": "no such model"}', "say --model and --task"),
         (500, b"broken", "the engine answers 500: broken"),
         (200, b'{"choices": [], "data": []}', "reports no usage"),
+        (429, b"{}", "30 are needed: the engine turned every request away (429 or 503)"),
+        (503, b"{}", "30 are needed: the engine turned every request away (429 or 503)"),
     ],
 )
 def test_what_is_wrong_with_an_engine_is_said(status: int, body: bytes, words: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -353,6 +353,17 @@ def test_decisions_of_a_simulation_can_be_planned_again(tmp_path: Path, capsys: 
     assert told.endswith(" decisions planned again, 0 differ\n") and not told.startswith("0 ")
 
 
+def test_a_promise_that_is_just_held_has_its_quantile_within_the_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of 20 requests one is too late: p95 is the 19th, not the last."""
+    work = tmp_path / "work.csv"
+    rows = (f"{20 * i},{40_000 if i == 7 else 30},2" for i in range(20))
+    work.write_text("arrival_time_s,input_tokens,output_tokens\n" + "\n".join(rows) + "\n")
+    assert simulate("--workload", str(work), "--json") == 0
+    row = json.loads(capsys.readouterr().out)["objectives"][0]
+    assert (row["attainment"], row["met"]) == (0.95, True)
+    assert row["seconds"]["p95"] <= row["targetSeconds"] < row["seconds"]["p99"]
+
+
 def test_a_quantile_of_nothing_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     work = tmp_path / "work.csv"
     work.write_text("arrival_time_s,input_tokens,output_tokens\n" + "0,30,100000\n" * 3)

@@ -74,6 +74,8 @@ def measured(levels: Sequence[Level], sums: Sequence[float], task: Task) -> Meas
 
 def _more(levels: Sequence[Level], observations: float) -> str:
     """What would have made enough observations: they come at the pace of the seconds that were spent."""
+    if not any(level.requests for level in levels):
+        return "the engine turned every request away (429 or 503); it may be starting, full, or have a limit for this key"
     if observations <= 0.0:
         return "give it more --seconds and longer answers"
     seconds = sum(level.span_s for level in levels) / len(levels) * ENOUGH / observations

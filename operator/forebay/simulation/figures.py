@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from math import ceil
 from typing import Any
 
 from forebay.api.batch_class import BatchClassSpec
@@ -17,7 +18,6 @@ from forebay.simulation.course import Course
 from forebay.simulation.operator import SimulatedOperator
 from forebay.simulation.outcome import Outcome
 from forebay.simulation.run import INTERRUPTED, LOST, STUCK
-from forebay.simulation.score import quantile
 from forebay.simulation.timeline import Price
 
 Document = dict[str, Any]
@@ -88,8 +88,11 @@ def objectives(name: str, spec: BatchClassSpec, outcome: Outcome) -> list[Docume
 
 
 def _known(ordered: list[float], q: float) -> float | None:
-    """A quantile of what was answered; None where nothing was."""
-    return round(quantile(ordered, q), 6) if ordered else None
+    """The least value that a share q of what was answered is within; None where nothing was.
+
+    It is within a target just when the promise is held, where all were answered: 19 of 20 hold a p95.
+    """
+    return round(ordered[max(0, ceil(q * len(ordered) - 1e-9) - 1)], 6) if ordered else None
 
 
 def requests_of(outcome: Outcome) -> Document:
