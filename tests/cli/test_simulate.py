@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from forebay.adapters.decisions import MAX_BYTES
 from forebay.api.durations import parse_duration
 from forebay.cli.main import main
 
@@ -351,6 +352,15 @@ def test_decisions_of_a_simulation_can_be_planned_again(tmp_path: Path, capsys: 
     assert main(["replay", records]) == 0
     told = capsys.readouterr().out
     assert told.endswith(" decisions planned again, 0 differ\n") and not told.startswith("0 ")
+
+
+def test_no_decision_of_a_long_simulation_is_replaced(tmp_path: Path) -> None:
+    """Of two weeks an operator's file had the last days."""
+    records = tmp_path / "decisions.jsonl"
+    with records.open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    simulate("--workload", a_workload(tmp_path, count=50), "--decisions", str(records))
+    assert [path.name for path in tmp_path.glob("decisions*")] == ["decisions.jsonl"] and records.stat().st_size > MAX_BYTES + 1
 
 
 def test_a_promise_that_is_just_held_has_its_quantile_within_the_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ class DecisionLog(Protocol):
 class FileDecisions:
     """Appends to a file; when it is full it becomes `<file>.1`, replacing the one before."""
 
-    def __init__(self, path: Path, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, path: Path, max_bytes: float = MAX_BYTES) -> None:
         self._path, self._max_bytes = path, max_bytes
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: TextIO = path.open("a", encoding="utf-8")
@@ -53,10 +53,10 @@ def _ends_whole(path: Path) -> bool:
         return file.read() == b"\n"
 
 
-def in_file(path: Path) -> FileDecisions:
+def in_file(path: Path, max_bytes: float = MAX_BYTES) -> FileDecisions:
     """Raises ForebayError, in the words of the option that every command has for it."""
     try:
-        return FileDecisions(path)
+        return FileDecisions(path, max_bytes)
     except OSError as error:
         raise ForebayError(f"--decisions {path}: {error.strerror}") from error
 

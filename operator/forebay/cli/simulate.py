@@ -143,7 +143,8 @@ def _asked(args: argparse.Namespace, objects: list[dict[str, Any]], pool: dict[s
         seed=args.seed,
         fortune=_fortune(args, args.seed),
         slower=_step_times(args, pool),
-        decisions=in_file(args.decisions) if args.decisions else None,
+        # A run ends, unlike an operator's: nothing of it is replaced.
+        decisions=in_file(args.decisions, inf) if args.decisions else None,
     )
 
 
