@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.api.admission import is_ours, schema_for, validate
+from forebay.api.admission import is_ours, schema_for, validate, validate_status
 from forebay.api.batch_class import BatchClass
 from forebay.api.crd import KINDS
 from forebay.api.inference_pool import InferencePool
@@ -73,6 +74,21 @@ def test_defaults_are_those_of_the_model_and_filling_twice_changes_nothing(model
     assert problems == []
     assert validate(filled, strict_unknown=True) == (filled, [])
     assert model.model_validate(filled).spec == model.model_validate(obj).spec
+
+
+@pytest.mark.parametrize("model", [BatchClass, InferencePool, RoutingPolicy])
+@pytest.mark.parametrize("status", [None, {"observedGeneration": 1}, {"observedGeneration": "x"}, {"odd": 1, "conditions": [{}]}, "x"])
+def test_who_writes_the_status_alone_is_told_the_same(model: Any, status: Any) -> None:
+    obj = validate(an(model.__name__, MINIMAL[model.__name__]), strict_unknown=True)[0] | {"status": status}
+    for strict, drop in itertools.product((True, False), repeat=2):
+        assert validate_status(obj, strict, drop_nulls=drop) == validate(obj, strict, drop_nulls=drop)
+        assert list(validate_status(obj, strict, drop_nulls=drop)[0]) == list(validate(obj, strict, drop_nulls=drop)[0])
+
+
+@pytest.mark.parametrize("kind", [model.__name__ for model in KINDS])
+def test_no_rule_spans_spec_and_status(kind: str) -> None:
+    """Else a status could be wrong by what the spec says, and a write to it would have to look at both."""
+    assert "x-kubernetes-validations" not in schema_for(kind)
 
 
 def test_only_our_kinds_are_ours() -> None:

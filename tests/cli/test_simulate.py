@@ -156,6 +156,7 @@ def test_the_report_is_one_page_that_names_what_happened(tmp_path: Path, capsys:
         (["--workload", "{work}", "--report", "/nowhere/at/all.html"], 1, "--report /nowhere/at/all.html: No such file"),
         (["--workload", "none.csv", "--report", "/proc"], 1, "--report /proc: Is a directory"),
         (["--workload", "none.csv", "--report", "report.json"], 64, "the JSON document is written beside it: name it .html"),
+        (["--workload", "none.csv", "--report", f"{QUICKSTART}/new/report.html"], 64, "would be read as one of the resources of"),
         (["--workload", "{work}", "--decisions", "/proc/x/y.jsonl"], 1, "--decisions /proc/x/y.jsonl: No such file"),
         (["--workload", "{work}", "--compare", "static:20"], 64, "static:20: pool default/chat may have 5 replicas, by maxReplicas and"),
     ],

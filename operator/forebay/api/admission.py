@@ -37,6 +37,20 @@ def schema_for(kind: str) -> dict[str, Any]:
     return schema
 
 
+@cache
+def _status_schema(kind: str) -> dict[str, Any]:
+    """The same for who writes the status alone. No rule spans both."""
+    schema = schema_for(kind)
+    return {**schema, "required": [], "properties": {name: part for name, part in schema["properties"].items() if name != "spec"}}
+
+
+def validate_status(obj: dict[str, Any], strict_unknown: bool, *, drop_nulls: bool = True) -> tuple[dict[str, Any], list[Problem]]:
+    """As `validate`, for an object of whose spec it is known that it was found right: most writes of an operator are to the status."""
+    spec = {"spec": obj["spec"]} if "spec" in obj else {}
+    filled, problems = _validated({k: v for k, v in obj.items() if k != "spec"}, _status_schema(obj["kind"]), strict_unknown, drop_nulls)
+    return {**{k: v for k, v in filled.items() if k != "status"}, **spec, **filled}, problems
+
+
 def validate(obj: dict[str, Any], strict_unknown: bool, *, drop_nulls: bool = True) -> tuple[dict[str, Any], list[Problem]]:
     """The object with defaults filled in, nulls and unknown fields dropped, and all that is wrong with it.
 
@@ -45,7 +59,10 @@ def validate(obj: dict[str, Any], strict_unknown: bool, *, drop_nulls: bool = Tr
         strict_unknown: report unknown fields instead of dropping them silently.
         drop_nulls: a null where none is allowed counts as absent; server-side apply keeps and refuses it, unless there is a default.
     """
-    schema = schema_for(obj["kind"])
+    return _validated(obj, schema_for(obj["kind"]), strict_unknown, drop_nulls)
+
+
+def _validated(obj: dict[str, Any], schema: dict[str, Any], strict_unknown: bool, drop_nulls: bool) -> tuple[dict[str, Any], list[Problem]]:
     unknown: list[Problem] = []
     metadata = copy.deepcopy(obj.get("metadata") or {})
     filled = {**fill({**obj, "metadata": {}}, schema, unknown, drop_nulls), "metadata": metadata}
@@ -59,4 +76,4 @@ def validate(obj: dict[str, Any], strict_unknown: bool, *, drop_nulls: bool = Tr
     return filled, problems
 
 
-__all__ = ["Problem", "is_ours", "schema_for", "validate"]
+__all__ = ["Problem", "is_ours", "schema_for", "validate", "validate_status"]

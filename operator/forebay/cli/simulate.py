@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
 
     _refuse_again(args, len(_laws(args)))
     if args.report:
-        _can_write(args.report)
+        _can_write(args.report, args.file)
     objects = list(read_folder(args.file).objects.values())
     written = _chosen([obj for obj in objects if obj["kind"] == "InferencePool"], args.pool)
     pool, assumed = carried_out(written)
@@ -283,10 +283,14 @@ def _workload(
     return bounded, lambda at_s: min(1.0, at_s / ends_s) if ends_s else position.share
 
 
-def _can_write(path: Path) -> None:
-    """Raises, before anything is simulated, where a report could not be written in the end."""
+def _can_write(path: Path, folder: Path) -> None:
+    """Raises, before anything is simulated, where a report could not be written in the end, or would be read with the folder."""
     if path.suffix == ".json":
         raise UsageError(f"--report {path}: it is a page of HTML, and the JSON document is written beside it: name it .html")
+    if folder.resolve() in path.resolve().parents:
+        raise UsageError(
+            f"--report {path}: the JSON document beside it would be read as one of the resources of {folder}: name another folder"
+        )
     for one in (path, path.with_suffix(".json")):
         writable("--report", one)
 

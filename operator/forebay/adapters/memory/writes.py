@@ -11,7 +11,7 @@ from forebay.adapters.clock import Clock, timestamp
 from forebay.adapters.cluster import Conflict, Invalid, Kind, NotFound, Object
 from forebay.adapters.memory.kinds import FREE_NAMES, HAS_GENERATION, HAS_STATUS, STATUS_ON_CREATE, broken_rules, prepare, spec_of
 from forebay.adapters.memory.ownership import without_nulls
-from forebay.api.admission import Problem, is_ours, validate
+from forebay.api.admission import Problem, is_ours, validate, validate_status
 from forebay.api.metadata import check_metadata
 
 _NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
@@ -66,7 +66,7 @@ def changed_object(kind: Kind, old: Object, new: Object, subresource: str | None
         raise NotFound(f"the server could not find the requested resource: {kind.plural}/{subresource}", 404)
     else:
         new = _changed_main(kind, old, new)
-    return admitted(kind, old, new, applied)
+    return admitted(kind, old, new, applied, status_alone=subresource == "status")
 
 
 def _changed_main(kind: Kind, old: Object, new: Object) -> Object:
@@ -116,15 +116,15 @@ def status_part(obj: Object) -> Object:
     return {name: value for name, value in obj.items() if name in ("apiVersion", "kind", "status")}
 
 
-def admitted(kind: Kind, old: Object | None, new: Object, applied: bool) -> Object:
-    """The object with defaults, its generation raised where its spec changed.
+def admitted(kind: Kind, old: Object | None, new: Object, applied: bool, *, status_alone: bool = False) -> Object:
+    """The object with defaults, its generation raised where its spec changed; with `status_alone` nothing else of it is new.
 
     Raises:
         Invalid: all that is wrong with it.
     """
     problems: list[Problem | str] = []
     if is_ours(new):
-        new, found = validate(new, strict_unknown=True, drop_nulls=not applied)
+        new, found = (validate_status if status_alone else validate)(new, strict_unknown=True, drop_nulls=not applied)
         problems += found
     else:
         new = without_nulls(new)
