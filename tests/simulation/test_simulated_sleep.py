@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from forebay.planning.variants import engine_profile
 from forebay.simulation.fleet import Fleet
 from forebay.simulation.operator import SimulatedOperator
 from forebay.simulation.outcome import Outcome
-from forebay.simulation.queues import Rule
+from forebay.simulation.queues import Hold, Rule
 from forebay.simulation.request import Request
 from forebay.simulation.run import Run, Setup
 from forebay.simulation.study import Asked, study
@@ -59,14 +61,30 @@ def test_who_is_held_is_turned_away_when_no_replica_comes() -> None:
     assert outcome.refused_of == {"interactive": 3} and not outcome.lost and not len(outcome.arrived)
 
 
-def first_requests(times: tuple[float, ...], comes_in_s: float = START_S, max_wait_s: float = inf) -> Outcome:
+def test_who_wakes_a_pool_whose_start_was_not_seen_yet_is_held_for_a_minute_and_what_its_class_may_wait() -> None:
+    """A start of 110 s: as by the gateway the first is turned away before it, and who comes later is answered; then the start is known."""
+    times = (10.0, 80.0, 3000.0)
+    report = study(replace(asked(0), start_s=110.0), (Request(at, 40, 80, "interactive") for at in times))
+    assert report["requests"] == {"answered": 2, "refused": 1, "lost": 0, "retried": 0}
+
+
+@pytest.mark.parametrize(("tenants", "answered"), [(("",), 10), (("acme",), 5), (("acme", "other"), 10)])
+def test_a_gateway_holds_so_many_and_of_one_tenant_half_of_them(tenants: tuple[str, ...], answered: int) -> None:
+    requests = [Request(10.0 + 0.1 * n, 40, 8, "interactive", tenants[n % len(tenants)]) for n in range(30)]
+    outcome = first_requests(requests, max_wait_s=30.0, most=10)
+    assert outcome.refused_of == {"interactive": 30 - answered} and len(outcome.arrived) == answered
+
+
+def first_requests(times: Sequence[float | Request], comes_in_s: float = START_S, max_wait_s: float = inf, most: int = 1000) -> Outcome:
     given = asked(0)
     operator = SimulatedOperator(given.objects, "default", "chat")
     try:
         profiles = {name: engine_profile(operator.spec, v.profile) for name, v in operator.variants().items() if v.profile}
         fleet = Fleet(profiles, lambda _: comes_in_s, operator.counts(), rules={"interactive": Rule(max_wait_s=max_wait_s)})
         operator.attach(fleet)
-        setup = Setup(next(iter(profiles.values())), START_S, 0, 6, 0, by_class=True, wake_s=1.0)
-        return Run(setup, operator, fleet).through(Request(at, 40, 80, "interactive") for at in times)
+        setup = Setup(
+            next(iter(profiles.values())), START_S, 0, 6, 0, by_class=True, wake_s=1.0, hold=lambda _: Hold(most, START_S + max_wait_s)
+        )
+        return Run(setup, operator, fleet).through(t if isinstance(t, Request) else Request(t, 40, 80, "interactive") for t in times)
     finally:
         operator.close()

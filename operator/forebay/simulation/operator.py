@@ -24,7 +24,10 @@ from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import InferencePoolSpec
 from forebay.planning.gateway_workload import LABEL_GATEWAY
 from forebay.planning.interruption import SIGNALS
+from forebay.planning.memory import Memory
+from forebay.planning.sleep import hold
 from forebay.planning.snapshot import ON_DEMAND, SPOT, Settings
+from forebay.planning.starts import lead_time_s
 from forebay.planning.variants import LABEL_CAPACITY_TYPE, LABEL_POOL, LABEL_ROUTED, LABEL_VARIANT, Variant, preferred_profile, qualified
 from forebay.reconcile.events import Recorder
 from forebay.reconcile.keys import Key, pool_key
@@ -36,6 +39,7 @@ from forebay.simulation.course import Course
 from forebay.simulation.demand import demand_of
 from forebay.simulation.fleet import Fleet
 from forebay.simulation.law import Observation
+from forebay.simulation.queues import Hold
 from forebay.simulation.replica import NODE_S, Replica
 
 _USER = "forebay-simulate"
@@ -97,6 +101,7 @@ class SimulatedOperator:
         """What it saw and decided, round by round."""
         self._runner.run(self._begin(list(objects)))
         self.spec = InferencePoolSpec.model_validate(self._pool()["spec"])
+        self._known = self.classes()
 
     def close(self) -> None:
         """Ends the event loop."""
@@ -116,6 +121,12 @@ class SimulatedOperator:
         """The classes that the pool serves and that there are."""
         known = {o["metadata"]["name"]: o["spec"] for o in self._view.all(kinds.BATCH_CLASSES)}
         return {name: BatchClassSpec.model_validate(known[name]) for name in self.spec.classes if name in known}
+
+    def hold(self, batch_class: str) -> Hold:
+        """What the gateway holds of a class while the pool sleeps, by the start time that is known now."""
+        record = self._world.pools.get((self._key.namespace, self._key.name))
+        wait = hold(lead_time_s(record.memory if record else Memory()), self._known)["classes"].get(batch_class)
+        return Hold(wait["maxRequests"], wait["maxWaitSeconds"]) if wait else Hold()
 
     def status(self) -> dict[str, Any]:
         """The pool's status as it stands."""

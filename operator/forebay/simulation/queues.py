@@ -6,8 +6,9 @@ used, and `maxBatchSize` of a class is not looked at.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -29,6 +30,20 @@ class Rule:
 
 ANY = Rule()
 """Of a class that nothing is said about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What the gateway holds of one class while no replica is there: so many requests, of one tenant half of them, each for so long."""
+
+    most: int = sys.maxsize
+    longest_s: float = inf
+
+    def takes(self, request: Request, held: Iterable[Request]) -> bool:
+        """Whether there is room for one more. Of a workload without tenants it is not known whose requests are the same one's."""
+        mine = [other for other in held if other.batch_class == request.batch_class]
+        same = sum(other.tenant == request.tenant for other in mine) if request.tenant else 0
+        return len(mine) < self.most and same < max(1, self.most // 2)
 
 
 class Lines:

@@ -19,6 +19,8 @@ class Request:
     finished: float = nan
     gives_up_at: float = inf
     """Refused if it still waits for a place then."""
+    held_until: float = inf
+    """Turned away if no replica is there by then."""
     attempts: int = 1
     """Replicas that the gateway has sent it to."""
 

@@ -14,7 +14,7 @@ from forebay.planning.work import EngineProfile
 from forebay.simulation.fleet import Fleet
 from forebay.simulation.law import Law, Observation, Sample
 from forebay.simulation.outcome import Outcome
-from forebay.simulation.queues import ANY
+from forebay.simulation.queues import ANY, Hold
 from forebay.simulation.replica import Replica
 from forebay.simulation.request import Request
 
@@ -47,6 +47,8 @@ class Setup:
     by_class: bool = False
     wake_s: float = inf
     """What a gateway holds for a pool that sleeps is seen after so long, and waits in a queue only from its release on; inf: none does."""
+    hold: Callable[[str], Hold] = lambda _: Hold()
+    """What the gateway holds of a class now."""
 
 
 class Run:
@@ -165,6 +167,12 @@ class Run:
         heapq.heappush(self._events, (at, kind, self._pushed, what))
 
     def _route(self, request: Request) -> None:
+        if self._setup.wake_s < inf and not self.fleet.serving:
+            hold = self._setup.hold(request.batch_class)
+            if not hold.takes(request, self.fleet.held):
+                self._refuse(request)
+                return
+            request.held_until = self.now + hold.longest_s
         replica = self.fleet.route(request, self.now)
         if replica is not None:
             self._follow(replica)
@@ -255,15 +263,10 @@ class Run:
         self._push(self.now + self._setup.sample_s, _SAMPLE, None)
 
     def _turn_away(self) -> None:
-        """As the gateway does: nobody is held for longer than the class may wait and a start takes."""
-        kept: list[Request] = []
-        for request in self.fleet.held:
-            longest_s = self.fleet.rules.get(request.batch_class, ANY).max_wait_s + self._setup.start_s
-            if self.now - request.arrived > longest_s:
-                self._refuse(request)
-            else:
-                kept.append(request)
-        self.fleet.held = kept
+        """As the gateway does: nobody is held for longer than the class may wait and a start is known to take."""
+        for request in (request for request in self.fleet.held if request.held_until < self.now):
+            self._refuse(request)
+        self.fleet.held = [request for request in self.fleet.held if request.held_until >= self.now]
 
     def _count_by_class(self, sample: Sample, busy: Iterable[Replica]) -> None:
         for request in (*self.fleet.held, *(r for replica in busy for r in replica.those_waiting)):

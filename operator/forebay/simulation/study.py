@@ -84,7 +84,7 @@ def study(asked: Asked, workload: Iterable[Request], progress: Callable[[float, 
         first = next(iter(profiles.values()))
         setup = Setup(
             first, asked.start_s, bounds.min_replicas, bounds.max_replicas, 0,
-            sample_s=min(5.0, asked.interval_s), by_class=True, wake_s=inf if bounds.min_replicas else EVERY_S,
+            sample_s=min(5.0, asked.interval_s), by_class=True, wake_s=inf if bounds.min_replicas else EVERY_S, hold=operator.hold,
         )  # fmt: skip
         run = Run(setup, operator, fleet)
         befall(run, asked.fortune, [name for name, v in variants.items() if v.capacity_type == SPOT], asked.seed)
