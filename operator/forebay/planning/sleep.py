@@ -123,7 +123,7 @@ def _asleep(snapshot: Snapshot, held: Held, loads: Sequence[ClassLoad]) -> tuple
     if why := _asked(doors) or _in_use(snapshot) or _expected(loads, _cost(snapshot, held.memory).seconds):
         replicas = max(1, held.replicas)
         return replicas, f"{why}: the pool wakes, 0 → {replicas} replicas"
-    return 0, asleep(doors)
+    return 0, f"asleep: {asleep(doors)}"
 
 
 def _awake(snapshot: Snapshot, held: Held, current: int, loads: Sequence[ClassLoad], standby: int) -> tuple[int, str]:
@@ -255,12 +255,12 @@ def _silence(doors: AtGateways) -> str:
 
 
 def asleep(doors: AtGateways) -> str:
-    """What a pool without replicas rests on."""
+    """What wakes a pool without replicas, or why nothing does."""
     if not doors.asked:
-        return f"asleep: {_silence(doors)}, so no request can wake it. Add a RoutingPolicy, or set scaling.minReplicas to 1"
+        return f"{_silence(doors)}, so no request can wake it. Add a RoutingPolicy, or set scaling.minReplicas to 1"
     if not _all_heard(doors):
-        return f"asleep: {_silence(doors)}, whose requests would not wake it"
-    return f"asleep: a request at any of {doors.asked} gateway replicas wakes it"
+        return f"{_silence(doors)}, whose requests would not wake it"
+    return f"a request at any of {doors.asked} gateway replicas wakes it"
 
 
 def asleep_verdict(snapshot: Snapshot) -> Verdict:
