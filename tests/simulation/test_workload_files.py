@@ -103,6 +103,7 @@ def test_public_formats_load_as_they_are(tmp_path: Path, name: str, text: str, p
         ("a.jsonl", "[" * 100_000 + "\n", "a.jsonl, line 1: not JSON"),
         ("a.jsonl", '{"arrival_time_s": true, "input_tokens": 1, "output_tokens": 1}\n', "a.jsonl, line 1: arrival_time_s is 'True'"),
         ("a.jsonl", '{"arrival_time_s": 1, "input_tokens": 1, "output_tokens": 1}\n{}\n', "a.jsonl, line 2: no column for arrival"),
+        ("a.csv", "client,ts_s,field,mean,p50\n0,0,input_tokens,4,2\n", "or give this, ServeGen's lengths over time, as --lengths beside"),
         ("a.csv", OURS.replace(",", ";") + "0;1;1;;\n", "for columns are separated by commas and not by ';'"),
         ("a.csv", OURS.replace(",", "\t") + "0\t1\t1\t\t\n", "for columns are separated by commas and not by '\\t'"),
     ],

@@ -83,6 +83,8 @@ def _told(names: list[str], missing: list[str], needed: Collection[str]) -> str:
     told = f"{' and '.join(_NEEDED[what] for what in missing)}: there is {has}. Needed are {', '.join(_NEEDED[what] for what in needed)},"
     if missing == ["arrival"]:
         return f"{told} or give this as --lengths beside a workload of rates"
+    if "arrival" in needed and {"field", "mean"} <= set(names):
+        return f"{told} or give this, ServeGen's lengths over time, as --lengths beside a workload of rates"
     if "arrival" not in needed:
         return f"{told} or Vidur's or ServeGen's columns"
     return (
