@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import xml.etree.ElementTree as ET
 from html import unescape
 from pathlib import Path
@@ -131,6 +132,18 @@ def test_the_report_is_one_page_that_names_what_happened(tmp_path: Path, capsys:
     assert "<script" not in text and "http" not in text
     assert json.loads(page.with_suffix(".json").read_text())["pool"] == "default/chat"
     assert "replicas" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("spot", [True, False])
+def test_a_report_names_only_nodes_that_cost_something(tmp_path: Path, spot: bool) -> None:
+    folder = tmp_path / "resources"
+    shutil.copytree(QUICKSTART, folder)
+    pools = (folder / "pools.yaml").read_text()
+    (folder / "pools.yaml").write_text(pools if spot else pools.replace("spot: {enabled: true", "spot: {enabled: false"))
+    page = tmp_path / "report.html"
+    main(["simulate", "-f", str(folder), "--pool", "chat", "--workload", a_workload(tmp_path, every_s=0.2), "--report", str(page)])
+    key = page.read_text().split("<h2>Dollars per hour</h2>")[1].split("<svg")[0]
+    assert "on-demand" in key and ("spot" in key) == spot
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ WIDE, MOST_POWERS = 20.0, 6
 _UNITS = ((96.0, 24.0, "d"), (2.0, 1.0, "h"), (1 / 30.0, 1 / 60.0, "min"), (0.0, 1 / 3600.0, "s"))
 """From so many hours on an axis is in units of so many hours."""
 
-_WIDTH, _HEIGHT, _LEFT, _BELOW = 960, 220, 64, 24
+_WIDTH, _HEIGHT, _LEFT, _ABOVE, _BELOW = 960, 220, 64, 10, 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class _Scale:
             share = (log10(max(value, self.bottom)) - log10(self.bottom)) / (log10(self.top) - log10(self.bottom))
         else:
             share = value / self.top
-        return 4 + (_HEIGHT - _BELOW - 4) * (1 - min(share, 1.0))
+        return _ABOVE + (_HEIGHT - _BELOW - _ABOVE) * (1 - min(share, 1.0))
 
     def ticks(self) -> list[float]:
         if not self.logarithmic:
@@ -110,7 +110,7 @@ def drawn(plot: Plot) -> str:
     parts = _axes(scale, plot.hours)
     parts += [_area(band, scale) for band in plot.bands]
     parts += [
-        f'<line x1="{_x(mark.at):.1f}" x2="{_x(mark.at):.1f}" y1="4" y2="{height}" stroke="{mark.colour}" stroke-dasharray="2 3"/>'
+        f'<line x1="{_x(mark.at):.1f}" x2="{_x(mark.at):.1f}" y1="{_ABOVE}" y2="{height}" stroke="{mark.colour}" stroke-dasharray="2 3"/>'
         for mark in plot.marks
     ]
     parts += [_path(line, scale) for line in plot.lines]

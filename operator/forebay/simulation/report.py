@@ -88,7 +88,8 @@ def _latencies(document: Document) -> list[Plot]:
 
 
 def _cost(document: Document) -> Plot:
-    kinds = sorted({kind for row in document["timeline"] for kind in row["usdPerHour"]})
+    # What costs nothing all the time is not there, as spot nodes of a pool without spot; what has no price is.
+    kinds = sorted({kind for row in document["timeline"] for kind, usd in row["usdPerHour"].items() if usd != 0.0})
     parts = [(kind, _KINDS.get(kind, _GREY), [row["usdPerHour"].get(kind) for row in document["timeline"]]) for kind in kinds]
     return Plot("Dollars per hour", _hours(document), (), stacked(parts))
 
