@@ -137,6 +137,14 @@ def test_half_of_the_pods_that_are_scraped_are_not_the_whole_demand() -> None:
     assert decision.replicas == 3
 
 
+def test_a_pod_that_starts_does_not_stand_for_one_that_is_not_scraped() -> None:
+    prometheus = Prometheus()
+    reporting(prometheus, "chat-1", "chat-2", "chat-3")
+    with serving(prometheus) as url:
+        found = ask(PrometheusMetrics(url), targets=[*READY[:2], *replicas("chat-3"), replace(PODS[0], pod="chat-4", ready_at=NOW - 600)])
+    assert found is not None and (found.replicas_reporting, found.unheard) == (3, 1)
+
+
 @pytest.mark.parametrize("pods", [2, 9], ids=["no more than it has", "more than it has"])
 def test_pods_that_two_jobs_scrape_are_never_double_demand(pods: int) -> None:
     """Beside pods that are not scraped at all there are as many series as replicas, and each of them is of twice what is asked."""

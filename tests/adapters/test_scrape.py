@@ -266,6 +266,36 @@ def test_a_replica_that_fails_once_loses_nothing() -> None:
     measured(test)
 
 
+def test_a_replica_that_was_silent_for_long_is_not_whole_before_it_was_heard_over_the_window() -> None:
+    """What it was asked for meanwhile is not known; until that is out of the window rates are too low, though all report."""
+
+    async def test(pool: Pool) -> None:
+        two = pool.sidecars[1]
+        pool.ready_at[two.name] = NOW - 1000
+        await pool.look()
+        found = await pool.look(15)
+        assert found and found.unheard == 0
+        two.answer = b""
+        silent = [await pool.look(15) for _ in range(5)]
+        assert [look.unheard for look in silent if look] == [1] * 5
+        two.answer = None
+        again = [await pool.look(15) for _ in range(4)]
+        assert [(look.replicas_reporting, look.unheard) for look in again if look] == [(2, 1), (2, 1), (2, 1), (2, 0)]
+
+    measured(test)
+
+
+def test_a_replica_that_has_just_become_ready_is_measured_from_its_beginning() -> None:
+    async def test(pool: Pool) -> None:
+        one, two = pool.sidecars
+        await pool.look(only=[one])
+        pool.ready_at[two.name] = NOW + 5
+        found = await pool.look(15, only=[one, two])
+        assert found and (found.replicas_reporting, found.unheard) == (2, 0)
+
+    measured(test)
+
+
 @pytest.mark.parametrize(
     "answer",
     [

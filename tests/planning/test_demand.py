@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-from tests.planning.builders import NOW, a_class, a_snapshot, a_spec, demand, points, running, said, settled, verdict
+from typing import Any
 
+import pytest
+from tests.planning.builders import NOW, a_class, a_pod, a_snapshot, a_spec, demand, learned, points, running, said, settled, verdict
+
+from forebay.planning.backfill import missing
 from forebay.planning.demand import MAX_FIRST_INPUT, ClassLoad, loads, remembered, trend_per_s
 from forebay.planning.lengths import MAX_LENGTH
 from forebay.planning.measured import ClassDemand, Demand
@@ -127,20 +130,25 @@ def test_nothing_measured_is_said_so() -> None:
     assert loads(a_snapshot(demand=None), {}, {})[0].why == "class interactive: nothing was measured yet"
 
 
+def looked(memory: Memory, at: Demand, classes: list[str]) -> tuple[dict[str, tuple[DemandPoint, ...]], dict[str, Shape]]:
+    """What is remembered of arrivals and shapes after one more look."""
+    return remembered(a_snapshot(now=at.measured_at, spec=a_spec(classes=classes), demand=at, memory=memory))
+
+
 def test_shapes_are_remembered_while_nothing_is_completed() -> None:
-    first = remembered(Memory(), demand(rps=2, input_tokens=300, output_tokens=50), ["interactive"])[1]
+    first = looked(Memory(), demand(rps=2, input_tokens=300, output_tokens=50), ["interactive"])[1]
     assert (first["interactive"].input_tokens, first["interactive"].output_tokens) == (300, 50)
-    again = remembered(Memory(shapes=first), demand(rps=0), ["interactive"])[1]
+    again = looked(Memory(shapes=first), demand(rps=0), ["interactive"])[1]
     assert again == first
 
 
 def test_how_unequal_requests_are_is_averaged_over_many() -> None:
     memory = Memory()
     for _ in range(40):
-        memory = Memory(shapes=remembered(memory, demand(rps=2, input_cv=2.0, output_cv=1.0), ["interactive"])[1])
+        memory = Memory(shapes=looked(memory, demand(rps=2, input_cv=2.0, output_cv=1.0), ["interactive"])[1])
     known = memory.shapes["interactive"]
     assert (known.input_cv2, known.output_cv2) == (pytest.approx(4.0), pytest.approx(1.0))
-    alike = remembered(memory, demand(rps=0.1), ["interactive"])[1]["interactive"]
+    alike = looked(memory, demand(rps=0.1), ["interactive"])[1]["interactive"]
     assert known.input_cv2 > alike.input_cv2 > 0.9 * known.input_cv2
     found = loads(a_snapshot(demand=demand(rps=2)), {}, {"interactive": known})[0]
     assert (found.load.input_cv, found.load.output_cv) == (2.0, 1.0)
@@ -150,7 +158,7 @@ def test_how_unequal_requests_are_is_averaged_over_many() -> None:
 def unequal(rps: float = 2, **fields: float) -> Shape:
     """What is known of a class after this measurement, where it was answers of 100 tokens on average, and quite unequal ones."""
     before = Memory(shapes={"interactive": Shape(input_tokens=200, output_tokens=100, output_cv2=1.0, seen=500)})
-    return remembered(before, demand(rps=rps, output_cv=1.0, **fields), ["interactive"])[1]["interactive"]
+    return looked(before, demand(rps=rps, output_cv=1.0, **fields), ["interactive"])[1]["interactive"]
 
 
 def test_lengths_that_differ_by_chance_are_averaged() -> None:
@@ -176,7 +184,7 @@ def a_look(shape: Shape, *lengths: int) -> Shape:
         output_tokens_squared_per_s=sum(x**2 for x in lengths) / 45,
     )
     look = Demand(measured_at=NOW, window_s=45, source="test", replicas_reporting=1, classes={"interactive": measured})
-    return remembered(Memory(shapes={"interactive": shape}), look, ["interactive"])[1]["interactive"]
+    return looked(Memory(shapes={"interactive": shape}), look, ["interactive"])[1]["interactive"]
 
 
 def test_one_long_answer_in_a_quiet_window_moves_lengths_little() -> None:
@@ -207,7 +215,7 @@ def test_squares_that_are_missing_or_absurd_do_no_harm() -> None:
     for squares, spread in ((0.0, 0.0), (1e30, 25.0)):
         measured = good.model_copy(update={"input_tokens_squared_per_s": squares, "output_tokens_squared_per_s": squares})
         look = demand(rps=2).model_copy(update={"classes": {"interactive": measured}})
-        shape = remembered(Memory(), look, ["interactive"])[1]["interactive"]
+        shape = looked(Memory(), look, ["interactive"])[1]["interactive"]
         assert shape.input_cv2 == shape.output_cv2 == spread
 
 
@@ -232,7 +240,7 @@ def test_a_time_without_end_is_said_so() -> None:
 
 def test_only_the_pools_own_classes_are_remembered() -> None:
     old = Memory(history={"former": points(1)}, shapes={"former": Shape(input_tokens=1, output_tokens=1)})
-    history, shapes = remembered(old, demand(rps=1), ["other"])
+    history, shapes = looked(old, demand(rps=1), ["other"])
     assert history == shapes == {}
 
 
@@ -240,7 +248,7 @@ def test_history_spans_its_window_however_often_one_looks() -> None:
     memory, look = Memory(), demand(rps=1)
     for step in range(1000):
         moment = look.model_copy(update={"measured_at": NOW + step * 0.5})
-        history, _ = remembered(memory, moment, ["interactive"])
+        history, _ = looked(memory, moment, ["interactive"])
         memory = Memory(history=history)
     kept = memory.history["interactive"]
     assert len(kept) <= 64
@@ -249,5 +257,61 @@ def test_history_spans_its_window_however_often_one_looks() -> None:
 
 
 def test_the_same_moment_is_one_point() -> None:
-    history, _ = remembered(Memory(history={"interactive": points(1, 2)}), demand(rps=5), ["interactive"])
+    history, _ = looked(Memory(history={"interactive": points(1, 2)}), demand(rps=5), ["interactive"])
     assert [p.requests_per_s for p in history["interactive"]] == [1, 5]
+
+
+def seen_by(silent: int, of: int, rps: float = 6.0, **fields: Any) -> Snapshot:
+    """Ready replicas of which some are not measured, beside one that starts and reports already."""
+    measured = demand(rps, reporting=of - silent + 1).model_copy(update={"unheard": silent})
+    there = running(of)
+    pods = (*there["pods"], a_pod("starting", ready=False))
+    return a_snapshot(**{**there, "pods": pods, "demand": measured, "memory": settled(of), **fields})
+
+
+def test_demand_of_half_of_the_replicas_is_not_learned_as_if_it_were_that_of_all() -> None:
+    """Such a forecast is half too low for as long as it remembers; and when all are measured again, their load looks doubled."""
+    known = learned([6.0] * 60).model_copy(update={"history": {"interactive": points(6, 6, 6)}, "dispersion": {}})
+    half = seen_by(1, of=2, rps=3.0, memory=known, now=NOW + 15)
+    half = half.model_copy(update={"demand": half.demand.model_copy(update={"measured_at": NOW + 15})})
+    memory = plan(half).memory
+    assert (memory.forecasts, memory.history, memory.dispersion) == (known.forecasts, known.history, known.dispersion)
+    assert memory.partly_at == half.now
+    whole = plan(seen_by(0, of=2, memory=known)).memory
+    assert whole.forecasts != known.forecasts and whole.partly_at == 0.0
+
+
+def test_a_look_at_half_of_the_replicas_is_no_point_of_a_trend() -> None:
+    rising = {"interactive": points(2, 4, 6, 8)}
+    half = seen_by(1, of=2, rps=5.0, now=NOW + 15)
+    half = half.model_copy(update={"demand": half.demand.model_copy(update={"measured_at": NOW + 15})})
+    (found,) = loads(half, rising, {})
+    assert found.load.requests_per_s == 5.0, "what was known before says nothing about what is measured of a half"
+
+
+def test_minutes_of_which_half_was_measured_are_not_read_from_prometheus_either() -> None:
+    """It has scraped no more of them."""
+    at = NOW + 7200.0
+    known = learned([6.0] * 60).model_copy(update={"partly_at": NOW + 3600.0})
+    known = known.model_copy(update={"forecasts": {n: f.model_copy(update={"read_s": 0.0}) for n, f in known.forecasts.items()}})
+    later = demand(6.0, age_s=-7200.0)
+    assert missing(seen_by(0, of=2, memory=known, now=at, demand=later)) == {"interactive": NOW + 3600.0}
+    assert missing(seen_by(0, of=2, memory=known.model_copy(update={"partly_at": at - 15.0}), now=at, demand=later)) == {}
+    half = later.model_copy(update={"unheard": 1})
+    assert missing(seen_by(1, of=2, memory=known, now=at, demand=half)) == {}
+
+
+def test_a_few_replicas_that_are_not_measured_are_asked_for_what_the_others_are() -> None:
+    """Of many replicas one is always silent: forecasts would never learn."""
+    memory = plan(seen_by(1, of=10, rps=9.0)).memory
+    assert memory.history["interactive"][-1].requests_per_s == pytest.approx(10.0)
+    assert memory.forecasts["interactive"].input_tokens.total == pytest.approx(10.0 * 200) and memory.partly_at == 0.0
+    assert not plan(seen_by(2, of=10, rps=8.0)).memory.history
+
+
+def test_a_replica_that_starts_does_not_stand_for_one_that_is_silent() -> None:
+    """Its sidecar reports long before its engine is ready."""
+    decision = plan(seen_by(1, of=2, rps=0.1))
+    assert decision.replicas == 2
+    assert "1 of 2 replicas were measured: nothing is given back" in decision.why
+    assert verdict(decision, "MetricsFresh").message.startswith("1 of 2 replicas measured by scrape: what the others are asked for")

@@ -11,7 +11,7 @@ from forebay.planning.measured import ClassHistory, Demand
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A replica whose sidecar can be measured."""
+    """A replica whose sidecar can be measured. `ready_at` is None where it is not ready, or about to go."""
 
     pod: str
     address: str

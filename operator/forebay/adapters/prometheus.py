@@ -86,17 +86,17 @@ class PrometheusMetrics:
         kept = self._pools.setdefault((namespace, pool), _Pool())
         kept.seen = {pod: min(at, now) for pod, at in kept.seen.items() if now - at < LOOKBACK_S} | {t.pod: now for t in targets}
         if not 0 <= now - self._failed_at < PAUSE_S:
-            awaited = any(target.ready_at is not None for target in targets)
-            answer = await self._asked(namespace, pool, frozenset(kept.seen), awaited, now)
+            ready = frozenset(target.pod for target in targets if target.ready_at is not None)
+            answer = await self._asked(namespace, pool, frozenset(kept.seen), ready, now)
             if answer is not None:
                 kept.answer = scrape.nothing_newer(kept.answer, answer.wrong, "prometheus", now) if answer.wrong else answer
         if 0 <= now - self._failed_at < PAUSE_S:
             kept.answer = scrape.nothing_newer(kept.answer, (f"Prometheus: {self._trouble}",), "prometheus", now)
         return kept.answer
 
-    async def _asked(self, namespace: str, pool: str, own: frozenset[str], awaited: bool, now: float) -> Demand | None:
+    async def _asked(self, namespace: str, pool: str, own: frozenset[str], ready: frozenset[str], now: float) -> Demand | None:
         select = promql.selector(namespace, pool, self._matchers)
-        asking = asyncio.get_running_loop().run_in_executor(self._threads, self._ask, select, own, awaited, now)
+        asking = asyncio.get_running_loop().run_in_executor(self._threads, self._ask, select, own, ready, now)
         try:
             return await asyncio.wait_for(asking, PATIENCE_S)
         except FAILURES as error:
@@ -104,8 +104,8 @@ class PrometheusMetrics:
             self._failed_at, self._trouble = now, promql.trouble(error)
             return None
 
-    def _ask(self, select: str, own: frozenset[str], awaited: bool, now: float) -> Demand | None:
-        """What the pool's `own` pods are asked for; without series None, unless they are `awaited`."""
+    def _ask(self, select: str, own: frozenset[str], ready: frozenset[str], now: float) -> Demand | None:
+        """What the pool's `own` pods are asked for; without series None, unless some are `ready`."""
         none = f"Prometheus has no {series.ARRIVALS}{select}}}: {_SCRAPED}"
         until = time.monotonic() + PATIENCE_S
 
@@ -119,12 +119,13 @@ class PrometheusMetrics:
         select += f",pod!~{promql.quoted('|'.join(map(re.escape, who.strangers)))}}}" if who.strangers else "}"
         newest = query(f"max(timestamp({series.ARRIVALS}{select}))")
         if not newest:
-            return scrape.nothing_newer(None, (none,) if awaited else (), "prometheus", now)
+            return scrape.nothing_newer(None, (none,) if ready else (), "prometheus", now)
         found = Demand(
             measured_at=now - _age_s(newest[0]),
             window_s=self._window_s,
             source="prometheus",
             replicas_reporting=sum(who.hashes.values()),
+            unheard=len(ready - who.pods) if who.pods else 0,
             strangers=len(who.strangers),
             told_apart=sum(who.hashes.values()) <= len(own) and len(who.strangers) <= MAX_LEFT_OUT,
             config_hashes=who.hashes,
@@ -165,10 +166,12 @@ class PrometheusMetrics:
 class _Reporting:
     """Replicas of the pool by the hash of the configuration they have loaded, and pods that report as if they were the pool's.
 
-    `twice` is one of its own of which there are several series that are to be one, if there is any.
+    `pods` are those of its own that report, where a label tells. `twice` is one of them of which there are several series that are to be
+    one, if there is any.
     """
 
     hashes: dict[str, int]
+    pods: frozenset[str]
     strangers: tuple[str, ...]
     twice: str
 
@@ -186,7 +189,7 @@ def _spread(rows: list[Row], replicas: int) -> float | None:
 
 def _told_apart(rows: list[Row], own: frozenset[str]) -> _Reporting:
     hashes: dict[str, int] = {}
-    strangers, twice = set(), set()
+    strangers, pods, twice = set(), set(), set()
     for row in rows:
         pod, name = row["metric"].get("pod", ""), row["metric"].get("hash", "")
         if pod and pod not in own:
@@ -194,6 +197,8 @@ def _told_apart(rows: list[Row], own: frozenset[str]) -> _Reporting:
             continue
         count = int(float(row["value"][1]))
         hashes[name] = hashes.get(name, 0) + count
+        if pod:
+            pods.add(pod)
         if pod and count > 1:
             twice.add(pod)
-    return _Reporting(hashes, tuple(sorted(strangers)), min(twice, default=""))
+    return _Reporting(hashes, frozenset(pods), tuple(sorted(strangers)), min(twice, default=""))

@@ -16,7 +16,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from statistics import variance
 
@@ -129,8 +129,11 @@ def _bounded(series: Sample) -> bool:
 
 @dataclass(slots=True)
 class _Pool:
-    """What is kept of one pool: last counters per replica, and what was added at each scrape of the window, by the monotonic clock."""
+    """What is kept of one pool: last counters per replica, and what was added at each scrape of the window, by the monotonic clock.
+    `since` is when a replica was heard again that was asked before without being heard.
+    """
 
+    since: dict[str, float] = field(default_factory=dict)
     last: dict[str, tuple[float, dict[Sample, float]]] = field(default_factory=dict)
     added: deque[tuple[float, dict[Sample, float]]] = field(default_factory=lambda: deque(maxlen=MAX_SCRAPES))
     answer: Demand | None = None
@@ -156,6 +159,7 @@ class ScrapedMetrics:
         if silent_s > self._window_s:
             kept.added.clear()
             kept.last.clear()
+            kept.since.clear()
         answers = await asyncio.gather(*(self._read(target) for target in targets))
         read = {target.pod: (target, found) for target, found in zip(targets, answers, strict=True) if isinstance(found, Reading)}
         silent = {t.pod: why for t, why in zip(targets, answers, strict=True) if isinstance(why, str) and t.ready_at is not None}
@@ -166,12 +170,15 @@ class ScrapedMetrics:
             kept.answer = nothing_newer(kept.answer, wrong, "scrape", now)
             return kept.answer
         kept.added.append((at_s, _difference(kept, readings, at_s, now, self._window_s)))
-        kept.last = {pod: counters for pod, counters in kept.last.items() if pod in {t.pod for t in targets}}
+        there = {t.pod for t in targets}
+        kept.last = {pod: counters for pod, counters in kept.last.items() if pod in there}
         # The oldest entry kept is the one that opens the window: what it added came before it.
         while len(kept.added) > 2 and kept.added[1][0] <= at_s - self._window_s:
             kept.added.popleft()
+        kept.since = {pod: since_s for pod, since_s in kept.since.items() if pod in there and since_s > kept.added[0][0]}
         if len(kept.added) > 1:
-            kept.answer = self._summary(kept, readings, now).model_copy(update={"wrong": wrong})
+            partly = {"wrong": wrong, "unheard": _partly(kept, targets, readings)}
+            kept.answer = self._summary(kept, readings, now).model_copy(update=partly)
         elif kept.answer is not None and not kept.answer.window_s:
             kept.answer = None
         return kept.answer
@@ -221,6 +228,11 @@ class ScrapedMetrics:
         )
 
 
+def _partly(kept: _Pool, targets: list[Target], readings: Collection[str]) -> int:
+    """Of how many ready replicas it is not known what they were asked for over the whole window."""
+    return sum(t.ready_at is not None and (t.pod not in readings or t.pod in kept.since) for t in targets)
+
+
 def _unheard(silent: dict[str, str]) -> tuple[str, ...]:
     """What is said of replicas that should answer and do not: by the first of them, for they mostly have one cause."""
     if not silent:
@@ -244,6 +256,8 @@ def _difference(kept: _Pool, readings: dict[str, tuple[Target, Reading]], at_s: 
         if at_s - read_at_s > window_s:
             young = pod not in kept.last and target.ready_at is not None and target.ready_at >= now - window_s and bool(kept.added)
             before = {} if young else reading.counters
+            if kept.added and not young and target.ready_at is not None:
+                kept.since[pod] = at_s
         for series, value in reading.counters.items():
             grown = value - before.get(series, 0.0)
             series = (STEP_MOMENTS, target.variant, series[2]) if series[0] == STEP_MOMENTS else series

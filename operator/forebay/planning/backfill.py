@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from forebay.api.pool_scaling import ForecastMode
 from forebay.planning.decision import Note
+from forebay.planning.demand import of_all
 from forebay.planning.forecast import ForecastState, Span, fresh, relived
 from forebay.planning.forecast.codes import MISSING, unpacked, value_of
 from forebay.planning.measured import ClassHistory, MeasuredPast
@@ -43,18 +44,19 @@ class Read:
 def missing(snapshot: Snapshot) -> dict[str, float]:
     """Since when the past is missing, by class; only while demand is fresh, for then the forecaster goes on from now.
 
-    Where others report as if they were the pool's, their past cannot be told from its own.
+    Where others report as if they were the pool's, their past cannot be told from its own; and what some replicas were asked for while the
+    others were not measured is no past of the pool.
     """
     settings, demand = snapshot.spec.scaling.forecast, snapshot.demand
-    if settings.mode == ForecastMode.DISABLED or demand is None or not snapshot.fresh or demand.strangers:
+    if settings.mode == ForecastMode.DISABLED or demand is None or of_all(snapshot) is None or demand.strangers:
         return {}
     furthest, found = demand.measured_at - settings.history, {}
     for name in foreseen(snapshot)[:MOST_CLASSES]:
         known = snapshot.memory.forecasts.get(name)
         if known is None or (known.read_s is None and _age_s(known.input_tokens) < DAY_S):
             found[name] = furthest
-        elif _end_s(known.input_tokens) + GAP_S < demand.measured_at:
-            found[name] = max(furthest, _end_s(known.input_tokens))
+        elif (since := max(furthest, _end_s(known.input_tokens), snapshot.memory.partly_at)) + GAP_S < demand.measured_at:
+            found[name] = since
     return found
 
 

@@ -7,7 +7,6 @@ came since the last look than chance explains, as after a quiet while, that rate
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from forebay.api.inference_pool import Task
@@ -16,7 +15,7 @@ from forebay.planning.burstiness import LEAST_S, at_rate, in_steps, stepped
 from forebay.planning.coverage import coverage
 from forebay.planning.lengths import learned
 from forebay.planning.measured import ClassDemand, Demand
-from forebay.planning.memory import Clumping, DemandPoint, Memory, Shape
+from forebay.planning.memory import Clumping, DemandPoint, Shape
 from forebay.planning.outlook import Outlook, early_s, outlook
 from forebay.planning.queueing import Load
 from forebay.planning.series import ARRIVALS, ARRIVED_TOKENS, QUEUE_DEPTH, TOKENS, TOKENS_SQUARED
@@ -31,6 +30,8 @@ MIN_DRAIN_S = 10.0
 FIRST_SHAPE = Shape(input_tokens=256, output_tokens=128)
 """What requests are taken to be like before one was answered, where nothing more is known of their prompts."""
 MAX_FIRST_INPUT = 100_000.0
+MOST_UNMEASURED = 0.1
+"""Share of the ready replicas that may not be measured, for what all are asked for to count as known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +51,36 @@ class ClassLoad:
         return self if self.lasting_rps is None else replace(self, load=replace(self.load, requests_per_s=self.lasting_rps))
 
 
-def remembered(memory: Memory, demand: Demand, classes: Collection[str]) -> tuple[dict[str, tuple[DemandPoint, ...]], dict[str, Shape]]:
-    """History and request shapes with this measurement added; only of these classes, whatever else was measured."""
+def of_all(snapshot: Snapshot) -> Demand | None:
+    """What is asked of all ready replicas together, as forecasts and trends take it; None where that is not known.
+
+    What a few that are not measured are asked for is taken to be what the others are: a router shares out evenly. Where more are missing
+    it is unknown: how long they have answered, and how fast, would be as much of the sum as what was measured.
+    """
+    demand, ready, silent = snapshot.demand, snapshot.ready, snapshot.unmeasured
+    if demand is None or not snapshot.fresh or silent > MOST_UNMEASURED * ready:
+        return None
+    return _times(demand, ready / (ready - silent)) if silent else demand
+
+
+def _times(demand: Demand, share: float) -> Demand:
+    classes = {name: c.model_copy(update={"requests_per_s": share * c.requests_per_s}) for name, c in demand.classes.items()}
+    return demand.model_copy(update={"classes": classes})
+
+
+def remembered(snapshot: Snapshot) -> tuple[dict[str, tuple[DemandPoint, ...]], dict[str, Shape]]:
+    """History and request shapes with this measurement added; only of the pool's classes, whatever else was measured."""
+    memory, classes, whole = snapshot.memory, snapshot.spec.classes, of_all(snapshot)
     history = {name: points for name, points in memory.history.items() if name in classes}
     shapes = {name: shape for name, shape in memory.shapes.items() if name in classes}
-    for name, measured in demand.classes.items():
-        if name not in classes:
-            continue
-        history[name] = _history(
-            history.get(name, ()), DemandPoint(at=demand.measured_at, requests_per_s=round(measured.requests_per_s, 6))
-        )
-        if measured.completed_per_s > 0:
-            shapes[name] = learned(measured, measured.completed_per_s * demand.window_s, shapes.get(name))
+    if whole is not None:
+        known = {name: measured.requests_per_s for name, measured in whole.classes.items() if name in classes}
+        newest = {name: DemandPoint(at=whole.measured_at, requests_per_s=round(rate, 6)) for name, rate in known.items()}
+        history |= {name: _history(history.get(name, ()), point) for name, point in newest.items()}
+    if snapshot.demand is not None:
+        answered = {name: c for name, c in snapshot.demand.classes.items() if name in classes and c.completed_per_s > 0}
+        window_s = snapshot.demand.window_s
+        shapes |= {name: learned(c, c.completed_per_s * window_s, shapes.get(name)) for name, c in answered.items()}
     return history, shapes
 
 
@@ -71,6 +90,11 @@ def _history(points: tuple[DemandPoint, ...], newest: DemandPoint) -> tuple[Dema
     if len(kept) > 1 and kept[-1].at - kept[-2].at < LEAST_S:
         kept.pop()
     return (*kept, newest)
+
+
+def _up_to(at: float, points: tuple[DemandPoint, ...]) -> tuple[DemandPoint, ...]:
+    """The points of a trend until then; none where what all replicas are asked for was last known before."""
+    return points if points and points[-1].at >= at else ()
 
 
 def trend_per_s(points: tuple[DemandPoint, ...]) -> float:
@@ -201,11 +225,11 @@ def loads(snapshot: Snapshot, history: dict[str, tuple[DemandPoint, ...]], shape
         max_wait_s, measured = snapshot.classes[name].queue.max_wait, demand.classes.get(name, ClassDemand())
         tokens = _tokens(shape, name in shapes, _arrived(measured) > 0.0, chat)
         if snapshot.classes[name].objectives is None:
-            result.append(_patient_load(name, measured, history.get(name, ()), shape, tokens, max_wait_s))
+            result.append(_patient_load(name, measured, _up_to(demand.measured_at, history.get(name, ())), shape, tokens, max_wait_s))
             continue
         drain_s = max(MIN_DRAIN_S, min(lead_s, max_wait_s))
         expected = outlook_of(snapshot, name, shape, lead_s)
-        clumping, points = snapshot.memory.dispersion.get(name), history.get(name, ())
+        clumping, points = snapshot.memory.dispersion.get(name), _up_to(demand.measured_at, history.get(name, ()))
         lately_rps = stepped(points, demand.window_s, in_steps(clumping.value) if clumping else 1.0)
         result.append(_class_load(name, measured, points, shape, tokens, lead_s, drain_s, expected, clumping, lately_rps))
     return result

@@ -23,9 +23,9 @@ def fresh_verdict(snapshot: Snapshot) -> Verdict:
         return _verdict("False", Reason.FOREIGN_SERIES, strange(demand))
     if not snapshot.fresh:
         return _verdict("False", Reason.STALE, f"{_too_old(snapshot, demand)}: the pool is held and never shrunk")
-    ready = sum(p.ready and not p.deleting for p in snapshot.pods)
-    some = demand.replicas_reporting < ready
-    measured = f"{demand.replicas_reporting}{f' of {ready}' if some else ''} replicas measured by {demand.source}"
+    some = snapshot.unmeasured > 0
+    count = f"{snapshot.ready - snapshot.unmeasured} of {snapshot.ready}" if some else f"{demand.replicas_reporting}"
+    measured = f"{count} replicas measured by {demand.source}"
     measured += ": what the others are asked for is not known, and nothing is given back" if some else ""
     measured += f"; left out, for {_listed(demand)}" if demand.wrong else ""
     if demand.strangers:

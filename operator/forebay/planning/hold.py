@@ -89,9 +89,9 @@ def hold(snapshot: Snapshot, wanted: int, current: int, lasting: int | None = No
         why = f"{blind}: {'the pool is held as it is' if current else 'minReplicas' if kept else 'nothing is started'}"
         return Held(kept, memory.model_copy(update={"observed_since": None, "recommendations": (), "surges": ()}), (why,))
     notes: tuple[str, ...] = ()
-    measured, ready = snapshot.demand.replicas_reporting if snapshot.demand else 0, sum(p.ready and not p.deleting for p in snapshot.pods)
-    if measured < ready and wanted < current:
-        wanted, lasting, notes = current, None, (f"{measured} of {ready} replicas were measured: nothing is given back",)
+    if snapshot.unmeasured and wanted < current:
+        measured = f"{snapshot.ready - snapshot.unmeasured} of {snapshot.ready} replicas were measured"
+        wanted, lasting, notes = current, None, (f"{measured}: nothing is given back",)
     (span_s, by), lead_s = window(snapshot), lead_of(snapshot)
     since = memory.observed_since if memory.observed_since is not None else now
     recommendations = _recommended(memory.recommendations, now, wanted if lasting is None else min(wanted, lasting), span_s)

@@ -54,6 +54,7 @@ class Demand(K8sModel):
     """What is asked of the pool. No demand at all (None in the snapshot) is not zero demand.
 
     `in_flight_variance` is the variance between replicas of the requests that each has, waiting ones included.
+    `unheard` are ready replicas of which it is not known what they were asked for over the window, though others are measured.
     `strangers` are replicas that report as if they were the pool's, and are left out; where they are not `told_apart`, nothing is believed.
     `wrong` says what was left out of it, or why nothing newer is known. It was measured over `window_s`, 0 where there is nothing yet.
     `steps` are what its replicas' steps took over the window, by variant; of variants that cannot be told apart, under an empty name.
@@ -64,6 +65,7 @@ class Demand(K8sModel):
     window_s: float
     source: str
     replicas_reporting: int
+    unheard: int = 0
     in_flight_variance: float | None = None
     strangers: int = 0
     told_apart: bool = True

@@ -129,7 +129,8 @@ class Memory(K8sModel):
     `step` when replicas began to be given back and how many there were then. `recommendations` would do if nothing waited, `surges` are
     with what is to drain queues. `dispersion` is that of each class's arrivals, `router` how evenly requests are shared out
     (planning/burstiness.py), `sparing` how rarely they meet prompts. `starts` holds seconds by variant and stage, `start_times_s` those of
-    all variants together. It was looked at the pool without a break since `looking_since`, at `looked_at` last.
+    all variants together. At `partly_at` it was last not known what all replicas together are asked for. It was
+    looked at the pool without a break since `looking_since`, at `looked_at` last.
     """
 
     history: dict[str, tuple[DemandPoint, ...]] = {}
@@ -150,6 +151,7 @@ class Memory(K8sModel):
     started_pods: tuple[str, ...] = ()
     loaded_at: dict[str, float] = {}
     unavailable: dict[str, Unavailable] = {}
+    partly_at: float = 0.0
     looked_at: float = 0.0
     looking_since: float | None = None
     spot_hold_until: float = 0.0
@@ -171,6 +173,7 @@ def earlier(memory: Memory, by_s: float) -> Memory:
             "profiles": {name: _set_back(known, by_s, "at", "looked_at") for name, known in memory.profiles.items()},
             "partitioning": {name: _set_back(known, by_s, "since") for name, known in memory.partitioning.items()},
             "unavailable": {name: _set_back(known, by_s, "since", "until") for name, known in memory.unavailable.items()},
+            "partly_at": max(0.0, memory.partly_at - by_s),
             "spot_hold_until": max(0.0, memory.spot_hold_until - by_s),
         }
     )

@@ -15,11 +15,11 @@ from forebay.planning.asking import ask, within_shares
 from forebay.planning.backfill import backfilled, told
 from forebay.planning.burstiness import dispersed
 from forebay.planning.decision import Action, Plan, Ref, apply
-from forebay.planning.demand import ClassLoad, loads, remembered
+from forebay.planning.demand import ClassLoad, loads, of_all, remembered
 from forebay.planning.facts import Facts
 from forebay.planning.hold import Held, hold, unbroken
 from forebay.planning.interruption import doomed
-from forebay.planning.memory import Memory, Partitioning, Sparing, Spread
+from forebay.planning.memory import DemandPoint, Memory, Partitioning, Shape, Sparing, Spread
 from forebay.planning.outlook import early_s, foreseen, learn
 from forebay.planning.placement import Placed, place
 from forebay.planning.profiles import learned
@@ -94,16 +94,22 @@ def _observed(snapshot: Snapshot) -> Memory:
     snapshot = snapshot.model_copy(update={"memory": memory})
     update = learn_starts(snapshot) | {"profiles": learned(snapshot)}
     if snapshot.demand is not None and snapshot.fresh:
-        history, shapes = remembered(memory, snapshot.demand, snapshot.spec.classes)
-        window_s = snapshot.demand.window_s
-        update["dispersion"] = {name: dispersed(memory.dispersion.get(name), points, window_s) for name, points in history.items()}
-        update |= {"history": history, "shapes": shapes}
-        learns = snapshot.spec.scaling.forecast.mode != ForecastMode.DISABLED
-        update["saturation"] = saturation(snapshot)
-        names, early = foreseen(snapshot), early_s(snapshot.pool)
-        update["forecasts"] = learn(memory.forecasts, snapshot.demand, shapes, names, early) if learns else {}
+        history, shapes = remembered(snapshot)
+        update |= {"history": history, "shapes": shapes, "saturation": saturation(snapshot)}
+        update |= _followed(snapshot, history, shapes)
     seen = snapshot.model_copy(update={"memory": memory.model_copy(update=update)})
     return seen.memory.model_copy(update={"unavailable": marked(seen)})
+
+
+def _followed(snapshot: Snapshot, history: dict[str, tuple[DemandPoint, ...]], shapes: dict[str, Shape]) -> dict[str, object]:
+    """What is learned of arrivals, where those of all replicas are known; else when they last were not."""
+    memory, whole, learns = snapshot.memory, of_all(snapshot), snapshot.spec.scaling.forecast.mode != ForecastMode.DISABLED
+    if whole is None:
+        return {"partly_at": snapshot.now} | ({} if learns else {"forecasts": {}})
+    return {
+        "dispersion": {name: dispersed(memory.dispersion.get(name), points, whole.window_s) for name, points in history.items()},
+        "forecasts": learn(memory.forecasts, whole, shapes, foreseen(snapshot), early_s(snapshot.pool)) if learns else {},
+    }
 
 
 def _remembered(snapshot: Snapshot, chosen: Chosen, partitioning: dict[str, Partitioning]) -> Memory:

@@ -97,8 +97,7 @@ def _settled(snapshot: Snapshot) -> Snapshot:
             "spot_hold_until": 0.0,
         }
     )
-    ready = sum(p.ready and not p.deleting for p in snapshot.pods)
-    whole = demand.model_copy(update={"replicas_reporting": max(demand.replicas_reporting, ready)})
+    whole = demand.model_copy(update={"replicas_reporting": max(demand.replicas_reporting, snapshot.ready), "unheard": 0})
     return snapshot.model_copy(update={"now": now, "memory": memory, "demand": whole})
 
 
@@ -115,7 +114,7 @@ def _expected(snapshot: Snapshot, mix: dict[str, int]) -> tuple[Expected, ...]:
     """What becomes of each promise with these replicas; nothing where no profile or class is known or an idle one misses it already."""
     if snapshot.demand is None or not any(mix.values()):
         return ()
-    history, shapes = remembered(snapshot.memory, snapshot.demand, snapshot.spec.classes)
+    history, shapes = remembered(snapshot)
     known = loads(snapshot, history, shapes)
     wanted, choices = demanded(snapshot, known), [c for c in preferred_profile(snapshot.spec) if mix.get(choice_name(c))]
     if not wanted:

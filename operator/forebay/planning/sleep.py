@@ -49,7 +49,7 @@ def with_gateways(snapshot: Snapshot) -> Snapshot:
     doors, demand = snapshot.gateways, snapshot.demand
     if doors is None:
         return snapshot
-    if _ready(snapshot):
+    if snapshot.ready:
         if demand is None or not doors.held:
             return snapshot
         classes = {**demand.classes, **{name: _queued(demand.classes.get(name), count) for name, count in doors.held.items()}}
@@ -79,10 +79,6 @@ def hold(start_s: float, classes: Mapping[str, BatchClassSpec]) -> dict[str, Any
 def _queued(measured: ClassDemand | None, count: int) -> ClassDemand:
     found = measured or ClassDemand()
     return found.model_copy(update={"queued": found.queued + count})
-
-
-def _ready(snapshot: Snapshot) -> int:
-    return sum(p.ready and not p.deleting for p in snapshot.pods)
 
 
 def _alive(snapshot: Snapshot) -> bool:
@@ -129,7 +125,7 @@ def _asleep(snapshot: Snapshot, held: Held, loads: Sequence[ClassLoad]) -> tuple
 def _awake(snapshot: Snapshot, held: Held, current: int, loads: Sequence[ClassLoad], standby: int) -> tuple[int, str]:
     """At least one replica, until it has been idle for long enough and gateways are there to wake the pool again."""
     replicas, doors, memory = max(1, held.replicas), snapshot.gateways or AtGateways(), held.memory
-    if not _ready(snapshot):
+    if not snapshot.ready:
         if why := _hopeless(snapshot, memory, loads):
             return 0, why
         started = max(replicas, min(current, snapshot.spec.scaling.max_replicas))
@@ -194,7 +190,7 @@ def _asked(doors: AtGateways) -> str:
 
 def _in_use(snapshot: Snapshot) -> str:
     """That somebody asks replicas which are there still, or nothing: they may be on their way out, or mode Recommend touches none."""
-    return "its replicas are asked" if _ready(snapshot) and _quiet(snapshot) is False else ""
+    return "its replicas are asked" if snapshot.ready and _quiet(snapshot) is False else ""
 
 
 def _expected(loads: Sequence[ClassLoad], cost_s: float) -> str:
@@ -206,7 +202,7 @@ def _expected(loads: Sequence[ClassLoad], cost_s: float) -> str:
 def _rested(snapshot: Snapshot) -> Rest:
     """What is known of idleness, and since when replicas are asked for of which none is ready, whether or not any could be made."""
     before = snapshot.memory.rest or Rest()
-    waits = (_alive(snapshot) or snapshot.memory.target > 0) and not _ready(snapshot)
+    waits = (_alive(snapshot) or snapshot.memory.target > 0) and not snapshot.ready
     since = (snapshot.now if before.unready_since is None else before.unready_since) if waits else None
     return waited(snapshot, _idled(snapshot, before)).model_copy(update={"unready_since": since})
 
@@ -237,13 +233,13 @@ def _pause(snapshot: Snapshot, since: float | None) -> tuple[float, ...]:
 
 def _quiet(snapshot: Snapshot) -> bool | None:
     """Whether nobody asks anything of the pool; None where that is not known."""
-    demand, ready = snapshot.demand, _ready(snapshot)
+    demand = snapshot.demand
     if demand is None or not snapshot.fresh:
         return None
     busy = any(c.requests_per_s > 0 or c.queued > 0 or c.in_flight > 0 for c in demand.classes.values())
     if busy or (snapshot.gateways is not None and snapshot.gateways.passed_over):
         return False
-    if _alive(snapshot) and (not ready or demand.replicas_reporting < ready):
+    if _alive(snapshot) and (not snapshot.ready or snapshot.unmeasured):
         return None
     return True
 

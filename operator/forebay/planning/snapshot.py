@@ -151,3 +151,14 @@ class Snapshot(K8sModel):
         if demand is None or not demand.told_apart or demand.window_s <= 0.0:
             return False
         return -CLOCKS_APART_S <= self.now - demand.measured_at <= self.settings.stale_after_s
+
+    @property
+    def ready(self) -> int:
+        """Replicas that answer and are to stay."""
+        return sum(p.ready and not p.deleting for p in self.pods)
+
+    @property
+    def unmeasured(self) -> int:
+        """Ready replicas that the demand says nothing of. Those that start or go may report too, so how many report is not enough."""
+        demand = self.demand
+        return min(self.ready, max(demand.unheard, self.ready - demand.replicas_reporting)) if demand is not None else self.ready

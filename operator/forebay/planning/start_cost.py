@@ -52,7 +52,7 @@ def waited(snapshot: Snapshot, rest: Rest) -> Rest:
     What is held for a pool that did not sleep says nothing of what sleeping costs.
     """
     held = snapshot.gateways.held if snapshot.gateways else {}
-    if any(p.ready and not p.deleting for p in snapshot.pods):
+    if snapshot.ready:
         wakes = (*rest.wakes, rest.waiting)[-MAX_WAKES:] if rest.waiting else rest.wakes
         return rest.model_copy(update={"wakes": wakes, "waiting": {}})
     sleeps = snapshot.memory.target == 0 and all(p.deleting for p in snapshot.pods)

@@ -210,7 +210,7 @@ def conflict_verdict(conflicts: tuple[str, ...]) -> Verdict:
 def _ready(facts: Facts) -> Verdict:
     """One summary for people, Argo CD and `kubectl wait`: as many replicas answer as are wanted."""
     snapshot = facts.snapshot
-    ready = sum(p.ready and not p.deleting for p in snapshot.pods)
+    ready = snapshot.ready
     wanted = facts.placed.replicas
     if facts.document is None:
         return _verdict(Type.READY, False, Reason.UNKNOWN_CLASS, "none of the pool's classes exists")

@@ -143,7 +143,8 @@ def target(pod: Object) -> Target | None:
     status = pod.get("status", {})
     if not status.get("podIP") or status.get("phase") != "Running":
         return None
-    return Target(pod["metadata"]["name"], status["podIP"], SIDECAR_PORT, _ready_at(pod), pod["metadata"]["labels"].get(LABEL_VARIANT, ""))
+    ready_at = None if "deletionTimestamp" in pod["metadata"] else _ready_at(pod)
+    return Target(pod["metadata"]["name"], status["podIP"], SIDECAR_PORT, ready_at, pod["metadata"]["labels"].get(LABEL_VARIANT, ""))
 
 
 def _condition(obj: Object, kind: str) -> dict[str, Any]:
