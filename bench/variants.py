@@ -26,7 +26,8 @@ from bench.support.comparison import spread
 from bench.support.progress import progress
 from bench.support.table import digits
 from bench.support.variant_laws import FAST, SLOW, CostOrdered, Counts, Paid, Schedule, objects, slower
-from forebay.planning.cheapest import Bounds, Search, held_rps
+from forebay.planning.candidates import Bounds
+from forebay.planning.cheapest import Search, held_rps
 from forebay.planning.mix import Fleet as Mixed
 from forebay.planning.mix import kind
 from forebay.planning.sizing import Demanded

@@ -28,7 +28,8 @@ from tests.planning.builders import (
 )
 from tests.planning.builders import settled as watched
 
-from forebay.planning.cheapest import Bounds, Search, held_rps
+from forebay.planning.candidates import Bounds
+from forebay.planning.cheapest import Search, held_rps
 from forebay.planning.keeping import kept
 from forebay.planning.memory import Memory, Unavailable
 from forebay.planning.mix import Fleet, kind

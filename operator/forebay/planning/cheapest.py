@@ -7,11 +7,11 @@ slower kind bounds what all may have in flight.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil, inf
 from typing import Protocol
 
+from forebay.planning.candidates import Bounds, candidates
 from forebay.planning.mix import Counts, Fleet
 from forebay.planning.search import fewest
 
@@ -20,24 +20,6 @@ MOST_LISTED = 4000
 
 HOPE = 1.02
 """How much more than in a pool of its own kind a replica may hold in mixed company, where it makes up for others' misses."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Fewest and most replicas of each kind, and of all together."""
-
-    least: Counts
-    most: Counts
-    fewest: int
-    total: int
-
-    def only(self, place: int) -> Bounds:
-        """The same for one kind alone."""
-        return replace(
-            self,
-            least=tuple(n if i == place else 0 for i, n in enumerate(self.least)),
-            most=tuple(n if i == place else 0 for i, n in enumerate(self.most)),
-        )
 
 
 class Prices(Protocol):
@@ -49,7 +31,7 @@ class Prices(Protocol):
 
     @property
     def each(self) -> tuple[float, ...]:
-        """The least that one replica of each kind ever adds."""
+        """What a replica of each kind costs at least: no mix is cheaper than the sum."""
 
     def of(self, counts: Counts) -> float:
         """Exact, and inf for what may not be."""
@@ -146,28 +128,9 @@ class Search:
     def listed(self, bounds: Bounds, dearest: float, most: int = MOST_LISTED) -> list[Counts]:
         """Mixes that may hold and may be no dearer, at most so many."""
         found: list[Counts] = []
-        for counts in self._mixes(bounds, dearest, ()):
+        for counts in candidates(bounds, self.prices.each, self.holds_rps, self.fleet.rate / HOPE, dearest):
             if self.prices.of(counts) <= dearest:
                 found.append(counts)
                 if len(found) >= most:
                     break
         return found
-
-    def _mixes(self, bounds: Bounds, dearest: float, head: Counts) -> Iterator[Counts]:
-        place = len(head)
-        spent = sum(n * each for n, each in zip(head, self.prices.each, strict=False))
-        held = sum(n * rps for n, rps in zip(head, self.holds_rps, strict=False))
-        if place == len(self.holds_rps):
-            yield head
-            return
-        rest = range(place, len(self.holds_rps))
-        spent += sum(bounds.least[i] * self.prices.each[i] for i in rest)
-        last = place + 1 == len(self.holds_rps)
-        first = bounds.least[place]
-        if last:
-            missing = self.fleet.rate / HOPE - held
-            first = max(first, bounds.fewest - sum(head), ceil(missing / max(self.holds_rps[place], 1e-12) - 1e-9), 1 - sum(head))
-        for n in range(first, min(bounds.most[place], bounds.total - sum(head)) + 1):
-            if spent + (n - bounds.least[place]) * self.prices.each[place] > dearest * (1.0 + 1e-9):
-                break
-            yield from self._mixes(bounds, dearest, (*head, n))

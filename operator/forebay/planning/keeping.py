@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, inf
 
-from forebay.planning.cheapest import HOPE, Bounds, Prices, Search
+from forebay.planning.candidates import Bounds
+from forebay.planning.cheapest import HOPE, Prices, Search
 from forebay.planning.mix import Counts, Fleet
 from forebay.planning.search import fewest
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from forebay.api.meta import format_duration
-from forebay.planning.cheapest import Bounds, Prices, Search, alone, held_rps, only
+from forebay.planning.candidates import Bounds
+from forebay.planning.cheapest import Prices, Search, alone, held_rps, only
 from forebay.planning.hold import window_s
 from forebay.planning.keeping import kept
 from forebay.planning.mix import Counts, Fleet

@@ -39,10 +39,16 @@ class PriceList:
 
     @cached_property
     def each(self) -> tuple[float, ...]:
-        """The least that one replica of each kind ever adds."""
+        """What a replica of each kind costs at least: no mix is cheaper than the sum.
+
+        A share of all must stand on demand, and costs at least the smallest difference to spot more: each bears its part of that.
+        """
         if not self.in_dollars:
             return tuple(_LATER**place for place in range(len(self.choices)))
-        return tuple(min(self._share(v) for v in lot if v.usd_per_node_hour is not None) for lot in self.variants)
+        shares = [{v.capacity_type: self._share(v) for v in lot if v.usd_per_node_hour is not None} for lot in self.variants]
+        least = [min(lot.values()) for lot in shares]
+        more = min(lot.get(ON_DEMAND, low) - low for lot, low in zip(shares, least, strict=True))
+        return tuple(low + (1.0 - self._spot_share) * more for low in least)
 
     def least(self, total: int) -> float:
         """What so many replicas or more cost at least, of whatever kinds: a node of each capacity type in use, or their shares."""
