@@ -202,3 +202,12 @@ def test_a_pool_alone_under_a_limit_is_not_told_of_others() -> None:
     assert "2 of 3 replicas" in why and why.endswith("what is left is too little for the next")
     why = share_of(limit, "ml/a", {"ml/a": an_ask(9, 9, 9), "ml/b": an_ask(0, floor=1)}, (), NOTHING).share.why
     assert why.endswith("what is left goes to the floors of other pools")
+
+
+def test_a_division_of_a_moment_ago_does_not_say_that_others_give_back() -> None:
+    """Of many pools a limit is not divided at each look."""
+    limit = SharedLimit(name="team", gpus=4)
+    before = {"ml/a": an_ask(9), "ml/b": an_ask(9, 9, 9)}
+    now = {**before, "ml/a": an_ask(9, 9, 9)}
+    why = share_of(limit, "ml/a", now, (), NOTHING, division_of(limit, before)).share.why
+    assert "divided a moment ago, when the pool wanted 1" in why and "given it back" not in why

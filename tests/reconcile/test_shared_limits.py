@@ -129,6 +129,23 @@ def test_a_clock_that_was_set_back_does_not_make_a_gpu_wait_longer() -> None:
     in_lab(test)
 
 
+def test_what_is_said_of_a_share_is_of_what_is_wanted_now() -> None:
+    """The share was divided for the one replica that was wanted a look before: others were said to be about to give back the rest."""
+
+    async def test(lab: Lab) -> None:
+        await lab.apply(*two_pools(classes=["dear"]))
+        async with lab.operator() as operator:
+            await one_busy(lab, operator)
+            dear_class_is_as_busy(lab)
+            await rounds(lab, operator)
+            told = (await lab.condition("BudgetRespected", "b"))["message"]
+            wanted = operator.world.ledger.asks["default", "b"].wanted.replicas
+            assert wanted > 1 and told.startswith(f"{wanted} replicas are wanted") and f": 4 of {wanted} replicas, more would gain" in told
+            assert "given it back" not in told, "nobody was told to"
+
+    in_lab(test)
+
+
 def test_what_ends_is_taken_until_it_is_gone() -> None:
     async def test(lab: Lab) -> None:
         await lab.apply(*two_pools(classes=["dear"]))

@@ -250,6 +250,8 @@ def _least(given: float | None, safe: float | None, own: float | None) -> float:
 
 def _why(limit: SharedLimit, pool: str, ask: Ask, division: Division) -> str:
     part, unit = division.parts[pool], "$" if division.per_dollar else "GPU"
+    if part.step.replicas < ask.wanted.replicas and part.next_gain is None:
+        return f"{limit}: it was divided a moment ago, when the pool wanted {part.step.replicas}; the next division knows of more"
     if part.next_gain is None:
         return f"{limit}: what is wanted is taken by other pools until they have given it back"
     others = [(p.last_gain, name) for name, p in division.parts.items() if name != pool and p.last_gain is not None]

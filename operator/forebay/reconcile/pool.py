@@ -12,6 +12,7 @@ from forebay.api.conditions import Reason, Type
 from forebay.api.inference_pool import InferencePoolSpec
 from forebay.planning.decision import Note, Plan, Verdict
 from forebay.planning.planner import plan
+from forebay.planning.shares import Ask
 from forebay.planning.snapshot import Snapshot
 from forebay.reconcile.apply import apply, due, remember
 from forebay.reconcile.keys import Key
@@ -67,14 +68,27 @@ def _places(world: World) -> set[Place]:
 def _share_out(world: World, key: Key, snapshot: Snapshot) -> tuple[Snapshot, Plan]:
     """The decision within the pool's shares, written down before any other is made: nothing is awaited in here.
 
-    What a new pool asks for is known only once it was planned, so it is planned twice.
+    What a pool asks for is known only once it was planned. Where that is news and its share is too small for it, the share was one of what
+    it asked for before, and it is planned once more.
     """
     place, pools, ledger = (key.namespace, key.name), _places(world), world.ledger
-    for _ in range(1 if place in ledger.asks else 2):
+    for _ in range(2):
+        before = ledger.asks.get(place)
         shared = snapshot.model_copy(update={"shares": ledger.shares(snapshot, pools, world.clock.monotonic())})
         decision = plan(shared)
         ledger.record(place, decision.ask)
+        if before is not None and (_wants(before) == _wants(decision.ask) or not _bound(decision)):
+            break
     return shared, decision
+
+
+def _wants(ask: Ask | None) -> int:
+    return ask.wanted.replicas if ask is not None else 0
+
+
+def _bound(decision: Plan) -> bool:
+    """Whether a share is less than what the pool wants."""
+    return any(v.reason == Reason.SHARED_LIMIT for v in decision.verdicts)
 
 
 async def report_invalid(world: World, obj: Object, error: ValidationError) -> None:
