@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 from tests.planning.builders import H100, a_class, a_snapshot, a_spec, demand, learned, running
 
 from forebay.planning.coverage import LEAST, MOST, UNPRICED, coverage
-from forebay.planning.memory import Shape
+from forebay.planning.measured import StepMoments
+from forebay.planning.memory import Shape, TunedProfile
 from forebay.planning.planner import plan
+from forebay.planning.profiles import key, speed
 from forebay.planning.snapshot import Snapshot
+from forebay.planning.variants import engine_profile, preferred_profile
 
 SHAPE = Shape(input_tokens=200, output_tokens=100)
 MEMORY = learned([2.0 + 0.2 * (minute % 7) * (minute / 30) for minute in range(120)])
@@ -49,6 +52,26 @@ def test_a_replica_too_few_costs_as_much_as_one_too_many_at_the_quantile() -> No
     found = coverage(a_pool(2.0), "interactive", SHAPE)
     assert found.share == pytest.approx(44.7 / (44.7 + 6.875), abs=0.001)
     assert "too few would cost $" in found.why and "one too many $6.88" in found.why
+
+
+def test_replicas_that_are_slower_than_declared_miss_less_each() -> None:
+    """A profile that promises three times too much: a replica too few costs a third, and the quantile is another."""
+    pool = a_pool(2.0)
+    (choice,) = preferred_profile(pool.spec)
+    declared = engine_profile(pool.spec, choice[1])
+    slow = TunedProfile(
+        base_s=3 * declared.base_s,
+        per_token_s=3 * declared.per_token_s,
+        per_kv_token_s=3 * declared.per_kv_token_s,
+        covariance=((1e-6, 0.0, 0.0), (0.0, 1e-6, 0.0), (0.0, 0.0, 1e-6)),
+        moments=StepMoments(count=500.0),
+        at=pool.now,
+        looked_at=pool.now,
+    )
+    tuned = pool.model_copy(update={"memory": pool.memory.model_copy(update={"profiles": {key(pool.spec, choice): slow}})})
+    assert speed(tuned, choice).engine.base_s == pytest.approx(3 * declared.base_s)
+    found = coverage(tuned, "interactive", SHAPE)
+    assert found.share == pytest.approx(44.7 / 3 / (44.7 / 3 + 6.875), abs=0.002)
 
 
 @given(st.floats(0, 1e5), st.floats(0, 1e5), st.floats(0.01, 1e5))

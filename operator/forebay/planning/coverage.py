@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from forebay.planning.limits import replicas_per_node
 from forebay.planning.memory import Shape
+from forebay.planning.profiles import speed
 from forebay.planning.queueing import service_rate, work_of
 from forebay.planning.sizing import MOST_UTILISED
 from forebay.planning.snapshot import ON_DEMAND, SPOT, Snapshot
-from forebay.planning.variants import Variant, choice_name, engine_profile, preferred_profile
+from forebay.planning.variants import Variant, choice_name, preferred_profile
 from forebay.planning.work import Load
 
 UNPRICED = 0.9
@@ -37,14 +38,14 @@ def coverage(snapshot: Snapshot, name: str, shape: Shape) -> Coverage:
 
 
 def by_cost(snapshot: Snapshot, name: str, shape: Shape) -> Coverage | None:
-    """What misses and replicas cost come to, whatever the user fixed; None where either has no price."""
+    """What misses and replicas cost come to, whatever the user fixed, with replicas as fast as they were seen; None without a price."""
     objectives = snapshot.classes[name].objectives
     miss_usd = None if objectives is None or objectives.miss_usd_per_1k is None else objectives.miss_usd_per_1k / 1000.0
     replica = None if miss_usd is None else next_replica(snapshot)
-    if miss_usd is None or replica is None or replica.profile is None or replica.usd_per_node_hour is None:
+    if miss_usd is None or replica is None or not (replica.accelerator and replica.profile) or replica.usd_per_node_hour is None:
         return None
     over = replica.usd_per_node_hour / max(1, replicas_per_node(snapshot.spec, replica))
-    engine = engine_profile(snapshot.spec, replica.profile)
+    engine = speed(snapshot, (replica.accelerator, replica.profile)).engine
     each_rps = MOST_UTILISED * service_rate(engine, work_of(Load(0.0, shape.input_tokens, shape.output_tokens), engine))
     under = miss_usd * each_rps * 3600.0
     share = min(MOST, max(LEAST, under / (under + over))) if under + over > 0.0 else UNPRICED
