@@ -209,13 +209,15 @@ def _whole(state: Occupancy, own: Work, target_s: float) -> float:
     plain_s, variance, prompts, dispersion = _decoding(state, own, own.decodes)
     busy = 1.0 - state.idle
     seen = sum(weight * decoding for decoding, weight in state.seen) / busy if busy > 0.0 else 0.0
-    first_s, per_step = state.base_s + state.work.decode_s * seen, state.prompts(seen)
-    step_s = first_s + state.work.prompt_s * per_step
+    others_s, per_step = state.work.decode_s * seen, state.prompts(seen)
+    step_s = state.base_s + others_s + state.work.prompt_s * per_step
     uneven = state.work.prompt_s**2 * per_step * (state.bursts.dispersion + state.work.prompt_cv2)
     met_s = step_s + state.share * uneven / step_s
     gap_s = (plain_s + prompts * state.work.prompt_s) / own.decodes
     # A longer step is waited for longer, and brings more company.
     started = busy * (met_s * met_s / 12.0 + uneven * (0.5 + state.rate * state.work.prompt_s) ** 2)
     variance += own.prompt_s**2 * own.prompt_cv2 + started + own.steps_cv2 * ((own.decodes + 1.0) * gap_s) ** 2
-    fixed_s = 0.5 * busy * met_s + first_s + own.prompt_s + plain_s
+    # Of an idle replica nobody decodes in the step of the own prompt.
+    variance += busy * state.idle * others_s * others_s
+    fixed_s = 0.5 * busy * met_s + state.base_s + busy * others_s + own.prompt_s + plain_s
     return _over(target_s, fixed_s, variance, busy * state.rate * met_s + prompts, dispersion, state.work)
