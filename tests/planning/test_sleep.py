@@ -96,6 +96,14 @@ def test_a_pool_that_no_gateway_routes_to_says_that_nobody_can_wake_it() -> None
     assert "Add a RoutingPolicy" in verdict(decision, "Ready").message
 
 
+def test_a_gateway_that_does_not_run_is_not_a_policy_that_is_missing() -> None:
+    """As while it starts, or crashes: whoever has a policy was told to add one."""
+    decision = plan(asleep(AtGateways(routed=True)))
+    assert (decision.replicas, said(decision, "MetricsFresh")) == (0, ("Unknown", "GatewaysSilent"))
+    told = verdict(decision, "Ready").message
+    assert "no replica of the gateway that routes here runs" in told and "Add a RoutingPolicy" not in told
+
+
 def test_it_does_not_sleep_where_nobody_could_wake_it() -> None:
     for gateways in (AtGateways(), AtGateways(asked=2, answered=1), None):
         decision = plan(idle(9000, gateways=gateways))

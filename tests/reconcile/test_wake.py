@@ -53,7 +53,13 @@ def test_a_held_request_wakes_the_pool_at_once() -> None:
             await look(lab, operator)
             assert (await lab.replicas())[CHAT] == 1
             decided = next(r for r in operator.decisions.records if r["plan"]["replicas"] == 1)
-            assert decided["snapshot"]["gateways"] == {"asked": 1, "answered": 1, "held": {"interactive": 1}, "passedOver": False}
+            assert decided["snapshot"]["gateways"] == {
+                "routed": True,
+                "asked": 1,
+                "answered": 1,
+                "held": {"interactive": 1},
+                "passedOver": False,
+            }
 
     in_lab(test)
 
@@ -144,6 +150,18 @@ def test_a_wake_that_the_limits_refuse_is_not_asked_for_every_second() -> None:
             for _ in range(5):
                 await look(lab, operator)
             assert operator.world.pools["default", "chat"].memory is shown
+
+    in_lab(test)
+
+
+def test_a_gateway_whose_replicas_do_not_run_is_told_from_a_policy_that_is_missing() -> None:
+    async def test(lab: Lab) -> None:
+        async with lab.operator() as operator:
+            await lab.apply(a_class(), a_pool(scaling=ZERO), a_policy())
+            await operator.quiet()
+            await operator.again(GATEWAY, pool_key("default", "chat"))
+            assert (await lab.condition("MetricsFresh"))["reason"] == "GatewaysSilent"
+            assert "no replica of the gateway that routes here runs" in (await lab.condition("Ready"))["message"]
 
     in_lab(test)
 

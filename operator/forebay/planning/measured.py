@@ -79,9 +79,11 @@ class Demand(K8sModel):
 class AtGateways(K8sModel):
     """What the gateway replicas that route to the pool say: how many were asked and answered, and the requests they hold for it, by class.
 
-    `passed_over` says that other pools of a rule answer in this one's turn, for it has no replica.
+    `routed` says that some policy's gateway routes to the pool, whether it runs or not; `passed_over` that other pools of a rule answer in
+    this one's turn, for it has no replica.
     """
 
+    routed: bool = False
     asked: int = 0
     answered: int = 0
     held: dict[str, int] = {}

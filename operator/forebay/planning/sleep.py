@@ -246,14 +246,15 @@ def _quiet(snapshot: Snapshot) -> bool | None:
 
 def _silence(doors: AtGateways) -> str:
     if not doors.asked:
-        return "no gateway routes here"
+        return "no replica of the gateway that routes here runs" if doors.routed else "no gateway routes here"
     return f"{doors.asked - doors.answered} of {doors.asked} gateway replicas do not answer"
 
 
 def asleep(doors: AtGateways) -> str:
     """What wakes a pool without replicas, or why nothing does."""
     if not doors.asked:
-        return f"{_silence(doors)}, so no request can wake it. Add a RoutingPolicy, or set scaling.minReplicas to 1"
+        remedy = "See the gateway's pods" if doors.routed else "Add a RoutingPolicy"
+        return f"{_silence(doors)}, so no request can wake it. {remedy}, or set scaling.minReplicas to 1"
     if not _all_heard(doors):
         return f"{_silence(doors)}, whose requests would not wake it"
     return f"a request at any of {doors.asked} gateway replicas wakes it"
@@ -273,7 +274,7 @@ def heard_verdict(snapshot: Snapshot) -> Verdict | None:
         held = sum(doors.held.values())
         message = f"no replica is there; {doors.answered} of {doors.asked} gateway replicas answer and hold {held} requests"
         return Verdict(type=Type.METRICS_FRESH, status="True", reason=Reason.FRESH, message=message)
-    reason = Reason.GATEWAYS_SILENT if doors.asked else Reason.NO_GATEWAY
+    reason = Reason.GATEWAYS_SILENT if doors.asked or doors.routed else Reason.NO_GATEWAY
     return Verdict(
         type=Type.METRICS_FRESH, status="Unknown", reason=reason, message=f"no replica is there, and {_silence(doors)}: nothing is started"
     )

@@ -24,13 +24,15 @@ YOUNG_S = 0.5
 async def at_gateways(world: World, key: Key) -> AtGateways:
     """What all gateways that route to this pool say of it."""
     pool = f"{key.namespace}/{key.name}"
-    heard = await asyncio.gather(*(_hear(world, *gateway) for gateway, pools in world.routes.items() if pool in pools))
+    routed = [gateway for gateway, pools in world.routes.items() if pool in pools]
+    heard = await asyncio.gather(*(_hear(world, *gateway) for gateway in routed))
     mine = [answer.get(pool, HeldFor()) for one in heard for answer in one.answers]
     held: dict[str, int] = {}
     for found in mine:
         for name, count in found.requests.items():
             held[name] = held.get(name, 0) + count
     return AtGateways(
+        routed=bool(routed),
         asked=sum(one.asked for one in heard),
         answered=len(mine),
         held=dict(sorted(held.items())),
