@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import ssl
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.adapters.prometheus_server import served_by
 
 from forebay.adapters.prometheus import PAUSE_S, PrometheusMetrics
 from forebay.adapters.prometheus_history import PrometheusHistory
@@ -42,19 +41,8 @@ def guarded(*, certificate: Path | None = None, refusal: int = 401) -> Iterator[
 
         def log_message(self, *_: Any) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    if certificate is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, certificate.with_suffix(".key"))
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with served_by(Handler, certificate) as url:
+        yield url
 
 
 def ask(url: str, access: Access) -> Demand | None:
@@ -178,15 +166,8 @@ def redirecting(to: Callable[[str], str]) -> Iterator[str]:
 
         def log_message(self, *_: Any) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with served_by(Handler) as url:
+        yield url
 
 
 def test_a_redirect_is_followed_and_takes_the_token_to_no_other_server(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.reconcile.deaths import Mortal
-from tests.reconcile.worlds import Lab, a_class, a_policy, a_pool, in_lab, on_karpenter
+from tests.reconcile.worlds import Lab, Operator, a_class, a_policy, a_pool, in_lab, on_karpenter
 
 from forebay.adapters import cluster as kinds
 from forebay.adapters.cluster import Object
@@ -142,6 +142,15 @@ def test_killed_again_and_again_it_still_gets_there() -> None:
     in_lab(test)
 
 
+async def nothing_shrinks(lab: Lab, operator: Operator, grown: int) -> None:
+    """For a window in which nobody asks."""
+    for _ in range(20):
+        lab.demand(rps=0)
+        await operator.again()
+        assert sum((await lab.replicas()).values()) == grown
+        await lab.clock.advance(14.9)
+
+
 def test_after_a_restart_nothing_shrinks_for_a_window() -> None:
     """Knative #4795: whoever begins to look sees no load at first."""
 
@@ -154,11 +163,7 @@ def test_after_a_restart_nothing_shrinks_for_a_window() -> None:
         await lab.clock.advance(3600)
         lab.demand(rps=0)
         async with lab.operator() as operator:
-            for _ in range(20):
-                lab.demand(rps=0)
-                await operator.again()
-                assert sum((await lab.replicas()).values()) == grown
-                await lab.clock.advance(14.9)
+            await nothing_shrinks(lab, operator, grown)
             for _ in range(3):
                 await lab.clock.advance(15)
                 lab.demand(rps=0)
@@ -182,11 +187,7 @@ def test_after_a_restart_of_a_moment_nothing_shrinks_for_a_window() -> None:
                 await operator.again()
         assert sum((await lab.replicas()).values()) == grown > 4
         async with lab.operator() as operator:
-            for _ in range(20):
-                lab.demand(rps=0)
-                await operator.again()
-                assert sum((await lab.replicas()).values()) == grown
-                await lab.clock.advance(14.9)
+            await nothing_shrinks(lab, operator, grown)
 
     in_lab(test)
 

@@ -199,6 +199,6 @@ def _told_apart(rows: list[Row], own: frozenset[str]) -> _Reporting:
         hashes[name] = hashes.get(name, 0) + count
         if pod:
             pods.add(pod)
-        if pod and count > 1:
-            twice.add(pod)
+            if count > 1:
+                twice.add(pod)
     return _Reporting(hashes, frozenset(pods), tuple(sorted(strangers)), min(twice, default=""))

@@ -13,9 +13,9 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forebay.cli.simulated import Progress, lines
-from forebay.cli.values import duration, number, path, some_time, whole, writable
-from forebay.runtime.errors import ForebayError, UsageError
+from forebay.cli.simulated import Progress, can_write, lines, write
+from forebay.cli.values import duration, number, path, some_time, whole
+from forebay.runtime.errors import UsageError
 from forebay.runtime.output import say
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
 
     _refuse_again(args, len(_laws(args)))
     if args.report:
-        _can_write(args.report, args.file)
+        can_write(args.report, args.file)
     objects = list(read_folder(args.file).objects.values())
     written = _chosen([obj for obj in objects if obj["kind"] == "InferencePool"], args.pool)
     pool, assumed = carried_out(written)
@@ -164,7 +164,7 @@ def _tell(args: argparse.Namespace, document: dict[str, Any], took_s: float) -> 
     """Prints first: what was simulated is not lost where the report cannot be written after all."""
     say(json.dumps(document) if args.json else "\n".join(lines(document, took_s)))
     if args.report:
-        _write(args.report, document)
+        write(args.report, document)
 
 
 def _compared(
@@ -281,25 +281,3 @@ def _workload(
         known = list(bounded)
         bounded, ends_s = iter(known), known[-1].arrived if known else None
     return bounded, lambda at_s: min(1.0, at_s / ends_s) if ends_s else position.share
-
-
-def _can_write(path: Path, folder: Path) -> None:
-    """Raises, before anything is simulated, where a report could not be written in the end, or would be read with the folder."""
-    if path.suffix == ".json":
-        raise UsageError(f"--report {path}: it is a page of HTML, and the JSON document is written beside it: name it .html")
-    if folder.resolve() in path.resolve().parents:
-        raise UsageError(
-            f"--report {path}: the JSON document beside it would be read as one of the resources of {folder}: name another folder"
-        )
-    for one in (path, path.with_suffix(".json")):
-        writable("--report", one)
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    from forebay.simulation.report import html
-
-    try:
-        path.write_text(html(document), encoding="utf-8")
-        path.with_suffix(".json").write_text(json.dumps(document) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ForebayError(f"--report {path}: {error.strerror}") from error

@@ -1,13 +1,17 @@
-"""What `forebay simulate` says: how far it is, and the figures that matter."""
+"""What `forebay simulate` says: how far it is, the figures that matter, and the report."""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from forebay.cli.values import writable
 from forebay.runtime.columns import columns
+from forebay.runtime.errors import ForebayError, UsageError
 from forebay.simulation.told import law_name, notes
 
 _BAR = 24
@@ -138,3 +142,26 @@ def _comparison(document: dict[str, Any]) -> list[str]:
         rows.append((law_name(row), *counts, cost, *gone, *within))
     said, *more = notes(document["comparison"], first_seed=bool(document["spread"]))
     return ["", said, *columns(rows), *more]
+
+
+def can_write(path: Path, folder: Path) -> None:
+    """Raises, before anything is simulated, where a report could not be written in the end, or would be read with the folder."""
+    if path.suffix == ".json":
+        raise UsageError(f"--report {path}: it is a page of HTML, and the JSON document is written beside it: name it .html")
+    if folder.resolve() in path.resolve().parents:
+        raise UsageError(
+            f"--report {path}: the JSON document beside it would be read as one of the resources of {folder}: name another folder"
+        )
+    for one in (path, path.with_suffix(".json")):
+        writable("--report", one)
+
+
+def write(path: Path, document: dict[str, Any]) -> None:
+    """The page and the document. Raises ForebayError where they cannot be written after all."""
+    from forebay.simulation.report import html
+
+    try:
+        path.write_text(html(document), encoding="utf-8")
+        path.with_suffix(".json").write_text(json.dumps(document) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ForebayError(f"--report {path}: {error.strerror}") from error

@@ -92,8 +92,8 @@ def _history(points: tuple[DemandPoint, ...], newest: DemandPoint) -> tuple[Dema
     return (*kept, newest)
 
 
-def _up_to(at: float, points: tuple[DemandPoint, ...]) -> tuple[DemandPoint, ...]:
-    """The points of a trend until then; none where what all replicas are asked for was last known before."""
+def _reaching(at: float, points: tuple[DemandPoint, ...]) -> tuple[DemandPoint, ...]:
+    """The points of a trend that reach until then; none where what all replicas are asked for was last known before."""
     return points if points and points[-1].at >= at else ()
 
 
@@ -223,13 +223,14 @@ def loads(snapshot: Snapshot, history: dict[str, tuple[DemandPoint, ...]], shape
             result.append(ClassLoad(name, _load(0.0, shape), f"class {name}: nothing was measured yet"))
             continue
         max_wait_s, measured = snapshot.classes[name].queue.max_wait, demand.classes.get(name, ClassDemand())
+        points = _reaching(demand.measured_at, history.get(name, ()))
         tokens = _tokens(shape, name in shapes, _arrived(measured) > 0.0, chat)
         if snapshot.classes[name].objectives is None:
-            result.append(_patient_load(name, measured, _up_to(demand.measured_at, history.get(name, ())), shape, tokens, max_wait_s))
+            result.append(_patient_load(name, measured, points, shape, tokens, max_wait_s))
             continue
         drain_s = max(MIN_DRAIN_S, min(lead_s, max_wait_s))
         expected = outlook_of(snapshot, name, shape, lead_s)
-        clumping, points = snapshot.memory.dispersion.get(name), _up_to(demand.measured_at, history.get(name, ()))
+        clumping = snapshot.memory.dispersion.get(name)
         lately_rps = stepped(points, demand.window_s, in_steps(clumping.value) if clumping else 1.0)
         result.append(_class_load(name, measured, points, shape, tokens, lead_s, drain_s, expected, clumping, lately_rps))
     return result

@@ -125,8 +125,11 @@ class SimulatedOperator:
     def hold(self, batch_class: str) -> Hold:
         """What the gateway holds of a class while the pool sleeps, by the start time that is known now."""
         record = self._world.pools.get((self._key.namespace, self._key.name))
-        wait = hold(lead_time_s(record.memory if record else Memory()), self._known)["classes"].get(batch_class)
-        return Hold(wait["maxRequests"], wait["maxWaitSeconds"]) if wait else Hold()
+        spec = self._known.get(batch_class)
+        if spec is None:
+            return Hold()
+        wait = hold(lead_time_s(record.memory if record else Memory()), {batch_class: spec})["classes"][batch_class]
+        return Hold(wait["maxRequests"], wait["maxWaitSeconds"])
 
     def status(self) -> dict[str, Any]:
         """The pool's status as it stands."""
