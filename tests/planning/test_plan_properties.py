@@ -107,8 +107,9 @@ def test_recommend_and_paused_never_act(snapshot: Snapshot) -> None:
 @examples
 @given(snapshots())
 def test_stale_measurements_shrink_nothing(snapshot: Snapshot) -> None:
-    """Nothing that is there, that is: that a pool should sleep stays recommended. Gateways that are heard know that nobody asks."""
-    blind = snapshot.model_copy(update={"demand": None, "gateways": None})
+    """Nothing that is there, that is: that a pool should sleep stays recommended. Gateways that are heard would know that nobody asks."""
+    silent = snapshot.gateways and snapshot.gateways.model_copy(update={"answered": 0})
+    blind = snapshot.model_copy(update={"demand": None, "gateways": silent})
     recommended = snapshot.spec.mode == "Recommend" and snapshot.memory.rest is not None and not snapshot.spec.scaling.min_replicas
     held = snapshot.memory.target or (0 if recommended else sum(d.replicas for d in snapshot.deployments))
     assert plan(blind).memory.target >= min(held, snapshot.spec.scaling.max_replicas)

@@ -106,6 +106,15 @@ def test_longer_answers_never_need_fewer_replicas(case: tuple[Demanded, EnginePr
     assert needed >= sized(demanded, engine).replicas
 
 
+def test_more_replicas_hold_what_one_that_is_hardly_ever_busy_holds() -> None:
+    """Who decodes on a busy replica was in the way on an idle one too: two did not hold what one did, and six were asked for."""
+    engine = EngineProfile(base_s=0.0015, per_token_s=0.000335, per_kv_token_s=0.0, max_concurrency=1)
+    load = Load(requests_per_s=1.0, input_tokens=1.0, output_tokens=1.284)
+    demanded = Demanded(load=load, promises=(Promise("endToEnd", 0.9, 0.00269),))
+    found = [replicas_for((demanded,), engine, max_replicas=MOST, start=start).replicas for start in range(8)]
+    assert found == [1] * 8
+
+
 @given(cases(), routers())
 def test_one_replica_fewer_would_not_hold(case: tuple[Demanded, EngineProfile], router: Router) -> None:
     demanded, engine = case
