@@ -1,6 +1,6 @@
 """A real Argo CD reads the health of the three kinds as docs/gitops.md promises, and sees no difference where only defaults were added.
 
-The statuses are written here, so that each health is seen alone.
+The statuses are written here, and by no operator, so that each health is seen alone.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from e2e.controlplane.argocd import ArgoCD
 from e2e.controlplane.client import Object
 from e2e.controlplane.cluster import ControlPlane
 from e2e.controlplane.git import GitRepository
+from e2e.release import Release
 from e2e.waiting import eventually
 
 BATCH_CLASS = """
@@ -90,7 +91,15 @@ class Synced:
 
 
 @pytest.fixture
-def synced(control_plane: ControlPlane, argocd: ArgoCD, namespace: str, tmp_path: Path) -> Iterator[Synced]:
+def unattended(operator: Release) -> Iterator[None]:
+    """No operator runs, whichever scenario came before."""
+    operator.scale(0)
+    yield
+    operator.scale(1)
+
+
+@pytest.fixture
+def synced(control_plane: ControlPlane, argocd: ArgoCD, unattended: None, namespace: str, tmp_path: Path) -> Iterator[Synced]:
     made = Synced(control_plane, argocd, namespace, tmp_path / "repository")
     yield made
     argocd.delete(made.name)
