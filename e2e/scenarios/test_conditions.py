@@ -159,3 +159,29 @@ def test_template_that_kubernetes_refuses(forebay: Forebay) -> None:
     forebay.apply(resources.pool_without_nodes(forebay.namespace, classes=[batch_class]))
     forebay.says("Accepted", "Accepted")
     eventually("a replica", lambda: len(forebay.replicas()) == 1)
+
+
+def test_a_server_that_cannot_run_is_named(forebay: Forebay) -> None:
+    """A pool said only that none of its replicas answers yet."""
+    batch_class = f"{forebay.namespace}-broken"
+    forebay.apply(
+        resources.batch_class(batch_class),
+        resources.pool(forebay.namespace, classes=[batch_class], server=server("registry.example/other:1")),
+    )
+    eventually("its image is named", lambda: "server waits: ErrImagePull" in why_not_ready(forebay))
+    [replica] = forebay.replicas()
+    assert why_not_ready(forebay).startswith(f"none of 1 replicas answers yet; {replica['metadata']['name']}: server waits: ErrImagePull: ")
+    forebay.patch(server=server("registry.example/other:2", command=["false"]))
+    eventually("its end is named", lambda: "server ended with exit code 1 and is started again" in why_not_ready(forebay))
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full", "namespace": forebay.namespace}}
+    forebay.apply({**quota, "spec": {"hard": {"pods": "0"}}})
+    forebay.kubectl("delete", "pods", "--all", "--wait=false")
+    eventually("the quota is named", lambda: "is forbidden: exceeded quota: full" in why_not_ready(forebay))
+
+
+def server(image: str, **container: object) -> Object:
+    return {"template": {"spec": {"containers": [{"name": "server", "image": image, **container}]}}}
+
+
+def why_not_ready(forebay: Forebay) -> str:
+    return str(forebay.condition("inferencepools", "Ready", "chat").get("message", ""))

@@ -38,6 +38,24 @@ def test_ready_means_as_many_as_are_wanted() -> None:
     assert said(plan(a_snapshot(spec=two, **running(2))), "Ready") == ("True", "ReplicasReady")
 
 
+def test_why_replicas_do_not_answer() -> None:
+    """A pool said only `none of 1 replicas answers yet` while its container crashed, or its image could not be pulled."""
+    crash, missing = "server ended with exit code 1 and is started again", "server waits: ErrImagePull: not found"
+    there = running(1, 5)
+    troubles = ("", crash, missing, missing, "server waits: RunContainerError", crash)
+    there["pods"] = tuple(p.model_copy(update={"trouble": t}) for p, t in zip(there["pods"], troubles, strict=True))
+    gone = there["pods"][5].model_copy(update={"deleting": True})
+    decision = plan(a_snapshot(spec=a_spec(scaling={"minReplicas": 6}), **there | {"pods": (*there["pods"][:5], gone)}))
+    name = "llama-h100-on-demand"
+    assert verdict(decision, "Ready").message == (f"1 of 6 replicas answer; {name}-2, {name}-3: {missing}; {name}-1: {crash}"), (
+        "what most of them say comes first, two of it are enough, and one that is on its way out says nothing"
+    )
+    refused = running(0)
+    refused["deployments"] = (refused["deployments"][0].model_copy(update={"trouble": "exceeded quota: gpus"}),)
+    message = verdict(plan(a_snapshot(**refused)), "Ready").message
+    assert message == "none of 1 replicas answers yet; llama-h100-on-demand: exceeded quota: gpus"
+
+
 def test_a_pool_that_grows_stays_ready() -> None:
     """Else every step up would show as degraded."""
     decision = plan(a_snapshot(**running(1, 3), demand=demand(rps=20)))

@@ -87,7 +87,7 @@ TOO_FEW = frozenset((Reason.LIMITED, Reason.SHARED_LIMIT, Reason.PRICE_UNKNOWN))
 CONDITIONS: dict[Type, str] = {
     Type.ACCEPTED: "the object can be worked with; False says which other object or field stands against it",
     Type.RESOLVED_REFS: "every class and pool it names exists and may be used; for a BatchClass: some pool serves it",
-    Type.READY: "as many replicas answer as are wanted: the one to wait for. Asleep: none is, until somebody asks",
+    Type.READY: "as many replicas answer as are wanted, else why not: the one to wait for. Asleep: none is, until somebody asks",
     Type.PROGRAMMED: "every gateway replica has loaded the configuration that holds this policy",
     Type.CAPACITY_PROVISIONED: "every replica has a node; False also where Karpenter is asked for and not installed",
     Type.SLO_FEASIBLE: "every objective can be met; False says which target can be held under the load, or how many replicas it takes",

@@ -49,7 +49,7 @@ async def tell_conditions(cluster: Cluster, kind: Kind, say: Say) -> None:
 
 
 async def tell_crashes(cluster: Cluster, say: Say) -> None:
-    """Says whenever a process of a pod that is to stay has ended: a pool says only that a replica is missing, a gateway nothing."""
+    """Says whenever a process of a pod that is to stay has ended: a pool says it at its next look, a gateway never."""
     told: dict[str, dict[str, str]] = {}
     async for event in cluster.watch(PODS):
         metadata = event.object.get("metadata", {})

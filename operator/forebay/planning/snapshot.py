@@ -33,6 +33,7 @@ class DeploymentView(K8sModel):
     """A Deployment of the pool: one variant.
 
     It is `rolling` while replicas of an earlier template are left; where it `yields`, one of them goes before its successor is ready.
+    `trouble` says why pods cannot be made, if they cannot.
     """
 
     name: str
@@ -45,12 +46,14 @@ class DeploymentView(K8sModel):
     rolling: bool = False
     yields: bool = False
     template_hash: str = ""
+    trouble: str = ""
 
 
 class PodView(K8sModel):
     """A replica: when it was made, given a node, had its server's process started, and was ready.
 
-    `loaded` says whether the server has passed its startup probe, None where it has none.
+    `loaded` says whether the server has passed its startup probe, None where it has none; `trouble` why a container does not run, if one
+    does not.
     """
 
     name: str
@@ -65,6 +68,7 @@ class PodView(K8sModel):
     running_at: float | None = None
     loaded: bool | None = None
     ready_at: float | None = None
+    trouble: str = ""
 
 
 class Taint(K8sModel):

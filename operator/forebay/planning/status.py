@@ -221,9 +221,20 @@ def _ready(facts: Facts) -> Verdict:
     if ready >= wanted > 0:
         return _verdict(Type.READY, True, Reason.REPLICAS_READY, f"{ready} replicas answer")
     if ready:
-        return _verdict(
-            Type.READY, ready >= snapshot.spec.scaling.min_replicas, Reason.REPLICAS_PENDING, f"{ready} of {wanted} replicas answer"
-        )
+        message = f"{ready} of {wanted} replicas answer{_troubles(snapshot)}"
+        return _verdict(Type.READY, ready >= snapshot.spec.scaling.min_replicas, Reason.REPLICAS_PENDING, message)
     if not wanted:
         return _verdict(Type.READY, False, Reason.NO_REPLICAS, "there are no replicas, for nodes.limits allow none: see BudgetRespected")
-    return _verdict(Type.READY, False, Reason.NO_REPLICAS, f"none of {wanted} replicas answers yet")
+    return _verdict(Type.READY, False, Reason.NO_REPLICAS, f"none of {wanted} replicas answers yet{_troubles(snapshot)}")
+
+
+def _troubles(snapshot: Snapshot) -> str:
+    """Why replicas do not answer, by what their containers say: what most of them say comes first, and no more than two of it."""
+    sufferers: dict[str, list[str]] = {}
+    told = [(deployment.trouble, deployment.name) for deployment in snapshot.deployments]
+    told += [(pod.trouble, pod.name) for pod in snapshot.pods if not (pod.ready or pod.deleting)]
+    for trouble, name in told:
+        if trouble:
+            sufferers.setdefault(trouble, []).append(name)
+    listed = sorted(sufferers.items(), key=lambda found: (-len(found[1]), found[0]))
+    return "".join(f"; {named(names)}: {trouble}" for trouble, names in listed[:2])

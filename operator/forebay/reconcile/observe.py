@@ -43,6 +43,7 @@ from forebay.planning.variants import (
 from forebay.planning.workload import ANNOTATION_ACCELERATOR, ANNOTATION_PARTITION, ANNOTATION_TEMPLATE, SIDECAR_PORT
 from forebay.reconcile.held import at_gateways
 from forebay.reconcile.keys import Key, pool_key
+from forebay.reconcile.trouble import refusal, trouble
 from forebay.reconcile.world import PoolRecord, World, urgent
 
 MEMORY_KEY = "memory.json"
@@ -194,6 +195,7 @@ def deployment_view(obj: Object) -> DeploymentView:
         rolling=status.get("updatedReplicas", 0) < status.get("replicas", 0),
         yields=_yields(obj["spec"]),
         template_hash=notes.get(ANNOTATION_TEMPLATE, ""),
+        trouble=refusal(obj),
     )
 
 
@@ -219,6 +221,7 @@ def pod_view(obj: Object) -> PodView:
         running_at=_running_at(server),
         loaded=bool(server.get("started")) if probed else None,
         ready_at=ready_at,
+        trouble="" if ready_at is not None else trouble(obj),
     )
 
 
