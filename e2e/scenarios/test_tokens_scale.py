@@ -66,6 +66,8 @@ def test_tokens_and_not_requests_decide_how_many_replicas(forebay: Forebay, tmp_
         more = steady(forebay, MORE)
         told = forebay.forebay("explain", "chat")
         load.tokens = FEWER
+        # On the way down it may stand for a moment where it began.
+        eventually("fewer replicas", lambda: len(forebay.ready_replicas()) < before, 120)
         fewer = steady(forebay, FEWER)
     assert fewer < before < more
     assert set(load.counts) == {"finished"}, load.counts
