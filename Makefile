@@ -48,7 +48,7 @@ crds: venv ## render the CRDs from the models
 	$(BIN)/forebay crds --out crds
 	$(BIN)/forebay crds --out charts/forebay/files/crds
 
-docs: venv ## write docs/metrics.md and docs/conditions.md from the code
+docs: venv ## write the pages of docs that are generated from the code
 	$(BIN)/forebay docs --out docs
 
 chart-test: venv ## the chart's tests

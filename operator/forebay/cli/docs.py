@@ -30,7 +30,9 @@ def run(args: argparse.Namespace) -> int:
 
 def pages() -> dict[str, str]:
     """File name to text."""
-    return {"metrics.md": metrics_page(), "conditions.md": conditions_page()}
+    from forebay.cli.reference import reference_page
+
+    return {"api.md": reference_page(), "metrics.md": metrics_page(), "conditions.md": conditions_page()}
 
 
 def metrics_page() -> str:
