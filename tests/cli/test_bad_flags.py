@@ -23,7 +23,8 @@ OPERATOR = ["operator", "--image", "forebay:1"]
     [
         ([], "required: COMMAND"),
         (["nonsense"], "invalid choice: 'nonsense'"),
-        (["plan", "--bogus"], "unrecognized arguments: --bogus"),
+        (["plan", "--bogus"], "unrecognized arguments: --bogus\nusage: forebay plan "),
+        (["up", "-f", "folder"], "unrecognized arguments: -f\nusage: forebay up "),
         (["operator"], "required: --image"),
         (["operator", "--image", ""], "argument --image: must not be empty"),
         ([*OPERATOR, "--port", "99999"], "argument --port: '99999' is not a whole number between 0 and 65535"),

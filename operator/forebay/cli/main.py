@@ -12,6 +12,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from forebay import __version__
 from forebay.runtime.errors import ForebayError, UsageError
@@ -65,6 +66,16 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}\n{self.format_usage().strip()}")
 
 
+class _CommandParser(_Parser):
+    """Of one subcommand: what is wrong is shown beside its own usage, not that of all."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
+
 def exit_codes(no: str | None) -> str:
     """What a command ends with; `no` is what 2 says, None where there is no 2."""
     two = f" 2: {no}." if no else ""
@@ -77,7 +88,7 @@ def _parser(chosen: str | None) -> _Parser:
     said = "Size, place, route and batch AI inference from measured demand."
     parser = _Parser(prog="forebay", description=said, epilog=exit_codes('the answer is "no"; `forebay COMMAND --help` says to what'))
     parser.add_argument("--version", action="version", version=f"forebay {__version__}")
-    subcommands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    subcommands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_CommandParser)
     for name, summary in COMMANDS.items():
         described = summary[0].upper() + summary[1:] + "."
         subparser = subcommands.add_parser(name, help=summary, description=described, epilog=exit_codes(NO.get(name)))
