@@ -89,7 +89,7 @@ def test_places_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
     for arguments, message in (
         (["crds", "--out", str(file)], f"{file}: File exists"),
         (["crds", "--out", str(file / "in")], f"{file / 'in'}: Not a directory"),
-        (["docs", "--out", str(tmp_path / "none")], f"{tmp_path / 'none' / 'metrics.md'}: No such file or directory"),
+        (["docs", "--out", str(tmp_path / "none")], f"{tmp_path / 'none' / 'api.md'}: No such file or directory"),
         ([*OPERATOR, "--kubeconfig", str(kubeconfig), "--decisions", str(tmp_path)], f"--decisions {tmp_path}: Is a directory"),
     ):
         assert main(arguments) == 1, arguments
