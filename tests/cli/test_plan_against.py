@@ -69,6 +69,15 @@ def test_a_folder_that_changes_nothing_changes_nothing(records: Path, tmp_path: 
     assert found["after"]["objectives"][0]["expectedSeconds"] < found["after"]["objectives"][0]["targetSeconds"]
 
 
+def test_a_state_whose_last_line_was_cut_off_is_the_one_before(records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torn = tmp_path / "torn.jsonl"
+    torn.write_text(records.read_text()[:-100])
+    assert main(["plan", "-f", a_folder(tmp_path), "--against", str(torn)]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"forebay: left out: {torn}:{len(records.read_text().splitlines())}: not JSON: ")
+    assert "default/chat" in captured.out
+
+
 def test_a_tighter_objective_costs_replicas_and_a_looser_one_saves_none_below_throughput(
     records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from forebay.adapters.decisions import FileDecisions
 from forebay.cli.main import main
 from forebay.planning.planner import plan
 from forebay.planning.snapshot import Snapshot
+from forebay.runtime.logs import JsonFormatter
 
 
 def a_record(snapshot: Snapshot | None = None, pool: str = "default/llama", **changes: Any) -> dict[str, Any]:
@@ -132,7 +135,7 @@ WITHOUT_SPEC = {key: value for key, value in a_record()["snapshot"].items() if k
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", ":3: not JSON: Expecting property name enclosed in double quotes (character "),
+        ("time: now", ":3: not JSON: Expecting value (character 1); a file of decision records is expected"),
         ("[" * 100_000, ":3: maximum recursion depth exceeded"),
         ("[]", ":3: not a decision record, which has time, pool, id, snapshot and plan; a file of decision records is expected"),
         ('{"time": 1}', ":3: not a decision record"),
@@ -152,6 +155,59 @@ def test_a_line_that_is_no_decision_is_named(tmp_path: Path, capsys: pytest.Capt
     path.write_text(f"{json.dumps(a_record())}\n\n{line}\n")
     assert main(["replay", str(path)]) == 1
     assert f"forebay: {path}{message}" in capsys.readouterr().err
+
+
+def cut_in_half(text: str) -> str:
+    return text[: len(text) // 2]
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize("half", [cut_in_half, lambda text: text[len(text) // 2 :]], ids=["its end", "its beginning"])
+def test_a_line_that_lost_a_half_is_named_and_the_others_are_planned_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], at: int, half: Callable[[str], str]
+) -> None:
+    """An operator that was killed while it wrote, a disk that was full, or the first line of `tail -c`."""
+    lines = [json.dumps(a_record()) for _ in range(3)]
+    lines[at] = half(lines[at])
+    path = tmp_path / "torn.jsonl"
+    path.write_text("\n".join(lines))
+    assert main(["replay", str(path)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "2 decisions planned again, 0 differ\n"
+    assert captured.err.startswith(f"forebay: left out: {path}:{at + 1}: not JSON: ") and captured.err.count("\n") == 1
+
+
+def test_records_whose_part_was_on_a_line_that_lost_a_half_are_left_out_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "torn.jsonl"
+    log = FileDecisions(path)
+    for _ in range(12):
+        log.write(a_record(with_a_long_memory()))
+    log.write(a_record(with_a_long_memory(), time="2027-01-15T09:00:00Z"))
+    parts, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([cut_in_half(parts), *rest]))
+    assert main(["replay", str(path)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "1 decisions planned again, 0 differ\n", "in each hour the parts are written anew"
+    said = captured.err.splitlines()
+    assert f"{path}:2: the blob sha256:" in said[1] and said[-1] == f"forebay: left out: 3 more lines of {path}" and len(said) == 11
+
+
+def test_a_file_of_which_nothing_is_whole_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "torn.jsonl"
+    path.write_text(cut_in_half(json.dumps(a_record())))
+    assert main(["replay", str(path)]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"forebay: {path}:1: not JSON: ") and "nothing else is whole" in captured.err and not captured.out
+
+
+def test_lines_of_the_log_are_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`kubectl logs` gives decisions and log as one."""
+    line = logging.makeLogRecord({"name": "forebay", "levelname": "INFO", "msg": "leading"})
+    path = tmp_path / "operator.log"
+    path.write_text(f"{JsonFormatter().format(line)}\n{json.dumps(a_record())}\n")
+    assert main(["replay", str(path)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "1 decisions planned again, 0 differ\n" and not captured.err
 
 
 def test_files_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

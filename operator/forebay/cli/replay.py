@@ -12,7 +12,7 @@ from typing import Any
 
 from forebay.adapters.blobs import BLOBS, Reader, hashed
 from forebay.runtime.errors import ForebayError, UsageError
-from forebay.runtime.output import say
+from forebay.runtime.output import complain, say
 
 MOST_NAMED = 10
 SCHEMA = 1
@@ -20,6 +20,12 @@ SCHEMA = 1
 NO_DECISION = "there is no decision in it; `forebay operator` and `forebay up --decisions FILE` write them"
 _EXPECTED = "a file of decision records is expected, one JSON object a line, as `forebay operator` and `forebay up` write them"
 _NO_RECORD = f"not a decision record, which has time, pool, id, snapshot and plan; {_EXPECTED}"
+_LOG_LINE = {"level", "logger", "message"}
+"""What a line of an operator's log has: `kubectl logs` gives it among the decisions."""
+
+
+class CutOffError(ValueError):
+    """The beginning or the end of a line that was one JSON object."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,25 +96,56 @@ def _replayed(path: Path, number: int, record: dict[str, Any]) -> list[str]:
 def read_records(path: Path, pool: str | None = None, others: set[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Decision records, of one pool or of all, whole, and the lines they stand on. `others` is told the pools that are passed over.
 
+    Whoever is killed while writing leaves half a line, and a log that was rotated begins in the middle of an hour. A line that was cut
+    off, and a record of which a part is missing, are left out and named; where nothing is whole that is an error.
+
     Raises:
-        ForebayError: the file cannot be read, a line is no decision record, or lacks a part that was to be before it.
+        ForebayError: the file cannot be read, a line is no decision record, or nothing is whole.
     """
-    reader = Reader()
+    reader, whole, left_out, count = Reader(), False, list[str](), 0
     for number, line in _lines(path):
         try:
-            found = _parsed(line)
-            if isinstance(found.get(BLOBS), dict):
-                reader.keep(found[BLOBS])
-            elif not _is_record(found):
-                raise ValueError(_NO_RECORD)
-            elif (schema := found["snapshot"].get("schemaVersion", SCHEMA)) != SCHEMA:
-                raise ValueError(f"written by another version of Forebay: its snapshot has schema {schema}, this version reads {SCHEMA}")
-            elif pool in (None, found["pool"]):
-                yield number, reader.whole(found)
-            elif others is not None:
-                others.add(str(found["pool"]))
-        except (ValueError, LookupError, RecursionError) as error:
+            found = _light(line, reader)
+            if found is None:
+                continue
+            if pool not in (None, found["pool"]):
+                if others is not None:
+                    others.add(str(found["pool"]))
+                continue
+            record = reader.whole(found)
+        except (CutOffError, LookupError) as error:
+            count += 1
+            left_out += [f"{path}:{number}: {error}"] if count <= MOST_NAMED else []
+            continue
+        except (ValueError, RecursionError) as error:
             raise ForebayError(f"{path}:{number}: {error}") from error
+        whole = True
+        yield number, record
+    if left_out and not whole and not others:
+        raise ForebayError(f"{left_out[0]}, and nothing else is whole; {_EXPECTED}")
+    for told in left_out:
+        complain(f"forebay: left out: {told}")
+    if count > MOST_NAMED:
+        complain(f"forebay: left out: {count - MOST_NAMED} more lines of {path}")
+
+
+def _light(line: str, reader: Reader) -> dict[str, Any] | None:
+    """The record of a line, perhaps with references to parts; None where the line is of parts, or of the operator's log.
+
+    Raises:
+        ValueError: it is none of these, of another version, or cut off.
+    """
+    found = _parsed(line)
+    if isinstance(found.get(BLOBS), dict):
+        reader.keep(found[BLOBS])
+        return None
+    if found.keys() >= _LOG_LINE:
+        return None
+    if not _is_record(found):
+        raise ValueError(_NO_RECORD)
+    if (schema := found["snapshot"].get("schemaVersion", SCHEMA)) != SCHEMA:
+        raise ValueError(f"written by another version of Forebay: its snapshot has schema {schema}, this version reads {SCHEMA}")
+    return found
 
 
 def _is_record(found: dict[str, Any]) -> bool:
@@ -134,7 +171,10 @@ def _parsed(line: str) -> dict[str, Any]:
     try:
         found = json.loads(line)
     except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error.msg} (character {error.pos + 1}); {_EXPECTED}") from error
+        why = f"not JSON: {error.msg} (character {error.pos + 1})"
+        if line.startswith("{") or line.rstrip().endswith("}"):
+            raise CutOffError(why) from error
+        raise ValueError(f"{why}; {_EXPECTED}") from error
     if not isinstance(found, dict):
         raise ValueError(_NO_RECORD)
     return found
