@@ -104,6 +104,9 @@ def test_public_formats_load_as_they_are(tmp_path: Path, name: str, text: str, p
         ("a.jsonl", '{"arrival_time_s": true, "input_tokens": 1, "output_tokens": 1}\n', "a.jsonl, line 1: arrival_time_s is 'True'"),
         ("a.jsonl", '{"arrival_time_s": 1, "input_tokens": 1, "output_tokens": 1}\n{}\n', "a.jsonl, line 2: no column for arrival"),
         ("a.csv", "client,ts_s,field,mean,p50\n0,0,input_tokens,4,2\n", "or give this, ServeGen's lengths over time, as --lengths beside"),
+        ("p3.csv", "0,1\n0,2\n", "or give this, which is of spot nodes, as --spot-events beside a workload"),
+        ("p3trace.csv", "0,add,node1\n", "or give this, which is of spot nodes, as --spot-events beside"),
+        ("a.csv", "time_s,available\n0,1\n", "or give this, which is of spot nodes, as --spot-events beside"),
         ("a.csv", OURS.replace(",", ";") + "0;1;1;;\n", "for columns are separated by commas and not by ';'"),
         ("a.csv", OURS.replace(",", "\t") + "0\t1\t1\t\t\n", "for columns are separated by commas and not by '\\t'"),
     ],
@@ -112,6 +115,13 @@ def test_what_cannot_be_used_is_named_with_its_line(tmp_path: Path, name: str, t
     with pytest.raises(WorkloadError) as error:
         list(read(a_file(tmp_path, text, name)))
     assert told in str(error.value) and str(tmp_path) not in str(error.value)
+
+
+def test_a_class_that_nobody_serves_is_named_with_its_line(tmp_path: Path) -> None:
+    """Blank lines and the header count: whoever opens the file at that line sees it."""
+    rows = "0,1,1,batch,\n\n1,1,1,,\n2,1,1,bach,\n"
+    with pytest.raises(WorkloadError, match=r"a\.csv, line 5: class is 'bach', and the pool serves batch, interactive: correct it, or add"):
+        list(read(a_file(tmp_path, OURS + rows, "a.csv"), "interactive", served=["interactive", "batch"]))
 
 
 def test_an_object_may_have_what_the_one_before_it_left_out(tmp_path: Path) -> None:

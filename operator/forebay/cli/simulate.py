@@ -110,11 +110,11 @@ def run(args: argparse.Namespace) -> int:
     written = _chosen([obj for obj in objects if obj["kind"] == "InferencePool"], args.pool)
     pool, assumed = carried_out(written)
     objects[objects.index(written)] = pool
-    default = _default_class(args, pool["spec"].get("classes") or ["default"])
+    served = _served(args, pool["spec"]["classes"])
     first, needed = _asked(args, objects, pool), _needed(pool)
 
     def once(seed: int) -> dict[str, Any]:
-        workload, share = _workload(args, default, needed, seed)
+        workload, share = _workload(args, served, needed, seed)
         asked = first if seed == args.seed else replace(first, seed=seed, fortune=_fortune(args, seed), decisions=None)
         with Progress(f"seed {seed}: " if args.seeds > 1 else "", share) as tell:
             return study(asked, workload, tell)
@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
     document = over_seeds(once, range(args.seed, args.seed + args.seeds))
     document["workload"] = name_of(args.workload)
     document["assumed"] = assumed
-    document["comparison"] = _compared(args, first, default, needed, document)
+    document["comparison"] = _compared(args, first, served, needed, document)
     _tell(args, document, time.monotonic() - began)
     return 2 if any(not row["met"] for row in document["objectives"]) else 0
 
@@ -168,13 +168,13 @@ def _tell(args: argparse.Namespace, document: dict[str, Any], took_s: float) -> 
 
 
 def _compared(
-    args: argparse.Namespace, asked: Asked, default: str, needed: tuple[str, ...], document: dict[str, Any]
+    args: argparse.Namespace, asked: Asked, served: list[str], needed: tuple[str, ...], document: dict[str, Any]
 ) -> list[dict[str, Any]]:
     from forebay.simulation.compare import compared
 
     @contextmanager
     def again(what: str) -> Iterator[tuple[Iterator[Any], Callable[[float, int], None]]]:
-        workload, share = _workload(args, default, needed, args.seed)
+        workload, share = _workload(args, served, needed, args.seed)
         with Progress(f"{what}: ", share) as tell:
             yield workload, tell
 
@@ -227,11 +227,11 @@ def _chosen(pools: list[dict[str, Any]], name: str | None) -> dict[str, Any]:
     raise UsageError(f"there is {'no' if not found else 'more than one'} pool {name!r}: there are {', '.join(names)}")
 
 
-def _default_class(args: argparse.Namespace, served: list[str]) -> str:
-    """The class of requests that name none."""
-    if args.batch_class is not None and args.batch_class not in served:
-        raise UsageError(f"--class {args.batch_class}: the pool serves {', '.join(sorted(served))}")
-    return args.batch_class or served[0]
+def _served(args: argparse.Namespace, classes: list[str]) -> list[str]:
+    """The pool's classes, first that of requests that name none."""
+    if args.batch_class not in (None, *classes):
+        raise UsageError(f"--class {args.batch_class}: the pool serves {', '.join(sorted(classes))}")
+    return sorted(classes, key=lambda name: name != args.batch_class)
 
 
 def _needed(pool: dict[str, Any]) -> tuple[str, ...]:
@@ -242,7 +242,7 @@ def _needed(pool: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _workload(
-    args: argparse.Namespace, default_class: str, needed: tuple[str, ...], seed: int
+    args: argparse.Namespace, served: list[str], needed: tuple[str, ...], seed: int
 ) -> tuple[Iterator[Any], Callable[[float], float]]:
     """The requests, and how much of them has come at a time of the virtual clock, 0 to 1."""
     from forebay.simulation.files import Position
@@ -259,7 +259,7 @@ def _workload(
             lengths = read_lengths(args.lengths, seed, needed)
         else:
             lengths = alike(args.input_tokens, args.output_tokens if "output" in needed else 0)
-        requests, span_s = from_rates(rates, seed, lengths, default_class), rates.knots[-1][0]
+        requests, span_s = from_rates(rates, seed, lengths, served[0]), rates.knots[-1][0]
         ends_s = min(span_s, args.until or span_s)
     elif args.rps or args.lengths:
         flag = "--rps rescales" if args.rps else "--lengths belongs to"
@@ -268,12 +268,13 @@ def _workload(
         unit_s = TIME_UNITS_S[args.time_unit] if args.time_unit else None
         requests = read(
             args.workload,
-            default_class,
+            served[0],
             disorder_s=args.disorder,
             max_gap_s=args.max_gap,
             time_unit_s=unit_s,
             position=position,
             needed=needed,
+            served=served,
         )
     bounded = requests if args.until is None else takewhile(lambda request: request.arrived < args.until, requests)
     if not ends_s and args.workload.is_file() and args.workload.stat().st_size <= SMALL_BYTES:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from forebay.simulation.files import WorkloadError, csv_rows, name_of, number_of, opened, shown
@@ -30,6 +31,26 @@ class Change:
     count: int = 0
 
 
+class Form(Enum):
+    """What a file of spot nodes may be: two of ours, which have a header, and Parcae's, which have none."""
+
+    AVAILABLE, LOST, COUNTS, NAMES = range(4)
+
+
+def form_of(row: list[str]) -> Form | None:
+    """Told by the first row of a file; None where it is another one."""
+    match [cell.strip() for cell in row]:
+        case ["time_s", "available"]:
+            return Form.AVAILABLE
+        case ["time_s", "lost"]:
+            return Form.LOST
+        case [at, count] if number_of(at) is not None and number_of(count) is not None:
+            return Form.COUNTS
+        case [at, "add" | "remove", _] if number_of(at) is not None:
+            return Form.NAMES
+    return None
+
+
 def read_spot(path: Path, seed: int = 1) -> tuple[Change, ...]:
     """What a file says. Where it counts nodes, which of them go is drawn.
 
@@ -42,18 +63,17 @@ def read_spot(path: Path, seed: int = 1) -> tuple[Change, ...]:
         first = next(rows, None)
         if first is None:
             raise WorkloadError(f"{name} is empty: {_EXPECTED}")
-        header = [cell.strip() for cell in first[1]]
-        match header:
-            case ["time_s", "available"]:
+        match form_of(first[1]):
+            case Form.AVAILABLE:
                 found = _counted(rows, name, 1.0, seed)
-            case ["time_s", "lost"]:
+            case Form.LOST:
                 found = _lost(rows, name)
-            case [at, count] if number_of(at) is not None and number_of(count) is not None:
+            case Form.COUNTS:
                 found = _counted(_after(first, rows), name, 0.001, seed)
-            case [at, "add" | "remove", _] if number_of(at) is not None:
+            case Form.NAMES:
                 found = _named(_after(first, rows), name)
-            case _:
-                raise WorkloadError(f"{name}, line {first[0]}: {', '.join(map(shown, header[:4]))}: {_EXPECTED}")
+            case None:
+                raise WorkloadError(f"{name}, line {first[0]}: {', '.join(shown(cell.strip()) for cell in first[1][:4])}: {_EXPECTED}")
         changes = tuple(found)
     if not changes:
         raise WorkloadError(f"{name}: there is nothing below the header")

@@ -67,7 +67,7 @@ def study(asked: Asked, workload: Iterable[Request], progress: Callable[[float, 
     """Runs the pool's operator over the workload; `progress` hears the virtual time and the number of requests now and then.
 
     Raises:
-        ForebayError: the pool cannot be simulated, or the workload has a class that it does not serve.
+        ForebayError: the pool cannot be simulated, or the workload cannot be read.
     """
     operator = SimulatedOperator(asked.objects, asked.namespace, asked.pool, asked.interval_s, asked.start_s, asked.decisions)
     try:
@@ -134,16 +134,10 @@ def starts(asked: Asked) -> Callable[[str], float]:
 
 
 def watched(workload: Iterable[Request], operator: SimulatedOperator, progress: Callable[[float, int], None]) -> Iterator[Request]:
-    """The workload with the waits of its classes. Raises ForebayError for a class that the pool does not serve."""
-    served, told_s = operator.spec.classes, -inf
-    max_wait_s = {name: spec.queue.max_wait for name, spec in operator.classes().items()}
+    """The workload with the waits of its classes."""
+    max_wait_s, told_s = {name: spec.queue.max_wait for name, spec in operator.classes().items()}, -inf
     for number, request in enumerate(workload):
-        if request.batch_class not in served:
-            raise ForebayError(
-                f"request {number + 1} of the workload is of class {request.batch_class!r}, and the pool serves"
-                f" {', '.join(sorted(served)) or 'none'}: correct it, or add the class to the pool; --class is for requests that name none"
-            )
-        request.gives_up_at = request.arrived + max_wait_s.get(request.batch_class, inf)
+        request.gives_up_at = request.arrived + max_wait_s[request.batch_class]
         if number % TELL_EVERY == 0 or request.arrived - told_s >= TELL_EVERY_S:
             told_s = request.arrived
             progress(told_s, number)

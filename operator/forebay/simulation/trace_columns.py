@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from forebay.simulation.files import WorkloadError, number_of, shown
+from forebay.simulation.spot_events import form_of
 
 MAX_TOKENS = 10_000_000
 """More tokens in one request than this are an error in the file."""
@@ -85,6 +86,8 @@ def _told(names: list[str], missing: list[str], needed: Collection[str]) -> str:
         return f"{told} or give this as --lengths beside a workload of rates"
     if "arrival" in needed and {"field", "mean"} <= set(names):
         return f"{told} or give this, ServeGen's lengths over time, as --lengths beside a workload of rates"
+    if "arrival" in needed and form_of(names) is not None:
+        return f"{told} or give this, which is of spot nodes, as --spot-events beside a workload"
     if "arrival" not in needed:
         return f"{told} or Vidur's or ServeGen's columns"
     return (

@@ -35,12 +35,14 @@ def read(
     time_unit_s: float | None = None,
     position: Position | None = None,
     needed: Collection[str] = REQUESTS,
+    served: Collection[str] = (),
 ) -> Iterator[Request]:
     """The requests of a file, or of standard input for `-`, in the order of their arrivals, the first at 0 s.
 
     Lines may be late by `disorder_s`. `time_unit_s` says how many seconds one unit of times that are numbers is, such as 0.001 for
     milliseconds; without it the columns' names tell, and are seconds where they do not. Dates with times are what they are.
-    Where `needed` has no output tokens, as of embeddings, answers have none, whatever the file says of them.
+    Where `needed` has no output tokens, as of embeddings, answers have none, whatever the file says of them. Any class will do, unless
+    `served` says which.
 
     Raises:
         WorkloadError: the file is not there or not a workload, or a line of it cannot be used.
@@ -66,7 +68,7 @@ def read(
                 last,
                 max(1, _tokens(row, columns, "input", number, name)),
                 max(1, _tokens(row, columns, "output", number, name)) if answers else 0,
-                str(row.get(columns.of.get("class", ""), "") or default_class),
+                _class(row, columns, served, number, name) or default_class,
                 str(row.get(columns.of.get("tenant", ""), "") or ""),
             )
     if first is None:
@@ -120,6 +122,17 @@ def _time(row: Row, columns: Columns, number: int, name: str) -> float:
     if seconds < 0.0:
         raise WorkloadError(f"{name}, line {number}: {columns.of['arrival']} is {str(value)[:40]!r}: times are from 0 on")
     return seconds * columns.unit_s
+
+
+def _class(row: Row, columns: Columns, served: Collection[str], number: int, name: str) -> str:
+    """The class that a row names; empty where it names none."""
+    found = str(row.get(columns.of.get("class", ""), "") or "")
+    if found and served and found not in served:
+        raise WorkloadError(
+            f"{name}, line {number}: {columns.of['class']} is {found[:40]!r}, and the pool serves {', '.join(sorted(served))}:"
+            " correct it, or add the class to the pool; --class is for requests that name none"
+        )
+    return found
 
 
 def _tokens(row: Row, columns: Columns, what: str, number: int, name: str) -> int:
