@@ -234,6 +234,36 @@ def test_what_was_measured_is_told_before_what_fails_after_it(tmp_path: Path, ca
     assert "written to" not in told.out
 
 
+TOKEN = b'data: {"choices": [{"delta": {"content": "a"}}]}\n\n'
+USAGE = b'data: {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2}}\n\n'
+ERROR = b'data: {"error": {"message": "out of memory"}}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        (TOKEN + TOKEN, "its stream ended without [DONE]"),
+        (TOKEN + TOKEN + USAGE, "its stream ended without [DONE]"),
+        (TOKEN + ERROR + b"data: [DONE]\n\n", "its stream has an error in place of tokens"),
+        (TOKEN + TOKEN + b"data: [DONE]\n\n", "reports no usage"),
+    ],
+)
+def test_a_stream_without_its_end_is_no_answer(sent: bytes, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a gateway counts it: what was cut off is lost, and its times are not those of whole answers."""
+
+    async def handler(request: Request, response: Response) -> None:
+        if request.method != "POST":
+            response.send(404, b"{}", [JSON])
+            return
+        response.start(200, [(b"content-type", b"text/event-stream")])
+        await response.write(sent)
+        response.end()
+
+    with beside(handler=handler) as port:
+        assert profile(port, "--model", "m", "--seconds", "1", "--max-concurrency", "1") == 1
+    assert words in capsys.readouterr().err
+
+
 def test_the_curve_until_the_engine_fails_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     answered = 0
 

@@ -13,6 +13,7 @@ import orjson
 from forebay.api.inference_pool import Task
 from forebay.dataplane.http.client import Client, Reply, UpstreamError
 from forebay.dataplane.http.errors import JSON
+from forebay.dataplane.outcome import TAIL_BYTES, stream_is_whole
 from forebay.dataplane.sidecar.sse import Stream, Usage, usage_of
 from forebay.dataplane.sidecar.steps import Steps
 from forebay.runtime.errors import ForebayError
@@ -123,7 +124,7 @@ class Loader:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        raw, stream, first, last = orjson.dumps(body), Stream(strip_usage=False), 0.0, 0.0
+        raw, stream, tail, first, last = orjson.dumps(body), Stream(strip_usage=False), b"", 0.0, 0.0
         part, began = self.steps.part(len(raw)), monotonic()
         part.sent(began)
         try:
@@ -133,6 +134,7 @@ class Loader:
                     return
                 async for data in reply:
                     _, events = stream.feed(data)
+                    tail = (tail + data)[-TAIL_BYTES:]
                     if events:
                         last = monotonic()
                         first = first or last
@@ -141,6 +143,10 @@ class Loader:
             raise ForebayError(f"the engine broke off an answer: {error}") from error
         finally:
             part.ended(stream.usage, monotonic())
+        if stream.failed:
+            raise ForebayError("the engine broke off an answer: its stream has an error in place of tokens; its log may say why")
+        if first and not stream_is_whole(tail):
+            raise ForebayError("the engine broke off an answer: its stream ended without [DONE]; its log may say why")
         self._count(level, stream.usage, first - began)
         if stream.usage is not None and stream.usage.output_tokens > 1:
             level.per_token_s.append((last - first) / (stream.usage.output_tokens - 1))
