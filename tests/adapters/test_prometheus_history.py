@@ -146,10 +146,10 @@ def test_prometheus_answering_partly_is_asked_again_later(body: dict[str, Any]) 
 
     async def twice(url: str) -> None:
         history, since = PrometheusHistory(url), {"interactive": NOW - DAY}
-        assert await history.read("default", "llama", since, NOW) == {}
+        assert await history.read("default", "llama", since, NOW) == {} and history.trouble("default", "llama")
         whole["is"] = True
-        assert await history.read("default", "llama", since, NOW + RETRY_S - 1) == {}
-        assert await history.read("default", "llama", since, NOW + RETRY_S) != {}
+        assert await history.read("default", "llama", since, NOW + RETRY_S - 1) == {} and history.trouble("default", "llama")
+        assert await history.read("default", "llama", since, NOW + RETRY_S) != {} and not history.trouble("default", "llama")
 
     with answering(answer) as url:
         asyncio.run(twice(url))

@@ -64,6 +64,31 @@ def test_a_pool_that_adopts_a_past_is_sized_by_it_and_says_so(tmp_path: Path, ca
         assert ", 0 differ" in capsys.readouterr().out
 
 
+def test_why_a_past_could_not_be_read_is_in_the_condition(tmp_path: Path) -> None:
+    """It stood in the operator's log alone, and whoever looks at a pool may not read that."""
+
+    async def check(lab: Lab) -> None:
+        with answering(lambda _: b'{"status": "error", "error": "the query time range exceeds the limit"}') as url:
+            await lab.apply(a_class(), a_pool())
+            lab.demand(4)
+            async with lab.operator() as operator:
+                operator.world.history, operator.world.decisions = PrometheusHistory(url), FileDecisions(tmp_path / "d.jsonl")
+                await lab.run_pods()
+                for _ in range(200):
+                    await operator.again()
+                    told = (await lab.condition("ForecastCalibrated"))["message"]
+                    if "could not be read" in told:
+                        break
+                    await asyncio.sleep(0.02)
+            assert "; a past that is missing could not be read, for Prometheus: no answer: " in told
+            assert "the query time range exceeds the limit" in told and "asked again every 5m" in told
+            explained = sentences(await lab.get(kinds.INFERENCE_POOLS, "chat"))
+            assert any(line.startswith("  - a past that is missing could not be read") for line in explained)
+
+    in_lab(check)
+    assert main(["replay", str(tmp_path / "d.jsonl")]) == 0
+
+
 def test_a_slow_prometheus_holds_no_decision_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pool is planned without its past, and with it once it is there."""
     monkeypatch.setattr("forebay.adapters.prometheus_history.PATIENCE_S", 0.02)

@@ -36,6 +36,9 @@ class History(Protocol):
     async def read(self, namespace: str, pool: str, since: Mapping[str, float], now: float) -> dict[str, ClassHistory]:
         """The past of these classes from then until now, or until a moment ago; without those that cannot be told yet."""
 
+    def trouble(self, namespace: str, pool: str) -> str:
+        """Why the past of a pool could not be read when it was last asked for; empty where nothing stands against it."""
+
     def forget(self, namespace: str, pool: str) -> None:
         """The pool is gone."""
 
@@ -45,6 +48,9 @@ class NoHistory:
 
     async def read(self, namespace: str, pool: str, since: Mapping[str, float], now: float) -> dict[str, ClassHistory]:
         return {}
+
+    def trouble(self, namespace: str, pool: str) -> str:
+        return ""
 
     def forget(self, namespace: str, pool: str) -> None: ...
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from forebay.adapters import promql
 from forebay.adapters.promql import FAILURES, OPEN, Access, PromQL, Row
+from forebay.api.meta import format_duration
 from forebay.planning import series
 from forebay.planning.backfill import DAY_S, SLOT_S
 from forebay.planning.forecast.codes import MAX_VALUE, MISSING, code_of, packed
@@ -49,17 +50,22 @@ class PrometheusHistory:
         self._promql, self._matchers = PromQL(url, access), dict(matchers or {})
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="history")
         self._asked: dict[Place, asyncio.Future[dict[str, ClassHistory]]] = {}
-        self._failed_at: dict[Place, float] = {}
+        self._failed: dict[Place, tuple[float, str]] = {}
 
     def forget(self, namespace: str, pool: str) -> None:
-        self._failed_at.pop((namespace, pool), None)
+        self._failed.pop((namespace, pool), None)
         if (asked := self._asked.pop((namespace, pool), None)) is not None:
             asked.cancel()
+
+    def trouble(self, namespace: str, pool: str) -> str:
+        _, why = self._failed.get((namespace, pool), (0.0, ""))
+        return f"Prometheus: {why} (asked again every {format_duration(RETRY_S)}; the operator's log has its words)" if why else ""
 
     async def read(self, namespace: str, pool: str, since: Mapping[str, float], now: float) -> dict[str, ClassHistory]:
         place = namespace, pool
         if place not in self._asked:
-            if 0 <= now - self._failed_at.get(place, -math.inf) < RETRY_S or len(self._asked) >= MAX_WAITING:
+            failed_at, _ = self._failed.get(place, (-math.inf, ""))
+            if 0 <= now - failed_at < RETRY_S or len(self._asked) >= MAX_WAITING:
                 return {}
             loop = asyncio.get_running_loop()
             self._asked[place] = loop.run_in_executor(self._threads, self._ask, place, dict(since), now)
@@ -73,11 +79,13 @@ class PrometheusHistory:
             return {}
         del self._asked[place]
         try:
-            return {name: past for name, past in asked.result().items() if name in since}
+            found = {name: past for name, past in asked.result().items() if name in since}
         except FAILURES as error:
             _log.warning("the history of %s/%s could not be read, again in %.0f s: %s", *place, RETRY_S, promql.told(error))
-            self._failed_at[place] = now
+            self._failed[place] = now, promql.trouble(error)
             return {}
+        self._failed.pop(place, None)
+        return found
 
     def _ask(self, place: Place, since: Mapping[str, float], now: float) -> dict[str, ClassHistory]:
         until = time.monotonic() + LONGEST_S

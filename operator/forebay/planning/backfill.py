@@ -166,8 +166,14 @@ def _rows(part: MeasuredPast) -> Iterable[_Row]:
 
 
 def told(snapshot: Snapshot) -> tuple[str, ...]:
-    """What was read for this decision, a sentence for each class."""
-    return tuple(_sentence(name, past, read_past(past, snapshot.memory.shapes.get(name))) for name, past in snapshot.history.items())
+    """What was read for this decision, a sentence for each class; and why what is missing could not be."""
+    read = (_sentence(name, past, read_past(past, snapshot.memory.shapes.get(name))) for name, past in snapshot.history.items())
+    return (*read, *((unread(snapshot),) if snapshot.history_trouble else ()))
+
+
+def unread(snapshot: Snapshot) -> str:
+    """Why a past that is missing could not be read."""
+    return f"a past that is missing could not be read, for {snapshot.history_trouble}"
 
 
 def _sentence(name: str, past: ClassHistory, read: Read) -> str:

@@ -8,6 +8,7 @@ from forebay.api.conditions import Reason, Type
 from forebay.api.meta import format_duration
 from forebay.api.pool_scaling import ForecastMode
 from forebay.api.pool_status import ClassForecastStatus, TokensForecast
+from forebay.planning.backfill import unread
 from forebay.planning.decision import Verdict
 from forebay.planning.demand import ClassLoad
 from forebay.planning.forecast import Forecast
@@ -43,7 +44,8 @@ def forecast_verdict(snapshot: Snapshot, loads: Sequence[ClassLoad]) -> Verdict:
     """Whether forecasts size the pool, or why they do not."""
 
     def verdict(status: str, reason: Reason, message: str) -> Verdict:
-        return Verdict(type=Type.FORECAST_CALIBRATED, status=status, reason=reason, message=message)
+        said = f"{message}; {unread(snapshot)}" if snapshot.history_trouble else message
+        return Verdict(type=Type.FORECAST_CALIBRATED, status=status, reason=reason, message=said)
 
     if snapshot.spec.scaling.forecast.mode == ForecastMode.DISABLED:
         return verdict("Unknown", Reason.FORECAST_DISABLED, "scaling.forecast.mode is Disabled")

@@ -144,6 +144,7 @@ class Snapshot(K8sModel):
     demand: Demand | None = None
     gateways: AtGateways | None = None
     history: dict[str, ClassHistory] = {}
+    history_trouble: str = ""
     shares: tuple[Share, ...] = ()
     memory: Memory = Memory()
     settings: Settings

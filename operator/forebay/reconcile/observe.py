@@ -102,8 +102,10 @@ async def pool_snapshot(world: World, key: Key, obj: Object, spec: InferencePool
         settings=world.settings,
     )
     since = missing(snapshot)
-    history = await world.history.read(key.namespace, key.name, since, snapshot.now) if since else {}
-    return snapshot.model_copy(update={"history": history})
+    if not since:
+        return snapshot
+    history = await world.history.read(key.namespace, key.name, since, snapshot.now)
+    return snapshot.model_copy(update={"history": history, "history_trouble": world.history.trouble(key.namespace, key.name)})
 
 
 async def pool_record(world: World, key: Key, uid: str, deployed: int) -> PoolRecord:
