@@ -128,6 +128,34 @@ def test_a_shared_limit_counts_pools_that_the_folder_leaves_out(records: Path, t
     assert main(["plan", "-f", str(tmp_path / "pr"), "--against", str(both), "--shared-limits", str(limits)]) == 0
 
 
+@pytest.mark.parametrize("held", [{"mode": "Recommend"}, {"scaling": {"paused": True, "minReplicas": 1, "maxReplicas": 6}}])
+def test_what_a_pool_has_that_gives_nothing_back_is_not_given_to_others(
+    held: dict[str, Any], records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both were planned to have all that they want, and together had more than the limit; the exit code was 0."""
+    other = [json.loads(line) for line in records.read_text().splitlines()][-1]
+    other["pool"], other["snapshot"]["pool"]["name"] = "default/other", "other"
+    other["snapshot"]["spec"] |= held
+    has = sum(d["replicas"] for d in other["snapshot"]["deployments"])
+    (both := tmp_path / "both.jsonl").write_text(records.read_text() + json.dumps(other) + "\n")
+    (limits := tmp_path / "limits.yaml").write_text(f"- {{name: team, gpus: {has + 1}}}")
+    code, found = chat(capsys, "-f", a_folder(tmp_path), "--against", str(both), "--shared-limits", str(limits))
+    assert has > 1 and code == 2 and found["after"]["replicas"] == 1
+    assert f"; default/other keeps gpus {has}" in found["after"]["problems"][0]
+
+
+def test_nothing_grows_beside_a_pool_whose_nodes_have_no_price(records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = [json.loads(line) for line in records.read_text().splitlines()][-1]
+    other["pool"], other["snapshot"]["pool"]["name"] = "default/other", "other"
+    del other["snapshot"]["spec"]["capacity"]["accelerators"][0]["usdPerHour"]
+    (both := tmp_path / "both.jsonl").write_text(records.read_text() + json.dumps(other) + "\n")
+    (limits := tmp_path / "limits.yaml").write_text("- {name: team, usdPerHour: 1000}")
+    tight = a_folder(tmp_path, ("target: 1s", "target: 85ms"))
+    code, found = chat(capsys, "-f", tight, "--against", str(both), "--shared-limits", str(limits))
+    assert code == 2 and found["before"]["replicas"] == found["after"]["replicas"]
+    assert "what default/other takes cannot be counted: set the prices" in found["after"]["problems"][0]
+
+
 def test_a_shared_limit_that_binds_no_pool_is_told_and_no_error(records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A namespace that was misspelt; or a pool that comes later."""
     (limits := tmp_path / "limits.yaml").write_text("- {name: team, namespaces: [defautl, ml], gpus: 0}\n- {name: all, gpus: 1000}\n")

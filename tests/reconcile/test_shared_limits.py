@@ -15,6 +15,7 @@ from forebay.planning.decision import Plan
 from forebay.planning.planner import plan
 from forebay.planning.shares import Ask, Division, division_of
 from forebay.planning.snapshot import Snapshot
+from forebay.planning.variants import LABEL_POOL
 from forebay.reconcile.keys import pool_key
 from forebay.reconcile.pool import reconcile_pool
 
@@ -190,15 +191,60 @@ def test_a_share_is_in_the_record_and_replays() -> None:
     in_lab(test)
 
 
-def test_a_pool_that_goes_leaves_its_share() -> None:
+async def end(lab: Lab, pool: str) -> None:
+    """What garbage collection does to a pool's replicas, and a kubelet in the end."""
+    await lab.cluster.delete(kinds.DEPLOYMENTS, "default", f"{pool}-h100-on-demand")
+    for pod in await lab.cluster.list(kinds.PODS, "default", {LABEL_POOL: pool}):
+        await lab.cluster.delete(kinds.PODS, "default", pod["metadata"]["name"], grace_s=0)
+
+
+def test_a_pool_that_goes_leaves_its_share_when_its_replicas_are_gone() -> None:
+    """They answer for minutes yet, on the GPUs that others had been given at once."""
+
     async def test(lab: Lab) -> None:
         await lab.apply(*two_pools())
         async with lab.operator() as operator:
             await both_busy(lab, operator)
+            of_a = (await lab.replicas())["a-h100-on-demand"]
             await lab.cluster.delete(kinds.INFERENCE_POOLS, "default", "b")
+            await rounds(lab, operator, 2)
+            assert (await lab.replicas())["a-h100-on-demand"] == of_a
+            assert f"; default/b keeps gpus {5 - of_a}" in (await lab.condition("BudgetRespected", "a"))["message"]
+            await end(lab, "b")
             await operator.quiet()
             await operator.again(pool_key("default", "a"))
-            assert (await lab.replicas())["a-h100-on-demand"] > 3
+            assert (await lab.replicas())["a-h100-on-demand"] == 5
+            assert operator.world.ledger.asks.keys() == {("default", "a")}
+
+    in_lab(test)
+
+
+def test_a_pool_that_is_held_by_a_finalizer_holds_nobody_up() -> None:
+    async def test(lab: Lab) -> None:
+        a, b = two_pools()[2:]
+        b["metadata"]["finalizers"] = ["example.com/never"]
+        await lab.apply(*two_pools()[:2], a, b)
+        async with lab.operator() as operator:
+            await both_busy(lab, operator)
+            await lab.cluster.delete(kinds.INFERENCE_POOLS, "default", "b")
+            await end(lab, "b")
+            await operator.quiet()
+            await operator.again(pool_key("default", "a"))
+            assert await lab.cluster.get(kinds.INFERENCE_POOLS, "default", "b") is not None
+            assert (await lab.replicas())["a-h100-on-demand"] == 5
+
+    in_lab(test)
+
+
+def test_what_is_only_recommended_takes_nothing_from_others() -> None:
+    async def test(lab: Lab) -> None:
+        await lab.apply(*two_pools(mode="Recommend", scaling={"minReplicas": 4, "maxReplicas": 9}))
+        async with lab.operator() as operator:
+            limited(operator, 5)
+            lab.demand(BUSY, "a")
+            lab.demand(0.0, "b")
+            await rounds(lab, operator, 4)
+            assert await lab.replicas() == {"a-h100-on-demand": 5}
 
     in_lab(test)
 

@@ -64,13 +64,15 @@ def ask(snapshot: Snapshot, own: NodeLimits, lots: tuple[Lot, ...], loads: list[
     worth = _worth(snapshot, lots, loads, asked[-1][0])
     steps = tuple(Step(replicas=n, gpus=b.gpus, usd_per_hour=b.usd_per_hour, worth_usd_per_hour=worth(n)) for n, b in asked)
     now = held_now(snapshot)
+    # What is only recommended takes nothing from anybody.
+    then = now if dry else placed.bill
     return Ask(
         steps=steps,
         floor=snapshot.spec.scaling.min_replicas if snapshot.fresh else max(snapshot.spec.scaling.min_replicas, placed.replicas),
         holding=placed.replicas,
         window_s=window_s(snapshot),
-        taken_gpus=_most(now.gpus, placed.bill.gpus),
-        taken_usd_per_hour=_most(now.usd_per_hour, placed.bill.usd_per_hour),
+        taken_gpus=_most(now.gpus, then.gpus),
+        taken_usd_per_hour=_most(now.usd_per_hour, then.usd_per_hour),
         dry=dry,
     )
 

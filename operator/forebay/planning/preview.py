@@ -11,6 +11,7 @@ from math import inf, isfinite
 
 from forebay.api.conditions import TOO_FEW, Type
 from forebay.api.shared_limits import SharedLimit
+from forebay.planning.asking import held_now
 from forebay.planning.decision import Plan
 from forebay.planning.demand import loads, remembered
 from forebay.planning.limits import NOTHING
@@ -72,15 +73,19 @@ def with_shares(limits: Sequence[SharedLimit], snapshots: Mapping[str, Snapshot]
         asks = {name: ask for name, snapshot in bound.items() if (ask := _asked(limit, snapshot)) is not None}
         division = division_of(limit, asks)
         for name in asks:
-            share = share_of(limit, name, asks, (), NOTHING, division).share
+            share = share_of(limit, name, asks, (), held_now(bound[name]), division).share
             found[name] = found[name].model_copy(update={"shares": (*found[name].shares, share)})
     return found
 
 
 def _asked(limit: SharedLimit, snapshot: Snapshot) -> Ask | None:
-    """What the pool asks for in the end, having taken nothing yet."""
+    """What the pool asks for in the end, having taken nothing yet; one that neither grows nor gives back has what it has."""
     asked = plan(_settled(snapshot).model_copy(update={"shares": (Share(limit=limit.name),)})).ask
-    return asked and asked.model_copy(update={"taken_gpus": 0, "taken_usd_per_hour": 0.0})
+    if asked is None:
+        return None
+    stays = asked.dry or asked.wanted.bill.unknown(limit.bounds)
+    taken = held_now(snapshot) if stays else NOTHING
+    return asked.model_copy(update={"taken_gpus": taken.gpus, "taken_usd_per_hour": taken.usd_per_hour})
 
 
 def _settled(snapshot: Snapshot) -> Snapshot:

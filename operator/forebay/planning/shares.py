@@ -221,7 +221,7 @@ def share_of(
     given, safe = division.parts[pool].step.bill + division.left, _left(bounds, taken)
     gpus = None if bounds.gpus is None else int(_least(given.gpus, safe.gpus, own.gpus))
     usd = None if bounds.usd_per_hour is None else _least(given.usd_per_hour, safe.usd_per_hour, own.usd_per_hour)
-    share = Share(limit=limit.name, gpus=gpus, usd_per_hour=usd, why=_why(limit, pool, asks[pool], division))
+    share = Share(limit=limit.name, gpus=gpus, usd_per_hour=usd, why=_why(limit, pool, asks[pool], division, others))
     takes_away = not own.within(Bill(share.gpus, share.usd_per_hour)) and (taken + own).within(bounds)
     return Due(share, takes_away)
 
@@ -248,18 +248,30 @@ def _least(given: float | None, safe: float | None, own: float | None) -> float:
     return min(given or 0, max(safe or 0, own or 0))
 
 
-def _why(limit: SharedLimit, pool: str, ask: Ask, division: Division) -> str:
+def _why(limit: SharedLimit, pool: str, ask: Ask, division: Division, others: Mapping[str, Ask]) -> str:
     part, unit = division.parts[pool], "$" if division.per_dollar else "GPU"
     if part.step.replicas < ask.wanted.replicas and part.next_gain is None:
         return f"{limit}: it was divided a moment ago, when the pool wanted {part.step.replicas}; the next division knows of more"
     if part.next_gain is None:
         return f"{limit}: what is wanted is taken by other pools until they have given it back"
-    others = [(p.last_gain, name) for name, p in division.parts.items() if name != pool and p.last_gain is not None]
+    gains = [(p.last_gain, name) for name, p in division.parts.items() if name != pool and p.last_gain is not None]
     worth = f"more would gain ${part.next_gain:.3g} of answers in time per {unit}"
     if division.stays:
         worth += f", not {MARGIN:.0%} more than others would lose"
     beside = "what is left goes to the floors of other pools" if len(division.parts) > 1 else "what is left is too little for the next"
-    if others:
-        least, name = min(others)
+    if gains:
+        least, name = min(gains)
         beside = f"{name}'s last gain ${least:.3g}"
-    return f"{limit}: {part.step.replicas} of {ask.wanted.replicas} replicas, {worth}; {beside}"
+    return f"{limit}: {part.step.replicas} of {ask.wanted.replicas} replicas, {worth}; {beside}{_kept_beside(limit, others)}"
+
+
+def _kept_beside(limit: SharedLimit, others: Mapping[str, Ask]) -> str:
+    """What is not divided, for those who have it neither grow nor give back."""
+    names = sorted(name for name, ask in others.items() if ask.dry and ask.taken != NOTHING)
+    if not names:
+        return ""
+    taken = sum((others[name].taken for name in names), NOTHING)
+    kept = NodeLimits(
+        gpus=None if limit.gpus is None else taken.gpus, usd_per_hour=None if limit.usd_per_hour is None else taken.usd_per_hour
+    )
+    return f"; {names[0]} and {len(names) - 1} more keep {kept}" if len(names) > 1 else f"; {names[0]} keeps {kept}"

@@ -14,6 +14,7 @@ from forebay.planning.decision import Note, Plan, Verdict
 from forebay.planning.planner import plan
 from forebay.planning.shares import Ask
 from forebay.planning.snapshot import Snapshot
+from forebay.planning.variants import qualified
 from forebay.reconcile.apply import apply, due, remember
 from forebay.reconcile.keys import Key
 from forebay.reconcile.observe import pool_snapshot
@@ -32,7 +33,7 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
         world.pools.pop((key.namespace, key.name), None)
         world.metrics.forget(key.namespace, key.name)
         world.history.forget(key.namespace, key.name)
-        world.ledger.forget((key.namespace, key.name))
+        world.ledger.leave((key.namespace, key.name))
         return None
     try:
         spec = InferencePoolSpec.model_validate(obj["spec"])
@@ -61,8 +62,18 @@ async def reconcile_pool(world: World, key: Key) -> float | None:
 
 
 def _places(world: World) -> set[Place]:
-    """Every pool that there is."""
-    return {(o["metadata"]["namespace"], o["metadata"]["name"]) for o in world.view.all(kinds.INFERENCE_POOLS)}
+    """Every pool that there is, and each that is gone, or going, of which something is there."""
+    every = {(o["metadata"]["namespace"], o["metadata"]["name"]): o["metadata"] for o in world.view.all(kinds.INFERENCE_POOLS)}
+    stay = {place for place, meta in every.items() if "deletionTimestamp" not in meta}
+    return stay | {place for place in (every.keys() | world.ledger.asks.keys()) - stay if _left(world, place)}
+
+
+def _left(world: World, place: Place) -> bool:
+    """Whether some replica of a pool, or some node of its own, is there."""
+    own = qualified(*place)
+    return bool(
+        world.view.of_pool(kinds.PODS, *place) or world.view.of_pool(kinds.NODES, "", own) or world.view.of_pool(kinds.NODE_CLAIMS, "", own)
+    )
 
 
 def _share_out(world: World, key: Key, snapshot: Snapshot) -> tuple[Snapshot, Plan]:
@@ -72,6 +83,8 @@ def _share_out(world: World, key: Key, snapshot: Snapshot) -> tuple[Snapshot, Pl
     it asked for before, and it is planned once more.
     """
     place, pools, ledger = (key.namespace, key.name), _places(world), world.ledger
+    for gone in ledger.asks.keys() - pools:
+        ledger.forget(gone)
     for _ in range(2):
         before = ledger.asks.get(place)
         shared = snapshot.model_copy(update={"shares": ledger.shares(snapshot, pools, world.clock.monotonic())})

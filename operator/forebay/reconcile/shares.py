@@ -32,6 +32,12 @@ class Ledger:
     less_since: dict[tuple[str, Place], float] = field(default_factory=dict)
     divided: dict[str, tuple[float, Division]] = field(default_factory=dict)
 
+    def leave(self, pool: Place) -> None:
+        """The pool is gone, and asks for nothing more: what it had is taken until it is gone too."""
+        if (ask := self.asks.get(pool)) is not None:
+            self.asks[pool] = ask.model_copy(update={"dry": True})
+            self.divided.clear()
+
     def forget(self, pool: Place) -> None:
         """The pool is gone, and what it had."""
         self.asks.pop(pool, None)
