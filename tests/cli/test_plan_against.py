@@ -191,6 +191,19 @@ def test_prices_that_are_unknown_stay_unknown(records: Path, tmp_path: Path, cap
     assert code == 0 and found["before"]["usdPerHour"] > 0 and found["after"]["usdPerHour"] is None
 
 
+def test_a_class_that_is_served_no_more_is_told_for_its_load_is_left_out(
+    records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pool that serves another class had one replica, all the headroom and no word on why."""
+    folder = a_folder(tmp_path, ("classes: [interactive]", "classes: [lookup]"))
+    _, found = chat(capsys, "-f", folder, "--against", str(records))
+    assert found["unservedClasses"] == ["interactive"] and found["after"]["replicas"] < found["before"]["replicas"]
+    main(["plan", "-f", folder, "--against", str(records)])
+    assert "planned without the load of interactive, which it serves now" in " ".join(capsys.readouterr().out.split())
+    _, found = chat(capsys, "-f", a_folder(tmp_path / "same"), "--against", str(records))
+    assert found["unservedClasses"] == []
+
+
 def test_a_pool_that_is_new_says_so(records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "-f", a_folder(tmp_path), "--against", str(records)]) == 0
     told = capsys.readouterr().out

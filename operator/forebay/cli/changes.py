@@ -35,7 +35,8 @@ class Change:
 
     `measured_at` is when its demand was measured, in seconds of the epoch. A pool that the folder leaves out is here where a class of the
     folder changes it, or where it is `prunable`: it is in a namespace of the folder, so whatever prunes removes it. `after` is None where
-    nothing else changes it.
+    nothing else changes it. `unserved` are classes that are asked of it now and that it would not serve any more: it is planned without
+    their load.
     """
 
     pool: str
@@ -44,6 +45,7 @@ class Change:
     measured_at: float | None
     left_out: bool = False
     prunable: bool = False
+    unserved: tuple[str, ...] = ()
 
     @property
     def measured(self) -> bool:
@@ -60,6 +62,7 @@ class Change:
             "measuredAt": None if self.measured_at is None else timestamp(self.measured_at),
             "inFolder": not self.left_out,
             "removedByPruning": self.prunable,
+            "unservedClasses": list(self.unserved),
             "before": None if self.before is None else _document(self.before),
             "after": None if self.after is None else _document(self.after),
             "breaks": self.breaks,
@@ -150,7 +153,14 @@ def _shown(names: list[str], namespace: str | None) -> list[str]:
 def _change(name: str, before: Snapshot | None, after: Snapshot | None, *, left_out: bool, prunable: bool) -> Change:
     measured_at = before.demand.measured_at if before is not None and before.demand is not None else None
     was, becomes = (None if s is None else preview(s) for s in (before, after))
-    return Change(name, was, becomes, measured_at, left_out, prunable)
+    return Change(name, was, becomes, measured_at, left_out, prunable, _unserved(before, after))
+
+
+def _unserved(before: Snapshot | None, after: Snapshot | None) -> tuple[str, ...]:
+    if before is None or before.demand is None or after is None:
+        return ()
+    asked = (name for name, found in before.demand.classes.items() if found.requests_per_s > 0.0 or found.queued > 0.0)
+    return tuple(sorted(set(asked) - set(after.spec.classes)))
 
 
 def table(found: list[Change], width: int) -> list[str]:
@@ -170,6 +180,8 @@ def _notes(change: Change) -> list[str]:
     notes = [f"! {problem}" for problem in change.after.problems] if change.after is not None else []
     if change.left_out:
         notes.append("; ".join(_left_out(change)))
+    if change.unserved:
+        notes.append(f"planned without the load of {named(list(change.unserved), MOST_NAMED)}, which it serves now and would not any more")
     if change.before is None:
         notes.append("new: planned for no load")
     elif not change.measured:
