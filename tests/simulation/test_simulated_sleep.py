@@ -55,6 +55,15 @@ def test_the_first_request_waits_for_about_a_start() -> None:
     assert outcome.first_token_s[2] == pytest.approx(START_S + 1.0, abs=1.0)
 
 
+def test_the_gateway_is_heard_from_the_first_decision_on() -> None:
+    """It was said not to answer, and that nothing could wake the pool."""
+    one = asked(0)
+    operator = SimulatedOperator(one.objects, one.namespace, one.pool)
+    operator.close()
+    (first,) = operator.decisions.records
+    assert first["snapshot"]["gateways"]["answered"] == 1 and not any("do not answer" in why for why in first["plan"]["why"])
+
+
 def test_who_is_held_is_turned_away_when_no_replica_comes() -> None:
     """As by the gateway: after the time that the class may wait and a start takes, not at the end of the workload."""
     outcome = first_requests((10.0, 10.5, 2000.0), comes_in_s=inf, max_wait_s=30.0)

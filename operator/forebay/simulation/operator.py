@@ -88,6 +88,7 @@ class SimulatedOperator:
         self._mirror = FleetMirror(self._key, self.cluster, self._view, self._clock, started_in_s)
         self.course = Course()
         """What it saw and decided, round by round."""
+        self._hold()
         self._runner.run(self._begin(list(objects)))
         self.spec = InferencePoolSpec.model_validate(self._pool()["spec"])
         self._known = self.classes()
