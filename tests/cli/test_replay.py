@@ -200,6 +200,18 @@ def test_a_file_of_which_nothing_is_whole_is_an_error(tmp_path: Path, capsys: py
     assert captured.err.startswith(f"forebay: {path}:1: not JSON: ") and "nothing else is whole" in captured.err and not captured.out
 
 
+def test_the_end_of_a_log_whose_parts_are_before_it_says_what_to_give(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As of `tail -c`: the first line is cut off, and all others refer to it."""
+    path = tmp_path / "tail.jsonl"
+    log = FileDecisions(path)
+    for _ in range(2):
+        log.write(a_record(with_a_long_memory()))
+    parts, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([parts[100:], *rest]))
+    assert main(["replay", str(path)]) == 1
+    assert "give the log from the start of the record's hour on, and nothing else is whole" in capsys.readouterr().err
+
+
 def test_lines_of_the_log_are_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`kubectl logs` gives decisions and log as one."""
     line = logging.makeLogRecord({"name": "forebay", "levelname": "INFO", "msg": "leading"})

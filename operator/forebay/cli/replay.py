@@ -122,7 +122,7 @@ def read_records(path: Path, pool: str | None = None, others: set[str] | None = 
         whole = True
         yield number, record
     if left_out and not whole and not others:
-        raise ForebayError(f"{left_out[0]}, and nothing else is whole; {_EXPECTED}")
+        raise ForebayError(f"{left_out[-1]}, and nothing else is whole; {_EXPECTED}")
     for told in left_out:
         complain(f"forebay: left out: {told}")
     if count > MOST_NAMED:
