@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.adapters.blobs import BLOBS, LONG, PIECE, Reader, Writer, hashed
-from forebay.adapters.decisions import FileDecisions, StreamDecisions
+from forebay.adapters.decisions import FileDecisions, LosableDecisions, StreamDecisions
 
 TEXT = "".join(chr(97 + i * i % 26) for i in range(5 * PIECE))
 
@@ -48,6 +49,51 @@ def test_a_record_comes_back_whole_and_its_long_texts_stand_there_once() -> None
     first, second = together(lines)
     assert first["snapshot"] == second["snapshot"] == a_record()["snapshot"]
     assert first["plan"] == hashed(a_record()["plan"]) == hashed(first["plan"])
+
+
+class Full(io.StringIO):
+    """A place that has taken half a line when it is full."""
+
+    full = True
+
+    def write(self, text: str) -> int:
+        if self.full:
+            super().write(text[: len(text) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+def test_a_full_disk_does_not_stop_the_operator_and_spoils_no_later_record(caplog: pytest.LogCaptureFixture) -> None:
+    out = Full()
+    log = LosableDecisions(StreamDecisions(out))
+    for name in ("1", "2"):
+        log.write(a_record(id=name))
+    out.full = False
+    out.truncate(0)
+    out.seek(0)
+    for name in ("3", "4"):
+        log.write(a_record(id=name))
+    assert [record["id"] for record in together(out.getvalue().splitlines())] == ["3", "4"], (
+        "with their pieces, which were not taken before"
+    )
+    assert [record.getMessage() for record in caplog.records] == [
+        "decision records cannot be written, and are lost until they can: [Errno 28] No space left on device",
+        "decision records are written again; 2 were lost",
+    ]
+
+
+def test_a_file_is_opened_anew_after_it_was_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = FileDecisions(path := tmp_path / "d.jsonl")
+    log.write(a_record())
+    whole = path.read_text()
+    monkeypatch.setattr(log, "_file", Full())
+    with pytest.raises(OSError, match="No space left"):
+        log.write(a_record(id="2"))
+    path.write_text(whole + '{"time": "2027-')  # what there was room for
+    log.write(a_record(id="3"))
+    lines = path.read_text().splitlines()
+    lines.remove('{"time": "2027-')
+    assert [record["id"] for record in together(lines)] == ["1", "3"]
 
 
 def test_of_a_text_of_which_little_changed_only_that_piece_is_written_again() -> None:

@@ -6,8 +6,10 @@ Long texts of a record stand in lines of their own before it, once (see blobs).
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -17,11 +19,34 @@ from forebay.runtime.errors import ForebayError
 MAX_BYTES = 64 << 20
 MAX_KEPT = 1000
 
+_log = logging.getLogger(__name__)
+
 
 class DecisionLog(Protocol):
-    """A place for decision records. Losing one is not a reason to stop."""
+    """A place for decision records."""
 
-    def write(self, record: dict[str, Any]) -> None: ...
+    def write(self, record: dict[str, Any]) -> None:
+        """Raises OSError where the place takes no more; the next record is whole without those that it did not take."""
+        ...
+
+
+class LosableDecisions:
+    """Records that an operator can do without: what cannot be written is said in the log, once, and the next record is tried again."""
+
+    def __init__(self, log: DecisionLog) -> None:
+        self._log, self._lost = log, 0
+
+    def write(self, record: dict[str, Any]) -> None:
+        try:
+            self._log.write(record)
+        except OSError as error:
+            if not self._lost:
+                _log.warning("decision records cannot be written, and are lost until they can: %s", error)
+            self._lost += 1
+            return
+        if self._lost:
+            _log.warning("decision records are written again; %d were lost", self._lost)
+        self._lost = 0
 
 
 class FileDecisions:
@@ -30,18 +55,34 @@ class FileDecisions:
     def __init__(self, path: Path, max_bytes: float = MAX_BYTES) -> None:
         self._path, self._max_bytes = path, max_bytes
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: TextIO = path.open("a", encoding="utf-8")
         self._writer = Writer()
-        if not _ends_whole(path):
-            self._file.write("\n")
+        self._file: TextIO | None = self._open()
 
     def write(self, record: dict[str, Any]) -> None:
-        if self._file.tell() > self._max_bytes:
-            self._file.close()
-            self._path.replace(self._path.with_name(self._path.name + ".1"))
-            self._file = self._path.open("a", encoding="utf-8")
-            self._writer.forget()
-        _write(self._file, self._writer, record)
+        try:
+            file = self._file = self._file or self._open()
+            if file.tell() > self._max_bytes:
+                self._leave()
+                self._path.replace(self._path.with_name(self._path.name + ".1"))
+                file = self._file = self._open()
+            _write(file, self._writer, record)
+        except OSError:
+            self._leave()
+            raise
+
+    def _open(self) -> TextIO:
+        file = self._path.open("a", encoding="utf-8")
+        if not _ends_whole(self._path):
+            file.write("\n")
+        return file
+
+    def _leave(self) -> None:
+        """What is not written yet is lost with the file, which may have no room for it."""
+        file, self._file = self._file, None
+        self._writer.forget()
+        if file is not None:
+            with suppress(OSError):
+                file.close()
 
 
 def _ends_whole(path: Path) -> bool:
@@ -72,8 +113,12 @@ class StreamDecisions:
 
 
 def _write(stream: TextIO, writer: Writer, record: dict[str, Any]) -> None:
-    stream.writelines(json.dumps(line, separators=(",", ":")) + "\n" for line in writer.lines(record))
-    stream.flush()
+    try:
+        stream.writelines(json.dumps(line, separators=(",", ":")) + "\n" for line in writer.lines(record))
+        stream.flush()
+    except OSError:
+        writer.forget()
+        raise
 
 
 class DecisionsInMemory:

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from forebay.adapters.cluster import BATCH_CLASSES, INFERENCE_POOLS, ROUTING_POLICIES, ClusterError
-from forebay.adapters.decisions import BothDecisions, DecisionsInMemory, FileDecisions, in_file
+from forebay.adapters.decisions import BothDecisions, DecisionLog, DecisionsInMemory, LosableDecisions, in_file
 from forebay.api.shared_limits import SharedLimit
 from forebay.dataplane.http.run import run as run_until_stopped
 from forebay.local.demo.doors import find_doors
@@ -93,8 +93,8 @@ def _state(given: Path | None) -> Iterator[Path]:
     yield given.resolve()
 
 
-def _decisions(settings: Settings, state: Path) -> FileDecisions:
-    return in_file(Path(settings.decisions) if settings.decisions else state / "decisions.jsonl")
+def _decisions(settings: Settings, state: Path) -> DecisionLog:
+    return LosableDecisions(in_file(Path(settings.decisions) if settings.decisions else state / "decisions.jsonl"))
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def _runs(kubeconfig: bytes) -> bool:
     return True
 
 
-async def _run(settings: Settings, folder: Folder, state: Path, decisions: FileDecisions, stop: asyncio.Event) -> int:
+async def _run(settings: Settings, folder: Folder, state: Path, decisions: DecisionLog, stop: asyncio.Event) -> int:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, stop.set)
     kept = DecisionsInMemory()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from forebay.adapters import cluster as kinds
 from forebay.adapters.clock import SystemClock
 from forebay.adapters.cluster import Cluster
-from forebay.adapters.decisions import DecisionLog, StreamDecisions, in_file
+from forebay.adapters.decisions import DecisionLog, LosableDecisions, StreamDecisions, in_file
 from forebay.adapters.held import HeldByScrape
 from forebay.adapters.kube import KubeCluster
 from forebay.adapters.lease import LeaderLease, LeaseLost
@@ -231,4 +231,4 @@ def _access(options: Options) -> Access:
 
 
 def _decisions(where: str) -> DecisionLog:
-    return StreamDecisions(sys.stdout) if where == "-" else in_file(Path(where))
+    return LosableDecisions(StreamDecisions(sys.stdout) if where == "-" else in_file(Path(where)))
