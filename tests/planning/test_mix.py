@@ -29,7 +29,7 @@ from tests.planning.builders import (
 from tests.planning.builders import settled as watched
 
 from forebay.planning.candidates import Bounds
-from forebay.planning.cheapest import Search, held_rps
+from forebay.planning.cheapest import MOST_TRIED, Search, held_rps
 from forebay.planning.decision import Plan
 from forebay.planning.demand import loads, remembered
 from forebay.planning.keeping import kept
@@ -98,6 +98,30 @@ def test_the_search_finds_what_an_exhaustive_one_finds(rate: float, slow_usd: fl
     best = next(c for c in every if not both.failure(c, rate))
     assert found is not None and not both.failure(found, rate)
     assert prices.of(found) == pytest.approx(prices.of(best))
+
+
+def among_many(rate: float, speeds: tuple[float, ...], usd: tuple[float, ...]) -> tuple[Search, Bounds]:
+    """Kinds whose steps take so many times as long, at most 300 replicas in all."""
+    many = fleet(rate, *(EngineProfile(0.02 * s, 6e-5 * s, 2.5e-8 * s, 64) for s in speeds))
+    return Search(many, held_rps(many, 300), Dollars(*usd)), Bounds((0,) * len(speeds), (300,) * len(speeds), 1, 300)
+
+
+def test_a_search_among_very_many_mixes_costs_hardly_more_than_the_cheapest() -> None:
+    search, bounds = among_many(300.0, (1, 1.7, 2.6, 4), (10, 5.8, 3.9, 2.52))
+    found = search.cheapest(bounds)
+    assert found is not None and not search.fleet.lack(found)
+    every = sorted(search.listed(bounds, search.prices.of(found)), key=search.prices.of)
+    assert len(every) > MOST_TRIED
+    best = next(c for c in every if not search.fleet.lack(c))
+    assert search.prices.of(found) <= 1.005 * search.prices.of(best)
+
+
+def test_a_search_among_very_many_mixes_that_do_not_hold_gives_up_soon() -> None:
+    """A pool with four kinds and hundreds of replicas kept its operator from everything else for ten seconds."""
+    search, bounds = among_many(200.0, (2.93, 2.79, 2.68, 2.86), (3.71, 3.59, 3.68, 3.65))
+    found = search.cheapest(bounds)
+    assert found is not None and search.prices.of(found) <= 1.005 * 400.4, "the cheapest of all"
+    assert len(search.fleet._lacks) < MOST_TRIED + 100, "of 1,572"
 
 
 @settings(max_examples=40, deadline=None)
