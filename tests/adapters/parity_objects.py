@@ -16,6 +16,12 @@ def _profile(**fields: Any) -> Object:
     return {name: value for name, value in {**base, **fields}.items() if value is not None}
 
 
+def _sized(profile: Object, **accelerator: Any) -> Object:
+    """A pool whose replica takes so much of a node, laid out where it takes partitions."""
+    laid_out = {"partitioning": {"mode": "Static", "layout": {"3g.40gb": 2}}} if "partition" in profile else {}
+    return a_pool("", profiles=[_profile(**profile)], capacity={"accelerators": [{"name": "h100", **accelerator}]}, **laid_out)
+
+
 def _profiled(*profiles: Object, **spec: Any) -> Object:
     return a_pool("", profiles=list(profiles), capacity={"accelerators": [{"name": "h100"}]}, **spec)
 
@@ -66,6 +72,8 @@ GOOD: dict[str, Object] = {
         {"metadata": {"labels": {"a": 5}}, "spec": {"nodeName": None, "containers": [{"name": "x", "foo": [1, {"b": None}]}]}}
     ),
     "a profile": _profiled(_profile()),
+    "a replica as large as its node": _sized({"gpus": 8}, gpusPerNode=8),
+    "as many partitions as a node has": _sized({"gpus": 4, "partition": "3g.40gb"}, gpusPerNode=2),
     "two profiles of one accelerator": _profiled(
         _profile(), _profile(partition="3g.40gb"), partitioning={"mode": "Static", "layout": {"3g.40gb": 2}}
     ),
@@ -199,6 +207,11 @@ BAD: dict[str, tuple[Object, str]] = {
     "a partition that is not laid out": (
         _profiled(_profile(partition="3g.40gb"), partitioning={"mode": "Static", "layout": {"1g.10gb": 7}}),
         "a profile's partition must be in partitioning.layout",
+    ),
+    "a replica larger than its node": (_sized({"gpus": 2}), "a replica stands on one node, so a profile's gpus must not exceed its"),
+    "more partitions than a node has": (
+        _sized({"gpus": 5, "partition": "3g.40gb"}, gpusPerNode=2),
+        "set gpusPerNode to what such a node has",
     ),
     "no MIG profile": (_profiled(_profile(partition="9g")), 'spec.profiles[0].partition: Invalid value: "9g"'),
     "a bad duration of an item": (

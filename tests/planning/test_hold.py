@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.planning.builders import NOW, a_class, a_snapshot, a_spec, demand, done, running, said, settled
+from tests.planning.builders import H100, NOW, a_class, a_snapshot, a_spec, demand, done, running, said, settled
 
 from forebay.planning.hold import MAX_RECOMMENDATIONS, hold, window_s
 from forebay.planning.memory import Memory, Recommendation, Shape
@@ -108,14 +108,30 @@ def test_auto_is_what_it_costs_to_start_again() -> None:
     assert (window("1m"), window("1m", 100.0), window("10m", 100.0)) == (60, 100, 600)
 
 
-def test_misses_that_are_dear_hold_for_longer() -> None:
-    def window(usd: float) -> float:
-        dear = a_class(objectives={"missUsdPer1k": usd, "timeToFirstToken": {"quantile": 0.95, "target": "1s"}})
-        known = settled(4, starts={"h100-on-demand": {"ready": (100.0,) * 20}}, start_times_s=(100.0,))
-        known = known.model_copy(update={"shapes": {"interactive": Shape(input_tokens=200, output_tokens=100)}})
-        return window_s(a_snapshot(classes={"interactive": dear}, memory=known))
+def priced_window(usd: float, start_s: float = 100.0, **accelerator: Any) -> float:
+    dear = a_class(objectives={"missUsdPer1k": usd, "timeToFirstToken": {"quantile": 0.95, "target": "1s"}})
+    known = settled(4, starts={"h100-on-demand": {"ready": (start_s,) * 20}}, start_times_s=(start_s,))
+    known = known.model_copy(update={"shapes": {"interactive": Shape(input_tokens=200, output_tokens=100)}})
+    spec = a_spec(capacity={"accelerators": [{**H100, **accelerator}]})
+    return window_s(a_snapshot(classes={"interactive": dear}, memory=known, spec=spec))
 
-    assert window(0.01) == 300 < window(2) < window(20) <= 100 * 100 + 1
+
+def test_misses_that_are_dear_hold_for_longer() -> None:
+    assert priced_window(0.01) == 300 < priced_window(2) < priced_window(20) < 100 * 100
+    assert priced_window(1e4) == 100 * 100, "the most"
+
+
+def test_the_window_by_price_is_the_start_and_what_is_missed_meanwhile() -> None:
+    """A replica answers 6.21 requests/s and costs $6.875 an hour: at $0.0001 a miss $2.24 an hour are missed, a third of that."""
+    for usd in (0.1, 0.5, 2.0):
+        missed_usd = usd / 1000 * 6.21 * 3600
+        assert priced_window(usd, 1000.0) == pytest.approx(1000.0 * (1 + missed_usd / 6.875), rel=0.002)
+    assert priced_window(0.0, 1000.0) == 1000
+
+
+def test_replicas_that_cost_nothing_are_held_no_longer_for_misses_that_cost_nothing() -> None:
+    assert priced_window(0.0, 1000.0, usdPerHour={"onDemand": 0}) == 1000
+    assert priced_window(1.0, 1000.0, usdPerHour={"onDemand": 0}) == 100 * 1000
 
 
 @pytest.mark.parametrize("fixed", [0.5, 0.9, 0.99])

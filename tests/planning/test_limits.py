@@ -167,8 +167,11 @@ def test_moving_between_accelerators_within_limits_goes_one_by_one() -> None:
     assert gpus_of(first) == {"a100": 0, "h100": 8}, "the new node comes when the old one is gone"
     room = plan(moving(1, 0, {"gpus": 16}))
     assert gpus_of(room) == {"a100": 8, "h100": 8}
+    starting = moving(1, 1, {"gpus": 16})
+    starting = starting.model_copy(update={"pods": tuple(p.model_copy(update={"ready": p.name == "old-0"}) for p in starting.pods)})
+    assert desired(plan(starting)) == (1, 0) and not actions(plan(starting), "delete"), "the last that answers stays"
     last = plan(moving(1, 1, {"gpus": 16}))
-    assert desired(last) == (1, 0) and not actions(last, "delete")
+    assert desired(last) == (2, 0) and ("delete", "Deployment", "llama-h100-on-demand") in done(last), "else the move would never end"
     over = plan(moving(0, 1, {"gpus": 16}))
     assert desired(over) == (2, 0)
 

@@ -29,7 +29,9 @@ from tests.planning.builders import (
 from tests.planning.builders import settled as watched
 
 from forebay.planning.candidates import Bounds
-from forebay.planning.cheapest import Search, held_rps
+from forebay.planning.cheapest import MOST_TRIED, Search, held_rps
+from forebay.planning.decision import Plan
+from forebay.planning.demand import loads, remembered
 from forebay.planning.keeping import kept
 from forebay.planning.memory import Memory, Unavailable
 from forebay.planning.mix import Fleet, kind
@@ -37,6 +39,8 @@ from forebay.planning.planner import plan
 from forebay.planning.preview import preview
 from forebay.planning.prices import PriceList
 from forebay.planning.sizing import Demanded, expected, replicas_for
+from forebay.planning.snapshot import Snapshot
+from forebay.planning.target import counted_kind, demanded, router_of
 from forebay.planning.variants import preferred_profile
 from forebay.planning.work import EngineProfile, Load, Promise
 
@@ -94,6 +98,30 @@ def test_the_search_finds_what_an_exhaustive_one_finds(rate: float, slow_usd: fl
     best = next(c for c in every if not both.failure(c, rate))
     assert found is not None and not both.failure(found, rate)
     assert prices.of(found) == pytest.approx(prices.of(best))
+
+
+def among_many(rate: float, speeds: tuple[float, ...], usd: tuple[float, ...]) -> tuple[Search, Bounds]:
+    """Kinds whose steps take so many times as long, at most 300 replicas in all."""
+    many = fleet(rate, *(EngineProfile(0.02 * s, 6e-5 * s, 2.5e-8 * s, 64) for s in speeds))
+    return Search(many, held_rps(many, 300), Dollars(*usd)), Bounds((0,) * len(speeds), (300,) * len(speeds), 1, 300)
+
+
+def test_a_search_among_very_many_mixes_costs_hardly_more_than_the_cheapest() -> None:
+    search, bounds = among_many(300.0, (1, 1.7, 2.6, 4), (10, 5.8, 3.9, 2.52))
+    found = search.cheapest(bounds)
+    assert found is not None and not search.fleet.lack(found)
+    every = sorted(search.listed(bounds, search.prices.of(found)), key=search.prices.of)
+    assert len(every) > MOST_TRIED
+    best = next(c for c in every if not search.fleet.lack(c))
+    assert search.prices.of(found) <= 1.005 * search.prices.of(best)
+
+
+def test_a_search_among_very_many_mixes_that_do_not_hold_gives_up_soon() -> None:
+    """A pool with four kinds and hundreds of replicas kept its operator from everything else for ten seconds."""
+    search, bounds = among_many(200.0, (2.93, 2.79, 2.68, 2.86), (3.71, 3.59, 3.68, 3.65))
+    found = search.cheapest(bounds)
+    assert found is not None and search.prices.of(found) <= 1.005 * 400.4, "the cheapest of all"
+    assert len(search.fleet._lacks) < MOST_TRIED + 100, "of 1,572"
 
 
 @settings(max_examples=40, deadline=None)
@@ -240,6 +268,70 @@ def test_limits_choose_a_mix_that_they_allow() -> None:
     tight = planned(20, (10.0, 3.0), more={"capacity": {"nodes": {"limits": {"gpus": slow - 1}}}})
     assert tight.memory.mix.get("h100/full", 0) > 0 and tight.replicas == sum(tight.memory.mix.values()) <= slow - 1
     assert said(tight, "BudgetRespected") == ("True", "WithinLimits")
+
+
+def held(snapshot: Snapshot, mix: dict[str, int]) -> float:
+    """Requests/s that so many of each kind hold."""
+    wanted, choices = demanded(snapshot, loads(snapshot, *remembered(snapshot))), preferred_profile(snapshot.spec)
+    kinds = tuple(counted_kind(snapshot, wanted, choice) for choice in choices)
+    return Fleet(wanted, kinds, router_of(snapshot)).largest_rate(tuple(mix.get(k.name, 0) for k in kinds))
+
+
+def let_in(decision: Plan) -> dict[str, int]:
+    """Replicas of each kind that are wanted and that the limits let in."""
+    return {f"{v.accelerator}/{v.partition}": v.desired for v in decision.status.variants}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rps=st.sampled_from([20.0, 60.0, 100.0, 400.0]),
+    usd=st.sampled_from([1.0, 4.0, 5.0, 6.0, 11.0]),
+    limits=st.sampled_from([{"gpus": 1}, {"gpus": 3}, {"usdPerHour": 12}, {"usdPerHour": 25}, {"gpus": 3, "usdPerHour": 25}]),
+)
+def test_limits_within_which_nothing_holds_are_filled_with_what_holds_most(rps: float, usd: float, limits: dict[str, int]) -> None:
+    snapshot = a_snapshot(spec=spec((10.0, usd), capacity={"nodes": {"limits": limits}}), demand=demand(rps))
+    decision = plan(snapshot)
+    if said(decision, "BudgetRespected")[1] == "WithinLimits" and said(decision, "SloFeasible")[0] == "True":
+        return
+    dollars = {"h100/full": 10.0, "a100/full": usd}
+    alone = {name: min(20, limits.get("gpus", 20), int(limits.get("usdPerHour", 1e6) / price)) for name, price in dollars.items()}
+    most = max(held(snapshot, {name: count}) for name, count in alone.items())
+    assert held(snapshot, let_in(decision)) >= 0.98 * most
+
+
+def test_an_overload_within_limits_gives_up_no_fast_replica_for_cheap_ones() -> None:
+    """Without the limit slow ones would be cheaper; of three GPUs they hold half as much."""
+    more = {"capacity": {"nodes": {"limits": {"gpus": 3}}}}
+    for memory in ({}, {"better_since": NOW - 9000}, {"better_since": NOW - 9000, "mix": {"h100/full": 3, "a100/full": 13}}):
+        fields = there(h100=3)
+        fields["memory"] = fields["memory"].model_copy(update=memory)
+        decision = planned(70, (10.0, 4.0), more=more, **fields)
+        assert let_in(decision)["h100/full"] == 3 and said(decision, "BudgetRespected") == ("True", "Limited")
+
+
+def test_an_overload_within_limits_moves_to_a_faster_kind_after_a_window() -> None:
+    more, fields = {"capacity": {"nodes": {"limits": {"gpus": 3}}}}, there(a100=3)
+    first = planned(70, (10.0, 4.0), more=more, **fields)
+    assert let_in(first) == {"a100/full": 3} and first.memory.better_since == NOW
+    assert any("3 × h100/full at 30 $/h would hold more within nodes.limits, and must for 5m before" in w for w in first.why)
+    later = fields["memory"].model_copy(update={"better_since": NOW - 301})
+    moved = planned(70, (10.0, 4.0), more=more, **{**fields, "memory": later})
+    assert moved.memory.mix["h100/full"] >= 3
+    assert let_in(moved) == {"h100/full": 1, "a100/full": 2}, "one by one, for there is no room for both"
+
+
+def test_max_replicas_that_are_too_few_are_of_the_kind_of_which_limits_let_in_most() -> None:
+    """Ten fast ones hold more than ten slow ones, but only one of them may be paid for."""
+    more = {"capacity": {"nodes": {"limits": {"usdPerHour": 12}}}, "scaling": {"minReplicas": 1, "maxReplicas": 10}}
+    assert let_in(planned(500, (10.0, 2.0), more=more)) == {"a100/full": 6}
+
+
+def test_what_neither_max_replicas_nor_the_limits_hold_is_said_of_both() -> None:
+    more = {"capacity": {"nodes": {"limits": {"usdPerHour": 12}}}}
+    decision = planned(100, (10.0, 1.0), more=more)
+    assert let_in(decision) == {"a100/full": 12} and said(decision, "SloFeasible") == ("False", "MaxReplicas")
+    message = verdict(decision, "SloFeasible").message
+    assert "replicas of h100/full, which nodes.limits do not allow, or more than maxReplicas 20 of a100/full" in message
 
 
 def test_max_replicas_that_the_cheap_one_exceeds_are_kept_by_faster_ones() -> None:

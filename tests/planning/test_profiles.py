@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from tests.planning.builders import A100, H100, NOW, a_deployment, a_profile, a_snapshot, a_spec, demand, running
 
 from forebay.api.inference_pool import InferencePoolSpec
+from forebay.api.meta import parse_duration
 from forebay.api.step_moments import NOTHING, TERMS, observe
 from forebay.planning.measured import StepMoments
 from forebay.planning.memory import Memory, TunedProfile
 from forebay.planning.planner import plan
+from forebay.planning.preview import preview
 from forebay.planning.profiles import MOST_REJECTED, Choice, learned, speed
 from forebay.planning.snapshot import Snapshot
 from forebay.planning.variants import preferred_profile
@@ -150,6 +152,26 @@ def test_a_profile_that_is_corrected_begins_anew() -> None:
     assert plan(looking(None, memory, after_s=120.0, spec=slower)).memory.profiles == {}
 
 
+@pytest.mark.parametrize("changed", [{"profiles": [a_profile(maxConcurrency=32)]}, {"scaling": {"minReplicas": 2, "maxReplicas": 9}}])
+def test_what_was_learned_stays_while_its_times_are_declared_as_they_were(changed: dict[str, Any]) -> None:
+    """A profile that is 3 times slower than declared is so with more places too: the pool must not be sized for a third."""
+    memory = after_looks(lambda i: steps(scaled(3.0), seed=i), 8)
+    decision = plan(looking(None, memory, after_s=120.0, spec=a_spec(**changed)))
+    assert only(decision.memory) == only(memory) and not any("counts no longer" in why for why in decision.why)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"model": {"name": "another"}}, {"profiles": [a_profile(gpus=2)]}, {"profiles": [a_profile(tuning="Disabled")]}]
+)
+def test_what_was_learned_of_something_else_is_forgotten_and_that_is_said_once(changed: dict[str, Any]) -> None:
+    memory = after_looks(lambda i: steps(scaled(3.0), seed=i), 8)
+    spec = a_spec(**changed)
+    first = plan(looking(None, memory, after_s=120.0, spec=spec))
+    assert first.memory.profiles == {} and any("what was learned of a profile counts no longer" in why for why in first.why)
+    assert preview(looking(None, memory, after_s=120.0, spec=spec)).notes and not preview(looking(None, memory, after_s=120.0)).notes
+    assert not any("counts no longer" in why for why in plan(looking(None, first.memory, after_s=135.0, spec=spec)).why)
+
+
 # what does not fit
 
 
@@ -227,6 +249,9 @@ def test_a_profile_that_nothing_was_seen_of_is_as_slow_as_its_kin_lead_to_expect
     akin = speed(seen, a100)
     assert akin.use == "Akin" and akin.engine.base_s == pytest.approx(TRUE[0] * 2.0**0.5, rel=0.05)
     assert "h100/full is 2.0" in akin.why and "nothing was seen of it yet" in akin.why
+    told = {p.name: p for p in plan(seen).status.profiles}["a100/full"]
+    assert (told.use, told.observations, told.base.declared) == ("Akin", 0, "20ms") and told.base.uncertainty > 0.5
+    assert parse_duration(told.base.value) == pytest.approx(akin.engine.base_s, rel=1e-3)
 
 
 def test_a_profile_that_nothing_was_seen_of_is_never_taken_to_be_faster_than_declared() -> None:

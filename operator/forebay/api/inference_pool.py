@@ -133,7 +133,9 @@ class Profile(K8sModel):
     partition: Annotated[str, Field(pattern=PARTITION_PATTERN, max_length=32, description="`full`, or a MIG profile such as 3g.40gb.")] = (
         FULL
     )
-    gpus: Annotated[int, Field(ge=0, le=64, description="GPUs (or partitions) of one replica; 0 for a server that runs on the CPU.")] = 1
+    gpus: Annotated[
+        int, Field(ge=0, le=64, description="GPUs (or partitions) of one replica, all on one node; 0 for a server that runs on the CPU.")
+    ] = 1
     max_concurrency: Annotated[int, Field(ge=1, le=4096, description="Most requests one replica works on at once.")]
     iteration: Iteration
     tuning: Annotated[
@@ -195,6 +197,14 @@ class InferencePoolSpec(K8sModel):
             cel(
                 "self.partitioning.mode == 'Static' || !has(self.profiles) || self.profiles.all(p, p.partition == 'full')",
                 "a profile with a MIG partition needs partitioning.mode Static",
+            ),
+            cel(
+                "!has(self.profiles) || !has(self.capacity.accelerators) || self.profiles.all(p, self.capacity.accelerators.all(a,"
+                " a.name != p.accelerator || p.gpus <= (p.partition == 'full' ? a.gpusPerNode"
+                " : has(self.partitioning.layout) && p.partition in self.partitioning.layout"
+                " ? a.gpusPerNode * self.partitioning.layout[p.partition] : 64)))",
+                "a replica stands on one node, so a profile's gpus must not exceed its accelerator's gpusPerNode (of a partition: times its"
+                " count in partitioning.layout): set gpusPerNode to what such a node has, or lower gpus",
             ),
         )
     )

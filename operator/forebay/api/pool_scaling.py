@@ -63,7 +63,8 @@ class ScaleDown(K8sModel):
         Window,
         Field(
             description="How long less must have been enough, never shorter than the measured start time of a replica. Auto is five"
-            " minutes, or what it costs to start one again where that is longer: its start time, and more by objectives.missUsdPer1k."
+            " minutes, or what it costs to start one again where that is longer: its start time, and more by objectives.missUsdPer1k, up"
+            " to a hundred starts."
         ),
     ] = AUTO
     max_per_step: Annotated[

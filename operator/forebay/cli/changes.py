@@ -177,7 +177,7 @@ def table(found: list[Change], width: int) -> list[str]:
 
 
 def _notes(change: Change) -> list[str]:
-    notes = [f"! {problem}" for problem in change.after.problems] if change.after is not None else []
+    notes = [*(f"! {problem}" for problem in change.after.problems), *change.after.notes] if change.after is not None else []
     if change.left_out:
         notes.append("; ".join(_left_out(change)))
     if change.unserved:

@@ -51,6 +51,12 @@ def too_few(binding: str, enough: int, most: int, name: str) -> str:
     return f"{binding} needs {enough} replicas of {name}, more than maxReplicas {most}: raise scaling.maxReplicas to {enough}"
 
 
+def let_in_too_few(binding: str, enough: int, name: str, most: int, used: str) -> str:
+    """That nodes.limits keep a kind out of which so many would do, and maxReplicas of those that are used are too few."""
+    kept_out = f"{binding} needs {enough} replicas of {name}, which nodes.limits do not allow, or more than maxReplicas {most} of {used}"
+    return f"{kept_out}: raise nodes.limits or scaling.maxReplicas"
+
+
 def fewest_alone(fleet: Fleet) -> tuple[int, int]:
     """The fewest replicas of any one kind that hold everything, `MOST` + 1 where none do, and the kind's place."""
     return min((alone(fleet, place, MOST), place) for place in range(len(fleet.kinds)))

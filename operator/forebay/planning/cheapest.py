@@ -1,8 +1,8 @@
 """The cheapest replicas, of one kind or of several, that hold every promise.
 
-Exact for the model and small: every mix that could be cheaper than a good one is listed by what replicas hold at best, and the listed are
-tried from the cheapest on. At best, a replica holds what one of a pool of its own kind holds; in mixed company it holds no more, for the
-slower kind bounds what all may have in flight.
+Exact for the model where few mixes could be cheaper than a good one: all that could are listed by what replicas hold at best, and tried
+from the cheapest on. Of many only the cheapest and the dearest are: where there are many, they differ little in price. At best, a replica
+holds what one of a pool of its own kind holds; in mixed company it holds no more, for the slower kind bounds what all may have in flight.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from forebay.planning.mix import Counts, Fleet
 from forebay.planning.search import fewest
 
 MOST_LISTED = 4000
-"""Mixes that are looked at more closely; the list ends there, and the good one that was found first stands against it."""
+"""Mixes that may hold; the list ends there, and the good one that was found first stands against it."""
+
+MOST_TRIED = 200
+"""Mixes of the list that are held against the model, milliseconds each: whoever decides for a pool has others to decide for."""
 
 HOPE = 1.02
 """How much more than in a pool of its own kind a replica may hold in mixed company, where it makes up for others' misses."""
@@ -79,7 +82,8 @@ class Search:
             return best
         listed = self.listed(bounds, self.prices.of(best))
         failed: list[Counts] = []
-        for counts in sorted((c for c in listed if self._rank(c) < self._rank(best)), key=self._rank):
+        hopeful = [c for c in listed if self._rank(c) < self._rank(best) and self.fleet.rate <= self.fleet.most_rps(c)]
+        for counts in _tried(sorted(hopeful, key=self._rank)):
             if any(all(a <= b for a, b in zip(counts, other, strict=True)) for other in failed):
                 continue
             if not self.fleet.lack(counts):
@@ -134,3 +138,9 @@ class Search:
                 if len(found) >= most:
                     break
         return found
+
+
+def _tried(listed: list[Counts]) -> list[Counts]:
+    """Of mixes by price the cheapest, which save most, and the dearest, which may hold, where there are too many."""
+    half = MOST_TRIED // 2
+    return listed if len(listed) <= MOST_TRIED else [*listed[:half], *listed[-half:]]

@@ -37,8 +37,16 @@ def coverage(snapshot: Snapshot, name: str, shape: Shape) -> Coverage:
     return by_cost(snapshot, name, shape) or Coverage(UNPRICED)
 
 
-def by_cost(snapshot: Snapshot, name: str, shape: Shape) -> Coverage | None:
-    """What misses and replicas cost come to, whatever the user fixed, with replicas as fast as they were seen; None without a price."""
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Dollars an hour: what a replica too few costs in misses, and what one too many costs."""
+
+    under: float
+    over: float
+
+
+def costs(snapshot: Snapshot, name: str, shape: Shape) -> Costs | None:
+    """Of a full replica, as fast as they were seen; None without a price."""
     objectives = snapshot.classes[name].objectives
     miss_usd = None if objectives is None or objectives.miss_usd_per_1k is None else objectives.miss_usd_per_1k / 1000.0
     replica = None if miss_usd is None else next_replica(snapshot)
@@ -47,7 +55,15 @@ def by_cost(snapshot: Snapshot, name: str, shape: Shape) -> Coverage | None:
     over = replica.usd_per_node_hour / max(1, replicas_per_node(snapshot.spec, replica))
     engine = speed(snapshot, (replica.accelerator, replica.profile)).engine
     each_rps = MOST_UTILISED * service_rate(engine, work_of(Load(0.0, shape.input_tokens, shape.output_tokens), engine))
-    under = miss_usd * each_rps * 3600.0
+    return Costs(miss_usd * each_rps * 3600.0, over)
+
+
+def by_cost(snapshot: Snapshot, name: str, shape: Shape) -> Coverage | None:
+    """What misses and replicas cost come to, whatever the user fixed; None without a price."""
+    known = costs(snapshot, name, shape)
+    if known is None:
+        return None
+    under, over = known.under, known.over
     share = min(MOST, max(LEAST, under / (under + over))) if under + over > 0.0 else UNPRICED
     why = f"a replica too few would cost ${under:.3g} an hour in misses, one too many ${over:.3g}"
     return Coverage(round(share, 3), why)

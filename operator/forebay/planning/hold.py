@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from forebay.api.meta import format_duration
 from forebay.api.pool_scaling import AUTO, share_of
-from forebay.planning.coverage import by_cost
+from forebay.planning.coverage import costs
 from forebay.planning.memory import Memory, Recommendation, earlier
 from forebay.planning.snapshot import Snapshot
 from forebay.planning.starts import lead_of
@@ -22,6 +22,9 @@ START_COST = 1.0
 
 Holding a replica until that is spent, and then giving it back, costs at most twice what one would pay who knew when it is needed again
 (the ski-rental bound)."""
+MOST_STARTS = 100.0
+"""A start is taken to cost so many times its own time at most: who idles for free, or nearly, would never give anything back."""
+_NOTHING_USD = 1e-9
 STEP_S = 120.0
 """Within so long no more than `scaleDown.maxPerStep` is given back."""
 
@@ -49,7 +52,8 @@ def window(snapshot: Snapshot) -> tuple[float, str]:
     priced_s = float(round(starts * lead_s))
     if priced_s <= plain_s:
         return plain_s, ""
-    return priced_s, f" ({starts:.3g} starts of {lead_s:.0f} s, by missUsdPer1k and the price of a replica)"
+    most = ", the most that is held for" if starts >= MOST_STARTS else ""
+    return priced_s, f" ({starts:.3g} starts of {lead_s:.0f} s{most}, by missUsdPer1k and the price of a replica)"
 
 
 def unpriced_window_s(snapshot: Snapshot) -> float:
@@ -60,10 +64,10 @@ def unpriced_window_s(snapshot: Snapshot) -> float:
 
 def _start_cost(snapshot: Snapshot) -> float:
     """What a start costs, in its own time of a replica: once for itself, and what is missed meanwhile where misses have a price."""
-    known = [by_cost(snapshot, name, shape) for name, shape in snapshot.memory.shapes.items() if name in snapshot.classes]
-    priced = [c.share for c in known if c is not None]
-    # Of coverage c, under / over is c / (1 - c): what a replica too few costs in misses, for each second of one too many.
-    return 1.0 + max(c / (1.0 - c) for c in priced) if priced else START_COST
+    known = [costs(snapshot, name, shape) for name, shape in snapshot.memory.shapes.items() if name in snapshot.classes]
+    # What a replica too few costs in misses, for each second of one too many.
+    ratios = [c.under / max(c.over, _NOTHING_USD) for c in known if c is not None]
+    return min(MOST_STARTS, START_COST + max(ratios, default=0.0))
 
 
 def unbroken(snapshot: Snapshot) -> Memory:

@@ -2,11 +2,13 @@
 
 A load that grows is met by the cheapest addition to what there is, one that shrinks by giving back what saves most. To another mix the
 pool moves only where that is cheaper by a margin for a whole window, and only once what it would have saved since pays for its start
-(the ski-rental rule: never more than twice what hindsight would have paid).
+(the ski-rental rule: never more than twice what hindsight would have paid). Where nothing holds within `nodes.limits`, it is not the
+cheapest that counts but what holds most within them.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
@@ -45,15 +47,16 @@ def needed(fleet: Fleet, counts: Counts, floor: int) -> int:
     if total > floor:
         return total
     strongest = sorted(range(len(counts)), key=lambda place: (-fleet.kinds[place].most_rps, place))
+    return fewest(lambda n: fleet.lack(_first(counts, strongest, n)), 1, total, 1)
 
-    def first(replicas: int) -> Counts:
-        taken, left = [0] * len(counts), replicas
-        for place in strongest:
-            taken[place] = min(counts[place], left)
-            left -= taken[place]
-        return tuple(taken)
 
-    return fewest(lambda n: fleet.lack(first(n)), 1, total, 1)
+def _first(counts: Counts, order: Sequence[int], replicas: int) -> Counts:
+    """So many replicas of a mix, kind by kind in this order."""
+    taken, left = [0] * len(counts), replicas
+    for place in order:
+        taken[place] = min(counts[place], left)
+        left -= taken[place]
+    return tuple(taken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +78,13 @@ class Mixing:
             return stays
         holds = held_rps(self.fleet, scaling.max_replicas)
         zero = tuple(0 for _ in self.choices)
-        tries = [(limited, most) for most in (self.most, (scaling.max_replicas,) * len(zero)) for limited in (True, False)]
-        for limited, most in tries:
-            search = Search(self.fleet, holds, PriceList(self.snapshot, self.choices, limited))
+        limited, unlimited = (Search(self.fleet, holds, PriceList(self.snapshot, self.choices, within)) for within in (True, False))
+        for most in (self.most, (scaling.max_replicas,) * len(zero)):
             bounds = Bounds(zero, most, scaling.min_replicas, scaling.max_replicas)
-            best = search.cheapest(bounds)
-            if best is not None:
-                return self._chosen(search, bounds, best)
+            if (best := limited.cheapest(bounds)) is not None:
+                return self._chosen(limited, bounds, best)
+            if (short := self._short(unlimited, bounds)) is not None:
+                return short
         return self._fastest()
 
     def _kept(self) -> Mixed | None:
@@ -116,6 +119,44 @@ class Mixing:
             return replace(self._mixed(search, bounds, stay, note), better_since=since)
         return self._mixed(search, bounds, best)
 
+    def _short(self, search: Search, bounds: Bounds) -> Mixed | None:
+        """Nothing holds within the limits: the mix of which what they let through holds most; None where nothing holds without them either.
+
+        The pool is overloaded, and a move costs it replicas while others start. So what is there stays, unless another holds clearly more.
+        """
+        cheapest = None if self.snapshot.spec.capacity.nodes.limits.unset else search.cheapest(bounds)
+        if cheapest is None:
+            return None
+        places = range(len(self.choices))
+        best = max((cheapest, *(self._grown(search, bounds, bounds.least, place) for place in places)), key=self._let_through_rps)
+        there = self._let_through(_first(tuple(map(min, self.there, bounds.most)), places, bounds.total))
+        stay = self._grown(search, bounds, there, max(i for i, n in enumerate(there) if n)) if any(there) else best
+        if self._let_through_rps(stay) >= self._let_through_rps(best) * (1.0 - MARGIN):
+            return self._mixed(search, bounds, stay)
+        since = self.snapshot.memory.better_since if self.snapshot.fresh else None
+        since, waits_s = self.snapshot.now if since is None else since, window_s(self.snapshot)
+        if self.snapshot.now - since >= waits_s:
+            return self._mixed(search, bounds, best)
+        other = self.said(self._let_through(best), search.prices)
+        note = f"{other} would hold more within nodes.limits, and must for {format_duration(round(waits_s))} before the pool moves"
+        return replace(self._mixed(search, bounds, stay, note), better_since=since)
+
+    def _grown(self, search: Search, bounds: Bounds, there: Counts, place: int) -> Counts:
+        """What is there and so many more of one kind that it holds, or as many as there may be."""
+        most = tuple(bounds.most[i] if i == place else n for i, n in enumerate(there))
+        filled = tuple(min(n, there[i] + bounds.total - sum(there)) for i, n in enumerate(most))
+        return search.cheapest(replace(bounds, least=there, most=most)) or filled
+
+    def _let_through(self, counts: Counts) -> Counts:
+        """As much of a mix as the limits allow, the first kinds first, as placement takes them."""
+        prices, order = PriceList(self.snapshot, self.choices), range(len(counts))
+        allowed = bisect_left(range(1, sum(counts) + 1), True, key=lambda n: prices.of(_first(counts, order, n)) == inf)
+        return _first(counts, order, allowed)
+
+    def _let_through_rps(self, counts: Counts) -> float:
+        """Requests/s that what the limits allow of a mix holds."""
+        return self.fleet.largest_rate(self._let_through(counts))
+
     def _nearest(self, search: Search, bounds: Bounds, there: Counts) -> Counts | None:
         """The cheapest part of what there is that holds, or else the cheapest addition to it. Of more than may be, a part or nothing."""
         part = sum(there) > bounds.total or (sum(there) >= bounds.fewest and not self.fleet.lack(there))
@@ -140,7 +181,7 @@ class Mixing:
         pairs = list(zip(counts, self.there, strict=True))
         moves = any(self.there) and not (all(a >= b for a, b in pairs) or all(a <= b for a, b in pairs))
         why = [f"{self.said(counts, search.prices)}: {sum(counts)} replicas by {binding}", *self._compared(search, counts), *notes]
-        return Mixed(counts, tuple(why), binding, moves=moves)
+        return Mixed(counts, tuple(why), binding, moves=moves, capped=bool(self.fleet.lack(counts)))
 
     def _binding(self, counts: Counts, bounds: Bounds) -> str:
         """What one replica fewer of the kind that is used last would not hold."""
@@ -167,10 +208,10 @@ class Mixing:
         return f"{mix} at {prices.of(tuple(counts)):.4g} $/h" if prices.in_dollars and prices.of(tuple(counts)) < inf else mix
 
     def _fastest(self) -> Mixed:
-        """Nothing holds: as many as there may be of the kind of which so many hold most."""
+        """Nothing holds: as many as there may be of the kind of which so many, or what the limits allow of them, hold most."""
         total = self.snapshot.spec.scaling.max_replicas
         kinds = [only(self.fleet, place, total) for place in range(len(self.choices))]
-        counts = max(kinds, key=self.fleet.largest_rate)
+        counts = max(kinds, key=self._let_through_rps)
         place = kinds.index(counts)
         binding = self.fleet.lack(counts) or "nodes.limits"
         return Mixed(

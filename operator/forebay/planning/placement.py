@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from forebay.api.conditions import Reason, Type
@@ -119,8 +119,10 @@ def _plain(full: Split, replicas: int) -> Split:
 def place(snapshot: Snapshot, lots: tuple[Lot, ...], rolling: frozenset[str] = frozenset()) -> Placed:
     """The split of these lots, or of as many replicas as the limits allow. `rolling` names variants whose template is being replaced."""
     there, replicas = tuple(supply(snapshot, lot.variants) for lot in lots), sum(lot.replicas for lot in lots)
-    room = _Room(snapshot, lots, there, _leftovers(snapshot, lots, there))
-    old = _to_keep(room, replicas)
+    whole = _Room(snapshot, lots, there, _leftovers(snapshot, lots, there))
+    coming = _coming(whole, replicas)
+    room = replace(whole, leftovers=_leftovers(snapshot, coming, there))
+    old = _to_keep(room, coming)
     nothing: Splits = tuple(Split() for _ in lots)
     limits, each = snapshot.spec.capacity.nodes.limits, tuple(Split(1, int(len(lot.variants) > 1)) for lot in lots)
     if not limits.unset and room.bill(each).unknown(limits):
@@ -128,8 +130,8 @@ def place(snapshot: Snapshot, lots: tuple[Lot, ...], rolling: frozenset[str] = f
             old -= 1
         count, result, verdict = _frozen(room, replicas, old)
     else:
-        asked = room.bill(room.lighter(replicas)[-1], old)
-        old = _beside(room, old)
+        asked = whole.bill(whole.lighter(replicas)[-1], _to_keep(whole, lots))
+        old = _beside(room, coming, old)
         count, result, verdict = _within(room, replicas, old, asked)
     wanted = {v.name for v in room.variants}
     kept = {name: n for name, n in room.kept(old).items() if next(d.variant for d in snapshot.deployments if d.name == name) not in wanted}
@@ -162,23 +164,34 @@ def _leftovers(snapshot: Snapshot, lots: tuple[Lot, ...], there: tuple[Supply, .
     return tuple(found)
 
 
-def _to_keep(room: _Room, replicas: int) -> int:
+def _coming(room: _Room, replicas: int) -> tuple[Lot, ...]:
+    """The lots as far as the limits let them in: what they never let in is not waited for. All of them where that is none."""
+    limits = room.snapshot.spec.capacity.nodes.limits
+    if limits.unset or room.bill(room.split(replicas)).unknown(limits):
+        return room.lots
+    allowed, _ = _most(room, replicas, 0)
+    return first_of(room.lots, allowed) if allowed else room.lots
+
+
+def _to_keep(room: _Room, coming: tuple[Lot, ...]) -> int:
     """Replicas that are no longer wanted and stay: one for each wanted one that is not ready, or as large a share of them, for kinds differ
     in what one holds. One fewer at a time where the wanted wait for their room.
     """
     there, names = sum(left.replicas for left in room.leftovers), {v.name for v in room.variants}
-    unready = sum(max(0, lot.replicas - own.ready) for lot, own in zip(room.lots, room.there, strict=True))
+    replicas = sum(lot.replicas for lot in coming)
+    unready = sum(max(0, lot.replicas - own.ready) for lot, own in zip(coming, room.there, strict=True))
     old = min(there, max(unready, math.ceil(there * unready / replicas))) if replicas else 0
     moving = any(p.deleting or (p.variant in names and p.node and not p.ready) for p in room.snapshot.pods)
     return min(old, there - 1) if old and not moving and blocked(room.snapshot, room.variants, names) else old
 
 
-def _beside(room: _Room, old: int) -> int:
-    """Replicas that are no longer wanted and may stay: as many as leave room for one that is wanted, if the limits allow it at all."""
+def _beside(room: _Room, coming: tuple[Lot, ...], old: int) -> int:
+    """Replicas that are no longer wanted and may stay: as many as leave room for one more of those that are coming than answer."""
     if room.snapshot.spec.capacity.nodes.limits.unset:
         return old
-    one = room.lighter(1)[-1]
-    first = one if room.fits(one, 0) else tuple(Split() for _ in room.lots)
+    ready = sum(min(lot.replicas, own.ready) for lot, own in zip(coming, room.there, strict=True))
+    more = room.lighter(min(ready + 1, sum(lot.replicas for lot in coming)))[-1]
+    first = more if room.fits(more, 0) else tuple(Split() for _ in room.lots)
     while old and not room.fits(first, old):
         old -= 1
     return old

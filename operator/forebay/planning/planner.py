@@ -22,7 +22,7 @@ from forebay.planning.interruption import doomed
 from forebay.planning.memory import DemandPoint, Memory, Partitioning, Shape, Sparing, Spread
 from forebay.planning.outlook import early_s, foreseen, learn
 from forebay.planning.placement import Placed, place
-from forebay.planning.profiles import learned
+from forebay.planning.profiles import forgotten, learned
 from forebay.planning.room import blocked, makes_nodes
 from forebay.planning.router import routed
 from forebay.planning.saturation import floored, observed_share, saturation
@@ -67,6 +67,7 @@ def plan(snapshot: Snapshot) -> Plan:
     """Decides what one pool should look like now."""
     own = snapshot.spec.capacity.nodes.limits
     snapshot = within_shares(with_gateways(snapshot))
+    lost = forgotten(snapshot)
     snapshot = snapshot.model_copy(update={"memory": _observed(snapshot)})
     chosen = _choose(snapshot)
     moves = mig.repartition(snapshot)
@@ -81,7 +82,7 @@ def plan(snapshot: Snapshot) -> Plan:
         notes=notes,
         memory=_remembered(snapshot, chosen, snapshot.memory.partitioning if dry else moves.progress),
         requeue_after_s=snapshot.settings.interval_s,
-        why=_why(snapshot, chosen),
+        why=_why(snapshot, chosen, lost),
         replicas=chosen.placed.replicas,
         dry=dry,
         ask=ask(snapshot, own, chosen.lots, chosen.loads, chosen.placed, dry) if snapshot.shares else None,
@@ -130,12 +131,12 @@ def _remembered(snapshot: Snapshot, chosen: Chosen, partitioning: dict[str, Part
     )
 
 
-def _why(snapshot: Snapshot, chosen: Chosen) -> tuple[str, ...]:
+def _why(snapshot: Snapshot, chosen: Chosen, lost: tuple[str, ...]) -> tuple[str, ...]:
     """The sentences that lead to the decision. What the load would ask for is left out where there is no fresh load."""
     sized = (*chosen.sized.why, *routed_why(snapshot)) if snapshot.fresh else ()
     verdict = chosen.placed.verdict
     steps = (*sized, *chosen.held.why, *chosen.supplied, *chosen.placed.why, f"{verdict.reason}: {verdict.message}")
-    return (*told(snapshot), *steps)[:MAX_WHY]
+    return (*told(snapshot), *lost, *steps)[:MAX_WHY]
 
 
 def _choose(snapshot: Snapshot) -> Chosen:

@@ -18,7 +18,7 @@ from forebay.planning.limits import NOTHING
 from forebay.planning.memory import Memory, Recommendation
 from forebay.planning.mix import Fleet, kind
 from forebay.planning.planner import plan
-from forebay.planning.profiles import speed
+from forebay.planning.profiles import forgotten, speed
 from forebay.planning.shares import Ask, division_of, share_of
 from forebay.planning.sizing import Expected, Infeasible, expected
 from forebay.planning.snapshot import Share, Snapshot
@@ -31,7 +31,9 @@ _BREAKS = (Type.SLO_FEASIBLE, Type.BUDGET_RESPECTED, Type.RESOLVED_REFS)
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """Where a pool ends up. Dollars are per hour, None where a price is unknown; `problems` are what it then cannot hold."""
+    """Where a pool ends up. Dollars are per hour, None where a price is unknown; `problems` are what it then cannot hold, `notes` what else
+    is to be known of these figures.
+    """
 
     replicas: int
     on_demand: int
@@ -39,6 +41,7 @@ class Preview:
     usd_per_hour: float | None
     expected: tuple[Expected, ...]
     problems: tuple[str, ...]
+    notes: tuple[str, ...]
     why: tuple[str, ...]
 
     @property
@@ -61,6 +64,7 @@ def preview(snapshot: Snapshot) -> Preview:
         usd_per_hour=None if rate in ("", "unknown") else float(rate),
         expected=_expected(snapshot, _allowed(decision)),
         problems=tuple(f"{v.type}: {v.message}" for v in told),
+        notes=forgotten(snapshot),
         why=decision.why,
     )
 

@@ -6,16 +6,21 @@ from forebay.api.inference_pool import Task
 from forebay.api.meta import format_duration
 from forebay.api.pool_status import ProfileStatus, TimeStatus
 from forebay.planning.memory import TunedProfile
-from forebay.planning.profiles import key, speed
+from forebay.planning.profiles import assumed, key, speed
 from forebay.planning.snapshot import Snapshot
 from forebay.planning.variants import Choice, engine_profile, preferred_profile
 
 
 def profiles_status(snapshot: Snapshot) -> list[ProfileStatus]:
-    """The profiles that something was learned of, in the pool's order."""
-    known = snapshot.memory.profiles
-    tuned = ((choice, known.get(key(snapshot.spec, choice))) for choice in preferred_profile(snapshot.spec))
-    return [_profile(snapshot, choice, found) for choice, found in tuned if found is not None and found.moments.count > 0.0]
+    """The profiles that something was learned of, or that are taken to be as slow as others were found to be, in the pool's order."""
+    found = []
+    for choice in preferred_profile(snapshot.spec):
+        tuned, now = snapshot.memory.profiles.get(key(snapshot.spec, choice)), speed(snapshot, choice)
+        if tuned is not None and tuned.moments.count > 0.0:
+            found.append(_profile(snapshot, choice, tuned))
+        elif now.use == "Akin":
+            found.append(_profile(snapshot, choice, assumed(snapshot, now.engine)))
+    return found
 
 
 def _profile(snapshot: Snapshot, choice: Choice, tuned: TunedProfile) -> ProfileStatus:

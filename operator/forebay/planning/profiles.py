@@ -114,6 +114,11 @@ def _akin(snapshot: Snapshot, choice: Choice, declared: EngineProfile) -> Speed:
     return Speed(EngineProfile(*times, declared.max_concurrency, declared.task), "Akin", why)
 
 
+def assumed(snapshot: Snapshot, engine: EngineProfile) -> TunedProfile:
+    """A profile that nothing was seen of yet and that is sized by as this one: as sure as one that was declared."""
+    return _tuned(prior(_scales(engine, _dimensions(snapshot.spec))), StepMoments(), snapshot.now, snapshot.now)
+
+
 def _wrong_by(snapshot: Snapshot, choice: Choice) -> float | None:
     """How many times as long as declared a step takes by what was learned, with in it what was seen; None where that is not known well."""
     tuned, dimensions = snapshot.memory.profiles.get(key(snapshot.spec, choice)), _dimensions(snapshot.spec)
@@ -125,13 +130,24 @@ def _wrong_by(snapshot: Snapshot, choice: Choice) -> float | None:
 
 
 def key(spec: InferencePoolSpec, choice: Choice) -> str:
-    """A profile by what it says, and of what: one that is corrected begins anew."""
+    """A profile by the times that it says, and of what: one that is corrected begins anew. How many requests may run changes no time."""
     return _key(choice[0].name, choice[1], spec.model)
 
 
 @lru_cache(MOST_PROFILES)
 def _key(accelerator: str, profile: Profile, model: Model) -> str:
-    return short_hash([accelerator, profile.model_dump(mode="json"), model.model_dump(mode="json")])
+    times = profile.model_dump(mode="json", exclude={"max_concurrency", "tuning"})
+    return short_hash([accelerator, times, model.model_dump(mode="json")])
+
+
+def forgotten(snapshot: Snapshot) -> tuple[str, ...]:
+    """That something was learned which counts no longer, in the one decision that forgets it."""
+    kept = {key(snapshot.spec, choice) for choice in preferred_profile(snapshot.spec) if choice[1].tuning is not Tuning.DISABLED}
+    lost = sum(known.moments.count >= ENOUGH for name, known in snapshot.memory.profiles.items() if name not in kept)
+    if not lost:
+        return ()
+    which = "a profile counts" if lost == 1 else f"{lost} profiles counts"
+    return (f"what was learned of {which} no longer, for times, tuning or model were changed: replicas are taken for as fast as declared",)
 
 
 def _ms(seconds: float) -> str:

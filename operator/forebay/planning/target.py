@@ -14,7 +14,7 @@ from forebay.api.batch_class import BatchClassSpec, BatchingMode, Objective
 from forebay.api.conditions import Reason, Type
 from forebay.api.inference_pool import Task
 from forebay.api.meta import format_duration
-from forebay.planning.advice import MOST, Way, fewest_alone, raise_target, too_few, way
+from forebay.planning.advice import MOST, Way, fewest_alone, let_in_too_few, raise_target, too_few, way
 from forebay.planning.decision import Verdict
 from forebay.planning.demand import ClassLoad
 from forebay.planning.mix import Fleet, Kind, kind
@@ -187,7 +187,9 @@ def _arrived(snapshot: Snapshot, choice: Choice) -> int:
 def _mix_verdict(snapshot: Snapshot, loads: list[ClassLoad], mix: Mix, found: Mixed, fleet: Fleet) -> Verdict:
     if found.capped:
         enough, place = fewest_alone(fleet)
-        message = too_few(found.binding, enough, snapshot.spec.scaling.max_replicas, fleet.kinds[place].name)
+        most, name = snapshot.spec.scaling.max_replicas, fleet.kinds[place].name
+        used = " and ".join(choice_name(c) for c, _ in mix)
+        message = let_in_too_few(found.binding, enough, name, most, used) if enough <= most else too_few(found.binding, enough, most, name)
         return _verdict("False", Reason.MAX_REPLICAS, message)
     return _holds(snapshot, loads, " and ".join(choice_name(c) for c, _ in mix))
 
