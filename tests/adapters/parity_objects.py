@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from contract_objects import Object, a_class, a_policy, a_pool
+from tests.adapters.contract_objects import a_class, a_policy, a_pool
+
+from forebay.adapters.cluster import Object
 
 
 def _objective(**fields: Any) -> Object:
