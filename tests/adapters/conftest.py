@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from contract_objects import Check
+from tests.adapters.contract_objects import Check
 
 from forebay.adapters.cluster import CRDS, NAMESPACES, NODE_CLAIMS, NODE_POOLS, Cluster, ClusterError
 from forebay.adapters.kube import KubeCluster

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from forebay.adapters.cluster import Cluster, Kind, Object
 
-Check = Callable[[Cluster, str], Awaitable[None]]
+Check = Callable[[Cluster, str], Coroutine[Any, Any, None]]
 """A contract: gets a cluster and the name of a namespace of its own."""
 
 Run = Callable[[Check], None]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from contract_objects import Object, a_class, a_policy, a_pool
+from tests.adapters.contract_objects import a_class, a_policy, a_pool
+
+from forebay.adapters.cluster import Object
 
 
 def _objective(**fields: Any) -> Object:
@@ -18,7 +20,7 @@ def _profile(**fields: Any) -> Object:
 
 def _sized(profile: Object, **accelerator: Any) -> Object:
     """A pool whose replica takes so much of a node, laid out where it takes partitions."""
-    laid_out = {"partitioning": {"mode": "Static", "layout": {"3g.40gb": 2}}} if "partition" in profile else {}
+    laid_out: Object = {"partitioning": {"mode": "Static", "layout": {"3g.40gb": 2}}} if "partition" in profile else {}
     return a_pool("", profiles=[_profile(**profile)], capacity={"accelerators": [{"name": "h100", **accelerator}]}, **laid_out)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from contract_objects import Object, Run, a_condition, a_pool, status_of
-from parity_objects import BAD, GOOD, NULLS
+from tests.adapters.contract_objects import Run, a_condition, a_pool, status_of
+from tests.adapters.parity_objects import BAD, GOOD, NULLS
 
-from forebay.adapters.cluster import INFERENCE_POOLS, Cluster, Invalid, kind_of
+from forebay.adapters.cluster import INFERENCE_POOLS, Cluster, Invalid, Object, kind_of
 from forebay.api.admission import validate
 
 

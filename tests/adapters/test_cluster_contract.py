@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from contract_objects import (
+from tests.adapters.contract_objects import (
     Run,
     a_budget,
     a_class,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from contract_objects import (
+from tests.adapters.contract_objects import (
     Run,
     a_condition,
     a_config_map,
@@ -266,7 +266,7 @@ def test_conditions_of_two_managers_live_side_by_side(run: Run) -> None:
 
 def test_containers_and_their_parts_merge_as_kubernetes_says(run: Run) -> None:
     async def check(cluster: Cluster, ns: str) -> None:
-        mine = {"args": ["a", "b"], "env": [{"name": "A", "value": "1"}], "ports": [{"containerPort": 80}]}
+        mine: dict[str, Any] = {"args": ["a", "b"], "env": [{"name": "A", "value": "1"}], "ports": [{"containerPort": 80}]}
         await cluster.apply(a_deployment(ns, **mine), manager="m")
         theirs = a_deployment(ns, env=[{"name": "B", "value": "2"}], ports=[{"containerPort": 81, "name": "http"}])
         theirs["spec"]["template"]["spec"]["containers"].append({"name": "proxy", "image": "p"})

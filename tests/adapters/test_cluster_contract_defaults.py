@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from contract_objects import Check, a_deployment
+from tests.adapters.contract_objects import Check, a_deployment
 
 from forebay.adapters.cluster import DEPLOYMENTS, Cluster
 

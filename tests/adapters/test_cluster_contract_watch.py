@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from contract_objects import (
+from tests.adapters.contract_objects import (
     Run,
     a_config_map,
     unique,

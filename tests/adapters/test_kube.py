@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from contract_objects import a_config_map
-from kube_server import Recorder, answer, connected, kubeconfig, refusal
+from tests.adapters.contract_objects import a_config_map
+from tests.adapters.kube_server import Recorder, answer, connected, kubeconfig, refusal
 
 from forebay.adapters.cluster import (
     CONFIG_MAPS,

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from kube_server import Recorder, kubeconfig, served
+from tests.adapters.kube_server import Recorder, kubeconfig, served
 
 from forebay.adapters.cluster import (
     NODES,

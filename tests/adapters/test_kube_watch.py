@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from kube_server import connected, refusal
+from tests.adapters.kube_server import connected, refusal
 
 from forebay.adapters.cluster import (
     CONFIG_MAPS,

@@ -9,9 +9,9 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from contract_objects import Check
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.adapters.contract_objects import Check
 
 from forebay.adapters.clock import ManualClock, settle
 from forebay.adapters.cluster import LEASES, Cluster, Object, Unavailable

@@ -8,9 +8,9 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from contract_objects import a_budget, a_config_map, a_deployment, a_pod, a_pool
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.adapters.contract_objects import a_budget, a_config_map, a_deployment, a_pod, a_pool
 
 from forebay.adapters.clock import ManualClock, settle
 from forebay.adapters.cluster import CONFIG_MAPS, INFERENCE_POOLS, NAMESPACES, NODE_POOLS, PODS, Conflict, Event, Invalid, NotFound, Object

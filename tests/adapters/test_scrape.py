@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from tests.adapters.served import Served
 
 from forebay.adapters.metrics import Target
-from forebay.adapters.scrape import ARRIVALS, QUEUE_DEPTH, TTFT_BUCKET, ScrapedMetrics, parse
+from forebay.adapters.scrape import ScrapedMetrics, parse
 from forebay.adapters.sums import quantile_of
 from forebay.api.prompting import TERMS
 from forebay.dataplane.http.client import Client
 from forebay.planning.measured import ClassDemand, Demand, PromptMeetings
+from forebay.planning.series import ARRIVALS, QUEUE_DEPTH, TTFT_BUCKET
 
 NOW = 1_700_000_000.0
 

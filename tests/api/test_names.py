@@ -11,11 +11,11 @@ from forebay.api.meta import API_VERSION
 
 
 def problems(kind: str, name: str) -> list[str]:
-    spec: dict[str, Any] = {
+    specs: dict[str, dict[str, Any]] = {
         "InferencePool": {"model": {"name": "m"}, "server": {"template": {"spec": {"containers": [{"name": "s"}]}}}, "classes": ["c"]},
         "BatchClass": {"tier": "Deferred"},
-    }[kind]
-    obj = {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name, "namespace": "default"}, "spec": spec}
+    }
+    obj = {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name, "namespace": "default"}, "spec": specs[kind]}
     return [str(problem) for problem in validate(obj, strict_unknown=True)[1]]
 
 

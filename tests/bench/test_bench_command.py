@@ -135,7 +135,7 @@ def test_the_operator_is_measured_as_a_process_of_its_own(tmp_path: Path) -> Non
 
 
 def test_a_table_aligns_and_leaves_blank_what_a_row_lacks() -> None:
-    rows = [{"name": "a", "cpu_us": 1.5}, {"name": "longer", "absent": "why"}]
+    rows: list[dict[str, Any]] = [{"name": "a", "cpu_us": 1.5}, {"name": "longer", "absent": "why"}]
     assert table(rows).splitlines() == ["name    cpu_us  absent", "a          1.5        ", "longer             why"]
 
 

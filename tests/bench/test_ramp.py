@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from statistics import fmean
 
 import pytest
 from bench.ramp import FIRST_SEED, OBJECTIVE, PROFILE, STAGES, TARGETS, load_engine, setup, workload
-from bench.support.comparison import Case, row, tuned
+from bench.support.comparison import Case, Workload, row, tuned
 from bench.support.ramp_laws import laws
 
+from forebay.simulation.law import Law
 from forebay.simulation.laws.static import Static
 
 
@@ -35,9 +37,13 @@ def test_llmds_own_law_lands_where_it_was_published() -> None:
     assert static.attainment == 1.0 and static.replicas_mean == pytest.approx(8.0)
 
 
+def replicas(count: int) -> Callable[[Workload], Law]:
+    return lambda _: Static(count)
+
+
 def test_tuning_takes_the_cheapest_that_meets_the_target_or_the_nearest() -> None:
     case, episodes = the_case(), [workload(1)]
-    counts = {f"{n}": lambda _, n=n: Static(n) for n in (8, 7, 3, 4)}
+    counts = {f"{n}": replicas(n) for n in (8, 7, 3, 4)}
     assert tuned(case, counts, episodes, TARGETS)[0.98] == "7"
     assert tuned(case, {n: counts[n] for n in ("3", "4")}, episodes, TARGETS)[0.98] == "4"
 

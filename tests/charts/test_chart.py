@@ -9,7 +9,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from chart import CHART, NAMESPACE, ROOT, Object, Refused, named, pods, rendered, template
+from tests.charts.chart import CHART, NAMESPACE, ROOT, Object, Refused, named, pods, rendered, template
 
 from forebay.api.crd import rendered_files
 from forebay.api.shared_limits import read_shared_limits

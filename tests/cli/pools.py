@@ -8,7 +8,7 @@ from forebay.api.meta import API_VERSION
 
 Object = dict[str, Any]
 
-STATUS = {
+STATUS: Object = {
     "replicas": 4,
     "readyReplicas": 3,
     "desired": {"onDemand": 1, "spot": 3},

@@ -33,7 +33,7 @@ def test_the_profile_of_an_engine_is_found_and_can_be_pasted(tmp_path: Path, cap
     """The time of a step within a fifth, alone and full; a busy machine makes it longer, and three times cannot be told apart so well."""
     out = tmp_path / "profile.yaml"
     with beside() as port:
-        args = ("--seconds", "4", "--max-concurrency", "16", "--input-tokens", "120", "--output-tokens", "30", "--json")
+        args: tuple[str, ...] = ("--seconds", "4", "--max-concurrency", "16", "--input-tokens", "120", "--output-tokens", "30", "--json")
         args = (*args, "--objective", "timeToFirstToken=p95:2s", "--objective", "endToEnd=p90:8s")
         assert profile(port, *args, "--accelerator", "h100", "--out", str(out)) == 0
     found = json.loads(capsys.readouterr().out)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_plan_against import QUICKSTART, a_folder
+from tests.cli.test_plan_against import QUICKSTART, a_folder
 
 FEASIBLE, IMPOSSIBLE = ("target: 1s", "target: 2s"), ("target: 1s", "target: 1ms")
 

@@ -274,7 +274,7 @@ def test_what_came_at_once_is_paid_for_until_it_is_answered(tmp_path: Path, caps
     assert sum(row["requestsPerSecond"] for row in found["timeline"]) > 0 and all(row["replicas"] >= 1 for row in found["timeline"])
 
 
-def a_dear_pool(folder: Path, **changes: str) -> str:
+def a_dear_pool(folder: Path, **changes: tuple[str, str]) -> str:
     """The quickstart's chat pool on nodes of eight GPUs, made for it, and its class."""
     target = folder / "dear"
     target.mkdir()

@@ -36,7 +36,7 @@ def test_object_that_nobody_has_looked_at_is_progressing(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_health_of_an_older_generation_is_not_believed(kind: str) -> None:
-    conditions = {"Accepted": "True", FINAL[kind]: "True"}
+    conditions: dict[str, Any] = {"Accepted": "True", FINAL[kind]: "True"}
     assert health(kind, observed(generation=1, **conditions))[0] == "Progressing"
 
 
@@ -52,14 +52,14 @@ def test_reference_to_nothing_is_degraded_and_says_which(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_object_in_effect_is_healthy(kind: str) -> None:
-    conditions = {"Accepted": "True", FINAL[kind]: "True"}
+    conditions: dict[str, Any] = {"Accepted": "True", FINAL[kind]: "True"}
     assert health(kind, observed(**conditions)) == ("Healthy", f"{FINAL[kind]} is True")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("status", ("False", "Unknown"))
 def test_accepted_object_not_in_effect_is_progressing(kind: str, status: str) -> None:
-    conditions = {"Accepted": "True", FINAL[kind]: status} if kind != "BatchClass" else {"Accepted": "Unknown"}
+    conditions: dict[str, Any] = {"Accepted": "True", FINAL[kind]: status} if kind != "BatchClass" else {"Accepted": "Unknown"}
     assert health(kind, observed(**conditions))[0] == "Progressing"
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import openai
 import pytest
-from engine_harness import ask, client, encoded, eventually, samples
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.engines.engine_harness import ask, client, encoded, eventually, samples
 
 from forebay.dataplane.http.server import serve
 from forebay.engines.embeddings import app

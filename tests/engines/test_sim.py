@@ -10,7 +10,7 @@ from typing import Any
 
 import openai
 import pytest
-from engine_harness import FAST, a_simulator, ask, client, encoded, eventually, samples
+from tests.engines.engine_harness import FAST, a_simulator, ask, client, encoded, eventually, samples
 
 from forebay.engines.sim.engine import Clock, Engine
 from forebay.engines.sim.stepping import Profile

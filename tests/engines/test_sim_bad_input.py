@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from engine_harness import a_simulator, ask
+from tests.engines.engine_harness import a_simulator, ask
 
 CHAT, TEXT, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 MESSAGES = [{"role": "user", "content": "x"}]

@@ -78,7 +78,7 @@ class Cluster(MemoryCluster):
             status = await self.status(name)
             return status if condition(status) else None
 
-        return await eventually(holds)  # type: ignore[return-value]
+        return await eventually(holds)
 
     async def until_gone(self, name: str) -> None:
         async def gone() -> bool:

@@ -121,7 +121,7 @@ def test_a_crash_is_repaired_with_backoff(tmp_path: Path) -> None:
     """
     container = a_container(tmp_path, script)
     seen: list[str] = []
-    container._changed = lambda: seen.append(next(iter(container.state.values())).get("reason", "running"))  # type: ignore[method-assign]
+    container._changed = lambda: seen.append(next(iter(container.state.values())).get("reason", "running"))
 
     async def test() -> None:
         await eventually(lambda: container.status()["restartCount"] >= 3)
@@ -202,7 +202,7 @@ def test_http_and_tcp_probes(tmp_path: Path) -> None:
 
 def test_a_program_that_does_not_exist_is_a_start_error(tmp_path: Path) -> None:
     container = a_container(tmp_path, "", restart="Never")
-    container._prepare = lambda: Launch(["/no/such/program"], {}, tmp_path, tmp_path / "c.log", Mounts())  # type: ignore[method-assign]
+    container._prepare = lambda: Launch(["/no/such/program"], {}, tmp_path, tmp_path / "c.log", Mounts())
     asyncio.run(asyncio.wait_for(container.run(), 20))
     assert container.state["terminated"]["reason"] == "StartError"
     assert "/no/such/program" in container.state["terminated"]["message"]

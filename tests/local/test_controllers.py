@@ -50,7 +50,7 @@ async def until_available(cluster: Cluster, count: int) -> Object:
         done = found is not None and counts == [count] * 3 and status["observedGeneration"] == found["metadata"]["generation"]
         return status if done and len(await pods(cluster)) == count else None
 
-    return await eventually(settled)  # type: ignore[return-value]
+    return await eventually(settled)
 
 
 def on_a_machine(folder: Path, test: Callable[[Cluster, Slots], Coroutine[Any, Any, None]]) -> None:

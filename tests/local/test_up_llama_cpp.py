@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import openai
 from e2e import llama_cpp
@@ -29,9 +30,9 @@ def test_llama_cpp_answers_on_one_machine(tmp_path: Path) -> None:
         url = line_with(process, " answers at ").split()[-1]
         line_with(process, "InferencePool chat: ReplicasReady: 1 replica")
         with openai.OpenAI(api_key="the-key", base_url=url) as client:
-            asked = {"model": "support-chat", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 9}
-            whole = client.chat.completions.create(**asked)  # type: ignore[call-overload]
-            assert whole.usage.completion_tokens == 9
-            parts = client.chat.completions.create(**asked, stream=True)  # type: ignore[call-overload]
+            asked: dict[str, Any] = {"model": "support-chat", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 9}
+            whole = client.chat.completions.create(**asked)
+            assert whole.usage is not None and whole.usage.completion_tokens == 9
+            parts = client.chat.completions.create(**asked, stream=True)
             said = "".join(part.choices[0].delta.content or "" for part in parts)
             assert len(said.split()) == 9 and set(said.split()) <= set(llama_cpp.WORDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,12 +28,16 @@ def test_a_crash_of_any_process_is_told_and_repaired(tmp_path: Path) -> None:
             killed = role_below(state, role)[0]
             os.kill(killed, signal.SIGKILL)
             line_with(process, f": {container} ended with exit code 137")
-            asyncio.run(eventually(lambda role=role, killed=killed: killed not in role_below(state, role)))  # type: ignore[misc]
+            asyncio.run(eventually(ended(state, role, killed)))
             asyncio.run(eventually(lambda: answers(url)))
         asyncio.run(eventually(lambda: [len(role_below(state, role)) for role in ("gateway", "sidecar", "engine")] == [1, 2, 2]))
         process.send_signal(signal.SIGHUP)
         assert process.wait(60) == 0
     assert list(running_below(state)) == []
+
+
+def ended(folder: Path, role: str, pid: int) -> Callable[[], bool]:
+    return lambda: pid not in role_below(folder, role)
 
 
 def role_below(folder: Path, role: str) -> list[int]:

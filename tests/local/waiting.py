@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 
-async def eventually(condition: Callable[[], T | Awaitable[T]], timeout_s: float = 15.0) -> T:
+@overload
+async def eventually(condition: Callable[[], Awaitable[T | None]], timeout_s: float = 15.0) -> T: ...
+@overload
+async def eventually(condition: Callable[[], T | None], timeout_s: float = 15.0) -> T: ...
+async def eventually(condition: Callable[[], Any], timeout_s: float = 15.0) -> Any:
     """The first true value that the condition gives."""
     until = time.monotonic() + timeout_s
     while True:

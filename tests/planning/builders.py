@@ -12,7 +12,7 @@ from forebay.planning.measured import ClassDemand, Demand
 from forebay.planning.memory import DemandPoint, Memory, Shape
 from forebay.planning.outlook import learn
 from forebay.planning.snapshot import CapacityType, DeploymentView, NodeView, PodView, PoolIdentity, Settings, Snapshot, Taint
-from forebay.planning.variants import preferred_profile, wanted_variants
+from forebay.planning.variants import Choice, preferred_profile, wanted_variants
 from forebay.planning.workload import template_hash
 
 NOW = 1_800_000_000.0
@@ -153,7 +153,7 @@ def together(*parts: dict[str, Any]) -> dict[str, Any]:
 
 def as_planned(snapshot: Snapshot) -> Snapshot:
     """The same with Deployments whose templates are the pool's own: nothing to roll out."""
-    wanted = preferred_profile(snapshot.spec) or [None]
+    wanted: list[Choice | None] = [*preferred_profile(snapshot.spec)] or [None]
     hashes = {v.name: template_hash(snapshot.spec, v) for choice in wanted for v in wanted_variants(snapshot.spec, choice)}
     current = tuple(d.model_copy(update={"template_hash": hashes.get(d.variant, "")}) for d in snapshot.deployments)
     return snapshot.model_copy(update={"deployments": current})

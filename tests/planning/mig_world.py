@@ -73,7 +73,8 @@ class World:
             self._patch(name, body)
 
     def _patch(self, name: str, body: dict[str, Any]) -> None:
-        node, update = self.nodes[name], {}
+        node = self.nodes[name]
+        update: dict[str, Any] = {}
         for part in ("labels", "annotations"):
             merged = {**getattr(node, part), **body.get("metadata", {}).get(part, {})}
             update[part] = {key: value for key, value in merged.items() if value is not None}

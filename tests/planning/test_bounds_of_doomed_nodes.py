@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from builders import NOW, POOL, a_deployment, a_node, a_pod, a_snapshot, a_spec, actions, on_karpenter, reclaimed, settled
+from tests.planning.builders import NOW, POOL, a_deployment, a_node, a_pod, a_snapshot, a_spec, actions, on_karpenter, reclaimed, settled
 
 from forebay.planning.planner import plan
 from forebay.planning.snapshot import ON_DEMAND, SPOT, CapacityType, NodeView, Snapshot

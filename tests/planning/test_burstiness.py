@@ -29,7 +29,9 @@ def looked_at(cv: float, hours: float, rate: float = 4.0, slope: float = 0.0, se
     while at < hours * 3600.0:
         at += chance.gammavariate(shape, 1.0 / (shape * (rate + slope * at)))
         arrivals.append(at)
-    known, points, low, high = None, (), 0, 0
+    known: Clumping | None = None
+    points: tuple[DemandPoint, ...] = ()
+    low, high = 0, 0
     for look in range(int(WINDOW_S / every_s) + 1, int(hours * 3600.0 / every_s)):
         now = look * every_s
         while high < len(arrivals) and arrivals[high] <= now:
@@ -54,7 +56,8 @@ def test_a_rising_rate_is_not_a_burst() -> None:
 
 
 def test_one_step_in_demand_is_not_taken_for_bursts() -> None:
-    known, points = Clumping(value=1.0, seconds=3600.0), ()
+    known = Clumping(value=1.0, seconds=3600.0)
+    points: tuple[DemandPoint, ...] = ()
     for look in range(60):
         points = (*points, DemandPoint(at=look * EVERY_S, requests_per_s=2.0 if look < 30 else 20.0))[-13:]
         known = dispersed(known, points, WINDOW_S)
@@ -69,7 +72,8 @@ def test_nothing_is_said_of_a_pool_that_is_looked_at_for_the_first_time_or_silen
 
 @given(st.lists(st.floats(0, 1e12), min_size=1, max_size=60), st.floats(1, 120))
 def test_whatever_is_measured_the_dispersion_stays_within_bounds(rates: list[float], window_s: float) -> None:
-    known, points = None, ()
+    known: Clumping | None = None
+    points: tuple[DemandPoint, ...] = ()
     for look, rate in enumerate(rates):
         points = (*points, DemandPoint(at=look * EVERY_S, requests_per_s=rate))[-13:]
         known = dispersed(known, points, window_s)

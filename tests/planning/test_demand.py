@@ -155,7 +155,7 @@ def test_how_unequal_requests_are_is_averaged_over_many() -> None:
     assert found.why.endswith("their coefficients of variation 2 and 1 (forebay_sidecar_tokens_squared_total)")
 
 
-def unequal(rps: float = 2, **fields: float) -> Shape:
+def unequal(rps: float = 2, **fields: Any) -> Shape:
     """What is known of a class after this measurement, where it was answers of 100 tokens on average, and quite unequal ones."""
     before = Memory(shapes={"interactive": Shape(input_tokens=200, output_tokens=100, output_cv2=1.0, seen=500)})
     return looked(before, demand(rps=rps, output_cv=1.0, **fields), ["interactive"])[1]["interactive"]
@@ -223,7 +223,8 @@ def test_squares_that_are_missing_or_absurd_do_no_harm() -> None:
 @pytest.mark.parametrize("which", ["input_tokens", "output_tokens"])
 def test_nan_negative_and_absurd_lengths_are_bounded(which: str, tokens: float) -> None:
     """They would be planned with for as long as they are remembered, or in no number at all."""
-    absurd = plan(a_snapshot(demand=demand(5, **{which: tokens}), **running(2), memory=settled(2)))
+    lengths: dict[str, Any] = {which: tokens}
+    absurd = plan(a_snapshot(demand=demand(5, **lengths), **running(2), memory=settled(2)))
     assert getattr(absurd.memory.shapes["interactive"], which) == MAX_LENGTH
     assert said(absurd, "SloFeasible")[0] == "False" and absurd.replicas == 20
     after = plan(a_snapshot(demand=demand(5), **running(2), memory=settled(2, shapes=absurd.memory.shapes)))
@@ -273,6 +274,7 @@ def test_demand_of_half_of_the_replicas_is_not_learned_as_if_it_were_that_of_all
     """Such a forecast is half too low for as long as it remembers; and when all are measured again, their load looks doubled."""
     known = learned([6.0] * 60).model_copy(update={"history": {"interactive": points(6, 6, 6)}, "dispersion": {}})
     half = seen_by(1, of=2, rps=3.0, memory=known, now=NOW + 15)
+    assert half.demand is not None
     half = half.model_copy(update={"demand": half.demand.model_copy(update={"measured_at": NOW + 15})})
     memory = plan(half).memory
     assert (memory.forecasts, memory.history, memory.dispersion) == (known.forecasts, known.history, known.dispersion)
@@ -284,6 +286,7 @@ def test_demand_of_half_of_the_replicas_is_not_learned_as_if_it_were_that_of_all
 def test_a_look_at_half_of_the_replicas_is_no_point_of_a_trend() -> None:
     rising = {"interactive": points(2, 4, 6, 8)}
     half = seen_by(1, of=2, rps=5.0, now=NOW + 15)
+    assert half.demand is not None
     half = half.model_copy(update={"demand": half.demand.model_copy(update={"measured_at": NOW + 15})})
     (found,) = loads(half, rising, {})
     assert found.load.requests_per_s == 5.0, "what was known before says nothing about what is measured of a half"

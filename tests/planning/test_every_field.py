@@ -204,7 +204,7 @@ def leaves(value: Any, schema: Object, path: Path = ()) -> Iterator[tuple[Path, 
         return
     if isinstance(value, dict):
         for name, child in value.items():
-            yield from leaves(child, schema.get("properties", {}).get(name) or schema.get("additionalProperties"), (*path, name))
+            yield from leaves(child, schema.get("properties", {}).get(name) or schema["additionalProperties"], (*path, name))
     elif isinstance(value, list):
         for index, child in enumerate(value):
             yield from leaves(child, schema["items"], (*path, index))

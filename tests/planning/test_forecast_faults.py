@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from load_laws import DAY, MINUTE, MONDAY, TEN_MINUTES, a_day_curve, after, every, noisy
+from tests.planning.load_laws import DAY, MINUTE, MONDAY, TEN_MINUTES, a_day_curve, after, every, noisy
 
 from forebay.planning.forecast import Forecast, ForecastState, observe, predict
 from forebay.planning.forecast.packing import unpack

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from load_laws import MONDAY, TEN_MINUTES, a_day_curve, after, every, noisy
+from tests.planning.load_laws import MONDAY, TEN_MINUTES, a_day_curve, after, every, noisy
 
 from forebay.planning.forecast import ForecastState, drifted, fresh, observe, predict
 from forebay.planning.forecast.codes import MAX_VALUE, MISSING, code_of, value_of

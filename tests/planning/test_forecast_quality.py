@@ -6,7 +6,7 @@ import math
 import random
 
 import pytest
-from load_laws import DAY, MONDAY, TEN_MINUTES, a_day_curve, after, every, noisy
+from tests.planning.load_laws import DAY, MONDAY, TEN_MINUTES, a_day_curve, after, every, noisy
 
 from forebay.planning.forecast import drifted, fresh, observe, predict
 

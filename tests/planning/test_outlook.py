@@ -16,7 +16,7 @@ from forebay.planning.forecast import predict
 from forebay.planning.forecast_status import forecast_status, forecast_verdict
 from forebay.planning.measured import Demand
 from forebay.planning.memory import Memory, Shape
-from forebay.planning.outlook import MOST_CLASSES, early_s, learn
+from forebay.planning.outlook import MOST_CLASSES, Outlook, early_s, learn
 from forebay.planning.planner import plan
 from forebay.planning.snapshot import PoolIdentity, Snapshot
 
@@ -29,6 +29,12 @@ RISING = [2.0 + 0.1 * minute for minute in range(61)]
 def snapshot(rates: list[float], rps: float, **forecast: Any) -> Snapshot:
     spec = a_spec(scaling={"minReplicas": 1, "maxReplicas": 50, "forecast": forecast})
     return a_snapshot(spec=spec, demand=demand(rps), memory=learned(rates), **running(2))
+
+
+def outlook(one: Snapshot) -> Outlook:
+    expected = loads(one, {}, SHAPES)[0].expected
+    assert expected is not None
+    return expected
 
 
 def provisioned(one: Snapshot) -> float:
@@ -124,17 +130,17 @@ def test_a_pool_whose_bounds_did_not_hold_for_a_day_falls_back_to_what_is_measur
     """Two days calm, then hours in which every other minute is just above its bound."""
     calm = [6.0 + 2.0 * sin(minute / 9.0) for minute in range(2 * 1440)]
     before = snapshot([], 2.0).model_copy(update={"memory": learned(calm)})
-    assert loads(before, {}, SHAPES)[0].expected.trusted and provisioned(before) > 2.0
+    assert outlook(before).trusted and provisioned(before) > 2.0
     memory = before.memory
     for minute in range(MISSED):
         at = NOW + 60.0 * minute
-        expected = loads(before.model_copy(update={"now": at, "memory": memory}), {}, SHAPES)[0].expected
+        expected = outlook(before.model_copy(update={"now": at, "memory": memory}))
         rate = 1.1 * expected.requests_per_s if minute % 2 else 0.0
         look = demand(rate).model_copy(update={"measured_at": at})
         memory = memory.model_copy(update={"forecasts": learn(memory.forecasts, look, SHAPES, ("interactive",))})
     later = NOW + 60.0 * MISSED
     after = before.model_copy(update={"now": later, "memory": memory, "demand": demand(2.0).model_copy(update={"measured_at": later})})
-    expected = loads(after, {}, SHAPES)[0].expected
+    expected = outlook(after)
     assert expected.drifted and expected.requests_per_s > 2.0 and provisioned(after) == 2.0
     decision = plan(after)
     told = verdict(decision, "ForecastCalibrated")
@@ -154,7 +160,7 @@ def test_a_forecast_never_takes_capacity_away(rates: list[float], rps: float, co
         spec=a_spec(scaling={"minReplicas": 1, "maxReplicas": 500, "forecast": {"coverage": coverage}}), demand=demand(rps), memory=memory
     )
     (load,) = loads(with_forecast, {}, SHAPES)
-    assert load.expected.trusted, "or nothing is shown"
+    assert load.expected is not None and load.expected.trusted, "or nothing is shown"
     assert provisioned(with_forecast) >= rps
     assert load.lasting.load.requests_per_s >= rps, "nor is what is measured given back sooner for it"
     assert plan(with_forecast) == plan(with_forecast)

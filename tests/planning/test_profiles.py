@@ -19,9 +19,9 @@ from forebay.planning.measured import StepMoments
 from forebay.planning.memory import Memory, TunedProfile
 from forebay.planning.planner import plan
 from forebay.planning.preview import preview
-from forebay.planning.profiles import MOST_REJECTED, Choice, learned, speed
+from forebay.planning.profiles import MOST_REJECTED, learned, speed
 from forebay.planning.snapshot import Snapshot
-from forebay.planning.variants import preferred_profile
+from forebay.planning.variants import Choice, preferred_profile
 
 TRUE = (0.02, 0.05e-3, 0.2e-6)
 """What `a_profile` declares too: seconds a step, a token, a token of context."""

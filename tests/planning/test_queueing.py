@@ -26,7 +26,10 @@ METRICS: tuple[Metric, ...] = ("timeToFirstToken", "interTokenLatency", "endToEn
 def chain(engine: EngineProfile, load: Load) -> tuple[list[float], float]:
     """Stationary probabilities of the birth-death chain of one replica, 0 to n_max - 1 in flight, and of all that is above."""
     work = work_of(load, engine)
-    mu = lambda n: n / ((work.decodes + 1.0) * engine.base_s + n * work.total_s)  # noqa: E731
+
+    def mu(n: int) -> float:
+        return n / ((work.decodes + 1.0) * engine.base_s + n * work.total_s)
+
     weights = [1.0]
     for n in range(1, engine.max_concurrency + 1):
         weights.append(weights[-1] * load.requests_per_s / mu(n))

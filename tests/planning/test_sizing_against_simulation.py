@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from math import sqrt
 from multiprocessing import get_context
 
-from step_simulation import Setting, simulate
+from tests.planning.step_simulation import Setting, simulate
 
 from forebay.api.inference_pool import Task
 from forebay.planning.capacity import capacity_rps, tail_s

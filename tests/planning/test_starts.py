@@ -19,7 +19,7 @@ from forebay.planning.starts import MAX_START_TIMES, MAX_VARIANTS, lead_of, lead
 def started(name: str = "a", node: float = 40, image: float = 20, load: float = 60, **fields: Any) -> PodView:
     """A replica that was made ten minutes ago, with the seconds of its stages."""
     made = NOW - 600
-    times = {"created_at": made, "scheduled_at": made + node, "running_at": made + node + image}
+    times: dict[str, Any] = {"created_at": made, "scheduled_at": made + node, "running_at": made + node + image}
     return a_pod(name, **times, **fields).model_copy(update={"ready_at": made + node + image + load})
 
 

@@ -26,7 +26,7 @@ from forebay.planning.snapshot import PoolIdentity, Settings
 from forebay.planning.variants import Variant, wanted_variants
 from forebay.planning.workload import deployment_name, service_name, template_hash
 
-USERS = {
+USERS: dict[str, Any] = {
     "metadata": {"labels": {"team": "search", "forebay.dev/pool": "mine"}, "annotations": {"note": "kept"}},
     "spec": {
         "serviceAccountName": "reader",
@@ -125,10 +125,11 @@ def test_every_container_waits_for_the_drain_unless_it_has_a_hook_of_its_own() -
 
 def test_a_hook_in_the_place_of_the_drain_is_refused() -> None:
     """It was taken as it was: the server stopped before its sidecar, and every stream broke at each roll-out."""
-    server = {"name": "server", "lifecycle": {"postStart": {"exec": {"command": ["warm"]}}, "preStop": {"sleep": {"seconds": 5}}}}
+    hooks = {"postStart": {"exec": {"command": ["warm"]}}, "preStop": {"sleep": {"seconds": 5}}}
+    server: dict[str, Any] = {"name": "server", "lifecycle": hooks}
     with pytest.raises(ValidationError, match=r"containers\[0\].lifecycle.preStop must be left out"):
         a_spec(server={"template": {"spec": {"containers": [server]}}})
-    del server["lifecycle"]["preStop"]  # type: ignore[attr-defined]
+    del server["lifecycle"]["preStop"]
     lifecycle = made(a_spec(server={"template": {"spec": {"containers": [server]}}}))[0]["spec"]["template"]["spec"]["containers"][0]
     assert set(lifecycle["lifecycle"]) == {"postStart", "preStop"}
 

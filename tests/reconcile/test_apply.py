@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -37,7 +37,7 @@ def removing(kind: str, name: str, api_version: str = "v1") -> Action:
     return Action(verb="delete", ref=Ref(api_version=api_version, kind=kind, namespace="default", name=name))
 
 
-def on_cluster(test: Callable[[MemoryCluster], Awaitable[None]]) -> None:
+def on_cluster(test: Callable[[MemoryCluster], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(test(MemoryCluster()))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.reconcile.worlds import Lab, Operator, a_class, a_pool, in_lab
 
 from forebay.adapters import cluster as kinds
@@ -25,7 +27,7 @@ class AskedMetrics(MetricsInMemory):
         return await super().demand(namespace, pool, targets, now)
 
 
-def fleet_pool(number: int, **spec: object) -> Object:
+def fleet_pool(number: int, **spec: Any) -> Object:
     """One in five serves the class `steady`, the others `interactive`."""
     return a_pool(f"p{number}", classes=["steady" if number % 5 == 0 else "interactive"], **spec)
 

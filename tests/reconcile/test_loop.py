@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
 
 import pytest
 from tests.reconcile.worlds import Lab, a_class, a_policy, a_pool, in_lab, on_karpenter
 
 from forebay.adapters import cluster as kinds
+from forebay.adapters.metrics import Target
+from forebay.planning.measured import Demand
 from forebay.planning.mig import CONFIG_MAP
 from forebay.reconcile.keys import Key
 
@@ -254,10 +255,10 @@ def test_only_what_decisions_look_at_is_a_reason_to_plan() -> None:
         rounds = 0
         ask = lab.metrics.demand
 
-        async def counted(*where: Any) -> Any:
+        async def counted(namespace: str, pool: str, targets: list[Target], now: float) -> Demand | None:
             nonlocal rounds
             rounds += 1
-            return await ask(*where)
+            return await ask(namespace, pool, targets, now)
 
         lab.metrics.demand = counted  # type: ignore[method-assign]
         async with lab.operator() as operator:

@@ -62,7 +62,8 @@ def test_messages_are_bounded() -> None:
 
 
 def test_pods_without_a_status_and_odd_ones() -> None:
-    for pod in ({}, {"status": {}}, {"status": {"containerStatuses": None}}, a_pod({"name": "server"})):
+    pods: tuple[Object, ...] = ({}, {"status": {}}, {"status": {"containerStatuses": None}}, a_pod({"name": "server"}))
+    for pod in pods:
         assert trouble(pod) == ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -23,13 +24,13 @@ ENGINE = EngineProfile(base_s=0.02, per_token_s=0.0001, per_kv_token_s=0.0, max_
 OBJECTIVE = Objective(first_token_s=3.0, per_token_s=0.1)
 
 
-def seen(now: float, ready: int, starting: int = 0, **fields: object) -> Observation:
+def seen(now: float, ready: int, starting: int = 0, **fields: Any) -> Observation:
     """A quarter of an hour in which every sample was the same."""
     return Observation(now, ready, starting, steady(now, ready, **fields))
 
 
-def steady(now: float, ready: int, **fields: object) -> Sequence[Sample]:
-    return [Sample(now - 5.0 * i, 5.0, ready=ready, **fields) for i in reversed(range(180))]  # type: ignore[arg-type]
+def steady(now: float, ready: int, **fields: Any) -> Sequence[Sample]:
+    return [Sample(now - 5.0 * i, 5.0, ready=ready, **fields) for i in reversed(range(180))]
 
 
 # what a HorizontalPodAutoscaler allows
@@ -92,9 +93,9 @@ def test_llmd_adds_in_proportion_credits_what_is_under_way_and_holds_between_thr
 
 def test_llmd_asks_after_the_signal_has_lasted_and_is_limited_to_doubling() -> None:
     law = Llmd(OBJECTIVE)
-    hot = {"first_token_s": [6.0], "per_token_s": [0.05]}
+    hot: dict[str, Any] = {"first_token_s": [6.0], "per_token_s": [0.05]}
     assert [law.decide(seen(900.0 + 15.0 * i, 3, **hot)) for i in range(3)] == [3, 3, 7]
-    calm = {"first_token_s": [0.3], "per_token_s": [0.01]}
+    calm: dict[str, Any] = {"first_token_s": [0.3], "per_token_s": [0.01]}
     assert law.decide(seen(960.0, 7, **calm)) == 7, "the most that was wanted within three minutes"
 
 

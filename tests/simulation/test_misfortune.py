@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path
@@ -123,10 +123,10 @@ def test_a_share_of_starts_never_ends_and_half_of_these_have_no_node() -> None:
     nodes: list[float] = []
     fate = run.fleet.fate
 
-    def watched(replica: object) -> None:
-        fate(replica)  # type: ignore[arg-type]
-        if replica.ready_at == inf:  # type: ignore[attr-defined]
-            nodes.append(replica.node_at)  # type: ignore[attr-defined]
+    def watched(replica: Replica) -> None:
+        fate(replica)
+        if replica.ready_at == inf:
+            nodes.append(replica.node_at)
 
     run.fleet.fate = watched
     outcome = run.through(every(50.0, 6000.0))
@@ -225,14 +225,14 @@ def test_a_pod_that_is_deleted_is_a_replica_that_goes_and_is_made_anew() -> None
         decide = operator.decide
         deleted: list[str] = []
 
-        def deleting(seen: Observation) -> object:
+        def deleting(seen: Observation) -> Mapping[str, int]:
             if seen.now == 600.0:
                 pods = asyncio.run(operator.cluster.list(kinds.PODS))
                 deleted.append(min(pod["metadata"]["name"] for pod in pods))
                 asyncio.run(operator.cluster.delete(kinds.PODS, "default", deleted[0], grace_s=0))
             return decide(seen)
 
-        operator.decide = deleting  # type: ignore[method-assign, assignment]
+        operator.decide = deleting  # type: ignore[method-assign]
         outcome = through()
         ready = {round(at): ready for at, ready, _ in outcome.replicas}
         assert ready[605] == ready[595] - 1 and ready[700] >= ready[595]

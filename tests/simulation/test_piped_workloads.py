@@ -68,5 +68,5 @@ def test_standard_input_is_a_workload(tmp_path: Path, piped: bool) -> None:
     program = "from pathlib import Path; from forebay.simulation.workload import *; p = Path('-'); print(has_rates(p), len(list(read(p))))"
     with a_file(tmp_path, OURS + "1,7,9,,\n2,7,9,,\n").open("rb") as file:
         given = {"input": file.read()} if piped else {"stdin": file}
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, **given)  # type: ignore[call-overload]
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, **given)
     assert done.stdout == b"False 2\n", done.stderr

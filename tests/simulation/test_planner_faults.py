@@ -10,6 +10,7 @@ import pytest
 
 from forebay.api.batch_class import BatchClassSpec
 from forebay.api.inference_pool import Tuning
+from forebay.planning.measured import Demand
 from forebay.planning.memory import Memory
 from forebay.planning.snapshot import Snapshot
 from forebay.planning.work import EngineProfile
@@ -172,7 +173,8 @@ class Stale(Forebay):
 
     def __init__(self, since_s: float) -> None:
         super().__init__(pool_of(ENGINE, min_replicas=1, max_replicas=40), CLASS_SPEC, START_S)
-        self._since_s, self._last = since_s, None
+        self._since_s = since_s
+        self._last: Demand | None = None
 
     def _snapshot(self, seen: Observation) -> Snapshot:
         snapshot = super()._snapshot(seen)

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Any
 
 import orjson
-from gateway_documents import a_document
-from gateway_fakes import ApiServer, Sidecar
+from tests.dataplane.gateway.gateway_documents import a_document
+from tests.dataplane.gateway.gateway_fakes import ApiServer, Sidecar
 
 from forebay.dataplane.gateway.metrics import REGISTRY
 from forebay.dataplane.gateway.run import Role, Settings

@@ -7,8 +7,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from gateway_documents import a_document
-from gateway_world import CHAT, HELLO, KEY, World, run, until
+from tests.dataplane.gateway.gateway_documents import a_document
+from tests.dataplane.gateway.gateway_world import CHAT, HELLO, KEY, World, run, until
 from tests.dataplane.sidecar.sidecar_world import FakeEngine
 from tests.dataplane.sidecar.sidecar_world import a_document as a_sidecar_document
 from tests.dataplane.sidecar.test_sidecar_run import a_process, write

@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 import pytest
-from gateway_fakes import DONE, chat_event
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.dataplane.gateway.gateway_fakes import DONE, chat_event
 
 from forebay.dataplane.gateway.answer import Tail, error_event, usage_in
 from forebay.dataplane.gateway.cache import Cache, Entry

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from gateway_documents import a_document, a_policy, a_pool, a_rule
-from gateway_fakes import DONE, answers, chat_event, speaks
-from gateway_world import CHAT, HELLO, KEY, World, counted, metric, run, until
+from tests.dataplane.gateway.gateway_documents import a_document, a_policy, a_pool, a_rule
+from tests.dataplane.gateway.gateway_fakes import DONE, answers, chat_event, speaks
+from tests.dataplane.gateway.gateway_world import CHAT, HELLO, KEY, World, counted, metric, run, until
 
 from forebay.dataplane.gateway.answer import error_event
+from forebay.dataplane.http.message import Request, Response
 
 CHAT_BODY = {"model": "support-chat", "messages": HELLO, "temperature": 0}
 
@@ -213,11 +214,11 @@ def test_followers_get_the_failure_of_the_call_they_share(tmp_path: Path) -> Non
         async with World(tmp_path) as world:
             held = asyncio.Event()
 
-            async def fails(request: object, response: object) -> None:
+            async def fails(request: Request, response: Response) -> None:
                 await held.wait()
-                await answers(400)(request, response)  # type: ignore[arg-type]
+                await answers(400)(request, response)
 
-            world.sidecar.answer = fails  # type: ignore[assignment]
+            world.sidecar.answer = fails
             asked = [asyncio.create_task(world.chat(temperature=0)) for _ in range(3)]
             await until(lambda: in_flight() == 3)
             held.set()

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_documents import a_document, a_policy
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.dataplane.gateway.gateway_documents import a_document, a_policy
 
 from forebay.dataplane.config import ConfigError
 from forebay.dataplane.gateway.config import parse

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gateway_documents import a_document, a_policy, a_pool, a_rule
-from gateway_world import CHAT, HELLO, World, run
+from tests.dataplane.gateway.gateway_documents import a_document, a_policy, a_pool, a_rule
+from tests.dataplane.gateway.gateway_world import CHAT, HELLO, World, run
 
 MODEL = {"model": "support-chat"}
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_documents import a_document, a_policy, a_pool, a_rule
-from gateway_fakes import ApiServer
-from gateway_world import World, metric, run, until
+from tests.dataplane.gateway.gateway_documents import a_document, a_policy, a_pool, a_rule
+from tests.dataplane.gateway.gateway_fakes import ApiServer
+from tests.dataplane.gateway.gateway_world import World, metric, run, until
 
 from forebay.dataplane.gateway.endpoints import ready_addresses
 from forebay.dataplane.gateway.kube import Refused, connect
@@ -113,7 +113,7 @@ def test_an_api_server_that_refuses_keeps_the_gateway_unready(tmp_path: Path) ->
     run(test)
 
 
-async def _nothing() -> None:
+async def _nothing(port: int = 0) -> None:
     pass
 
 

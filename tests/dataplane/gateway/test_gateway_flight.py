@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from gateway_fakes import DONE
-from gateway_world import run, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.dataplane.gateway.gateway_fakes import DONE
+from tests.dataplane.gateway.gateway_world import run, until
 
 from forebay.dataplane.gateway.answer import Answer
 from forebay.dataplane.gateway.flight import Flight, Flights, Follower

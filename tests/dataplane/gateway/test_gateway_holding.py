@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 import pytest
-from gateway_documents import a_document, a_policy, a_pool, a_rule, sleepy
-from gateway_fakes import Sidecar, answers
-from gateway_world import World, counted, metric, run, until
+from tests.dataplane.gateway.gateway_documents import a_document, a_policy, a_pool, a_rule, sleepy
+from tests.dataplane.gateway.gateway_fakes import Sidecar, answers
+from tests.dataplane.gateway.gateway_world import World, counted, metric, run, until
 
 from forebay.dataplane.config import ConfigError
 from forebay.dataplane.gateway import holding

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from gateway_documents import a_document, a_policy, a_pool, a_rule, sleepy
-from gateway_world import run
+from tests.dataplane.gateway.gateway_documents import a_document, a_policy, a_pool, a_rule, sleepy
+from tests.dataplane.gateway.gateway_world import run
 
 from forebay.dataplane.gateway import holding
 from forebay.dataplane.gateway.config import BatchClass, parse

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from gateway_world import KEY, World, run
+from tests.dataplane.gateway.gateway_world import KEY, World, run
 
 from forebay.cli.main import main
 

@@ -6,11 +6,11 @@ import asyncio
 import socket
 from pathlib import Path
 
-from gateway_documents import a_document, a_policy, a_pool, a_rule
-from gateway_fakes import SSE, answers
-from gateway_world import World, counted, run, until
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.dataplane.gateway.gateway_documents import a_document, a_policy, a_pool, a_rule
+from tests.dataplane.gateway.gateway_fakes import SSE, answers
+from tests.dataplane.gateway.gateway_world import World, counted, run, until
 
 from forebay.dataplane.gateway.budget import BURST, RetryBudget
 from forebay.dataplane.http.message import Request, Response

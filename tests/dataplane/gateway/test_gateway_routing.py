@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from gateway_documents import a_document, a_policy, a_pool, a_rule
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.dataplane.gateway.gateway_documents import a_document, a_policy, a_pool, a_rule
 
 from forebay.dataplane.gateway import reasons
 from forebay.dataplane.gateway.config import Pool, parse

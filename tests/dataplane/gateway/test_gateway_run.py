@@ -11,12 +11,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
-from gateway_documents import a_document, a_policy, a_rule
-from gateway_fakes import ApiServer, Sidecar
-from gateway_world import World, counted, metric, run, until
+from tests.dataplane.gateway.gateway_documents import a_document, a_policy, a_rule
+from tests.dataplane.gateway.gateway_fakes import ApiServer, Sidecar
+from tests.dataplane.gateway.gateway_world import World, counted, metric, run, until
 
 from forebay.cli.main import main
 from forebay.dataplane.gateway import decisions, metrics, reasons
@@ -29,15 +30,14 @@ def test_a_bad_configuration_is_refused_and_the_last_good_one_stays(tmp_path: Pa
         async with World(tmp_path) as world:
             good = a_document()["hash"]
             assert metric("forebay_gateway_config_info", hash=good) == 1
-            for bad in (
+            documents: tuple[Any, ...] = (
                 {**a_document(a_policy(retryBudget=0.9)), "hash": "0" * 16},
                 a_document(a_policy(rules=[a_rule(mode="Sometimes")])),
                 a_document(schemaVersion=2),
                 [],
-            ):
-                refused = metric("forebay_gateway_config_refused_total")
-                world.write_document(bad)  # type: ignore[arg-type]
-                await until(lambda before=refused: metric("forebay_gateway_config_refused_total") == before + 1)
+            )
+            for bad in documents:
+                await refused(world, bad)
                 assert (await world.chat()).status == 200
                 assert metric("forebay_gateway_config_info", hash=good) == 1
                 assert world.role.not_ready() == ""
@@ -49,6 +49,12 @@ def test_a_bad_configuration_is_refused_and_the_last_good_one_stays(tmp_path: Pa
             assert (await world.chat(model="other-name")).status == 200
 
     run(test)
+
+
+async def refused(world: World, document: Any) -> None:
+    before = metric("forebay_gateway_config_refused_total")
+    world.write_document(document)
+    await until(lambda: metric("forebay_gateway_config_refused_total") == before + 1)
 
 
 def test_admin_tells_health_readiness_and_metrics(tmp_path: Path) -> None:

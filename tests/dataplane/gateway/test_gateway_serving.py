@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import orjson
-from gateway_documents import a_document, a_policy, a_pool, a_rule
-from gateway_fakes import Sidecar, answers
-from gateway_world import KEY, World, counted, run, until
+from tests.dataplane.gateway.gateway_documents import a_document, a_policy, a_pool, a_rule
+from tests.dataplane.gateway.gateway_fakes import Sidecar, answers
+from tests.dataplane.gateway.gateway_world import KEY, World, counted, run, until
 
 
 def test_a_chat_goes_through_with_the_models_own_name_and_says_how(tmp_path: Path) -> None:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterable
 from pathlib import Path
 
 import pytest
-from gateway_documents import a_document, a_policy
-from gateway_fakes import DONE, USAGE_EVENT, chat_event, speaks
-from gateway_world import CHAT, World, counted, run, until
+from tests.dataplane.gateway.gateway_documents import a_document, a_policy
+from tests.dataplane.gateway.gateway_fakes import DONE, USAGE_EVENT, chat_event, speaks
+from tests.dataplane.gateway.gateway_world import CHAT, World, counted, run, until
 
 from forebay.dataplane.http.client import UpstreamError
 from forebay.dataplane.http.message import Request, Response
 
 
-async def read_all(reply: object) -> tuple[bytes, bool]:
+async def read_all(reply: AsyncIterable[bytes]) -> tuple[bytes, bool]:
     """What came, and whether the answer was whole as HTTP has it."""
     got = b""
     try:
-        async for chunk in reply:  # type: ignore[attr-defined]
+        async for chunk in reply:
             got += chunk
     except UpstreamError:
         return got, False

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_documents import a_document, a_policy, a_pool, a_rule, sleepy
-from gateway_fakes import Sidecar, answers
-from gateway_world import Got, World, metric, run, until
+from tests.dataplane.gateway.gateway_documents import a_document, a_policy, a_pool, a_rule, sleepy
+from tests.dataplane.gateway.gateway_fakes import Sidecar, answers
+from tests.dataplane.gateway.gateway_world import Got, World, metric, run, until
 
 from forebay.dataplane.http.message import Request, Response
 

@@ -19,6 +19,10 @@ CHAT = "/v1/chat/completions"
 STREAMED = [(b"content-type", b"text/event-stream")]
 
 
+async def until_queued(world: World, count: int) -> None:
+    await until(lambda: world.sidecar._queues.queued == count)
+
+
 def in_class(name: str) -> tuple[bytes, bytes]:
     return b"x-forebay-class", name.encode()
 
@@ -282,7 +286,7 @@ def test_the_class_with_the_higher_priority_goes_first_and_each_in_its_order(tmp
             await until(lambda: world.sidecar._queues.in_flight == 1)
             for n, name in enumerate(["batch", "nobody-knows", "interactive", "batch", "interactive"]):
                 tasks.append(asyncio.ensure_future(world.post(CHAT, {"user": f"{name} {n}"}, in_class(name))))
-                await until(lambda n=n: world.sidecar._queues.queued == n + 1)  # type: ignore[misc]
+                await until_queued(world, n + 1)
             world.engine.release.set()
             await soon(asyncio.gather(*tasks))
             order = [body["user"] for body in world.engine.bodies()]

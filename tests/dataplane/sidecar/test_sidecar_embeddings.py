@@ -21,6 +21,10 @@ from forebay.dataplane.sidecar.generate import BadRequest
 EMBED = "/v1/embeddings"
 
 
+async def until_queued(world: World, count: int) -> None:
+    await until(lambda: world.sidecar._jobs.queued == count)
+
+
 def a_batching(**overrides: Any) -> dict[str, Any]:
     return a_document(a_class(**{"maxBatchSize": 16, "windowSeconds": 0.05, **overrides}), task="Embeddings")
 
@@ -255,7 +259,7 @@ def test_the_class_with_the_higher_priority_fills_the_batch_first(tmp_path: Path
             await until(lambda: world.engine.running == 2)
             for n, name in enumerate([b"low", b"high"]):
                 tasks.append(asyncio.ensure_future(world.answer(EMBED, {"input": name.decode()}, (b"x-forebay-class", name))))
-                await until(lambda n=n: world.sidecar._jobs.queued == n + 1)  # type: ignore[misc]
+                await until_queued(world, n + 1)
             world.engine.release.set()
             await soon(asyncio.gather(*tasks))
             assert held(world)[2:] == ["high", "low"]

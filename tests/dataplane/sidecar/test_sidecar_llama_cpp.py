@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import openai
@@ -88,13 +89,15 @@ async def engine_reports(front: Front, **expected: float) -> None:
 def test_tokens_are_those_that_llama_cpp_counts(tmp_path: Path) -> None:
     async def ask(client: openai.AsyncOpenAI, tokens: int, usage: bool | None) -> tuple[int, int]:
         """Tokens in and out as the client is told; 0 where it did not ask."""
-        plain = {"model": llama_cpp.MODEL, "messages": HELLO, "max_tokens": tokens}
+        plain: dict[str, Any] = {"model": llama_cpp.MODEL, "messages": HELLO, "max_tokens": tokens}
         if usage is None:
-            whole = await client.chat.completions.create(**plain)  # type: ignore[call-overload]
-            assert set(whole.choices[0].message.content.split()) <= set(llama_cpp.WORDS)
+            whole = await client.chat.completions.create(**plain)
+            text = whole.choices[0].message.content
+            assert text is not None and set(text.split()) <= set(llama_cpp.WORDS)
+            assert whole.usage is not None
             return whole.usage.prompt_tokens, whole.usage.completion_tokens
-        more = {"stream_options": {"include_usage": True}} if usage else {}
-        chunks = [chunk async for chunk in await client.chat.completions.create(**plain, stream=True, **more)]  # type: ignore[call-overload]
+        more: dict[str, Any] = {"stream_options": {"include_usage": True}} if usage else {}
+        chunks = [chunk async for chunk in await client.chat.completions.create(**plain, stream=True, **more)]
         assert chunks[-1].choices == [] if usage else chunks[-1].choices[0].finish_reason == "length"
         assert usage or not any(chunk.usage for chunk in chunks)
         told = chunks[-1].usage
@@ -154,7 +157,7 @@ def test_a_drain_lets_it_finish_its_streams(tmp_path: Path) -> None:
     run(main)
 
 
-WRONG = {
+WRONG: dict[str, tuple[dict[str, Any], bytes]] = {
     "messages that are no list": ({"messages": 1}, b"messages"),
     "a prompt beyond its context": ({"messages": [{"role": "user", "content": "x" * 2 * llama_cpp.CONTEXT}]}, b"exceed_context_size"),
     "a format that is none": ({"messages": HELLO, "response_format": {"type": "poem"}}, b"response_format"),

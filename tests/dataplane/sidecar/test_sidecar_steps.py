@@ -7,6 +7,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -257,7 +258,7 @@ def test_a_short_answer_counts_only_where_it_did_not_wait_for_a_step() -> None:
 
 def test_answers_that_overlap_count_once() -> None:
     steps = Steps()
-    parts = {}
+    parts: dict[str, Part] = {}
     for now, name, ends in (
         (0.0, "a", False),
         (5.0, "b", False),
@@ -302,13 +303,18 @@ def test_beside_streams_and_of_several_choices_whole_answers_tell_nothing(choice
         beside = steps.part(400)
         events: list[tuple[float, Callable[[float], None]]] = []
         one = steps.part(400)
-        events.append((0.0, lambda now, part=one: (part.sent(now), part.unseen())))
-        events.append((9.0, lambda now, part=one: part.ended(Usage(100, 100, choices), now)))
+        events.append((0.0, partial(whole, one)))
+        events.append((9.0, partial(one.ended, Usage(100, 100, choices))))
         if sent is not None:
             events.append((sent, beside.sent))
-            events.append((6.0, lambda now, part=beside: part.ended(None, now)))
+            events.append((6.0, partial(beside.ended, None)))
         if shown is not None:
-            events.append((shown, lambda now, part=beside: part.tokens(1, now)))
+            events.append((shown, partial(beside.tokens, 1)))
         for after_s, happens in sorted(events, key=lambda event: event[0]):
             happens(began + after_s)
     assert steps.sums[0] == 0.0
+
+
+def whole(part: Part, now: float) -> None:
+    part.sent(now)
+    part.unseen()
