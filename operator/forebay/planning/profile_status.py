@@ -6,7 +6,7 @@ from forebay.api.inference_pool import Task
 from forebay.api.meta import format_duration
 from forebay.api.pool_status import ProfileStatus, TimeStatus
 from forebay.planning.memory import TunedProfile
-from forebay.planning.profiles import assumed, key, speed
+from forebay.planning.profiles import Use, assumed, key, speed
 from forebay.planning.snapshot import Snapshot
 from forebay.planning.variants import Choice, engine_profile, preferred_profile
 
@@ -17,18 +17,18 @@ def profiles_status(snapshot: Snapshot) -> list[ProfileStatus]:
     for choice in preferred_profile(snapshot.spec):
         tuned, now = snapshot.memory.profiles.get(key(snapshot.spec, choice)), speed(snapshot, choice)
         if tuned is not None and tuned.moments.count > 0.0:
-            found.append(_profile(snapshot, choice, tuned))
+            found.append(_profile(snapshot, choice, tuned, now.use))
         elif now.use == "Akin":
-            found.append(_profile(snapshot, choice, assumed(snapshot, now.engine)))
+            found.append(_profile(snapshot, choice, assumed(snapshot, now.engine), now.use))
     return found
 
 
-def _profile(snapshot: Snapshot, choice: Choice, tuned: TunedProfile) -> ProfileStatus:
+def _profile(snapshot: Snapshot, choice: Choice, tuned: TunedProfile, use: Use) -> ProfileStatus:
     declared = engine_profile(snapshot.spec, choice[1])
     chat = snapshot.spec.model.task is Task.CHAT
     return ProfileStatus(
         name=f"{choice[0].name}/{choice[1].partition}",
-        use=speed(snapshot, choice).use,
+        use=use,
         base=_time(tuned, 0, tuned.base_s, declared.base_s),
         per_token=_time(tuned, 1, tuned.per_token_s, declared.per_token_s),
         per_kv_token=_time(tuned, 2, tuned.per_kv_token_s, declared.per_kv_token_s) if chat else None,
